@@ -1,0 +1,83 @@
+namespace TorchFlash.Kernels;
+
+/// <summary>Operands of the forward pass.</summary>
+public readonly record struct ForwardArguments
+{
+    /// <summary>Q, [B, H, Nq, d].</summary>
+    public required TensorView Query { get; init; }
+
+    /// <summary>K, [B, H, Nk, d].</summary>
+    public required TensorView Key { get; init; }
+
+    /// <summary>V, [B, H, Nk, d_v].</summary>
+    public required TensorView Value { get; init; }
+
+    /// <summary>O, [B, H, Nq, d_v]: written.</summary>
+    public required TensorView Output { get; init; }
+
+    /// <summary>Row statistics: written.</summary>
+    public required RowStatistics Statistics { get; init; }
+}
+
+/// <summary>Operands of the backward pass; O and the statistics are those that the forward pass wrote.</summary>
+public readonly record struct BackwardArguments
+{
+    /// <summary>Q, [B, H, Nq, d].</summary>
+    public required TensorView Query { get; init; }
+
+    /// <summary>K, [B, H, Nk, d].</summary>
+    public required TensorView Key { get; init; }
+
+    /// <summary>V, [B, H, Nk, d_v].</summary>
+    public required TensorView Value { get; init; }
+
+    /// <summary>O, [B, H, Nq, d_v].</summary>
+    public required TensorView Output { get; init; }
+
+    /// <summary>dO, [B, H, Nq, d_v].</summary>
+    public required TensorView OutputGradient { get; init; }
+
+    /// <summary>Row statistics of the forward pass.</summary>
+    public required RowStatistics Statistics { get; init; }
+
+    /// <summary>dQ, [B, H, Nq, d]: written (not added to).</summary>
+    public required TensorView QueryGradient { get; init; }
+
+    /// <summary>dK, [B, H, Nk, d]: written (not added to).</summary>
+    public required TensorView KeyGradient { get; init; }
+
+    /// <summary>dV, [B, H, Nk, d_v]: written (not added to).</summary>
+    public required TensorView ValueGradient { get; init; }
+}
+
+/// <summary>Operands of the attention weights averaged over heads.</summary>
+public readonly record struct WeightsArguments
+{
+    /// <summary>Q, [B, H, Nq, d].</summary>
+    public required TensorView Query { get; init; }
+
+    /// <summary>K, [B, H, Nk, d].</summary>
+    public required TensorView Key { get; init; }
+
+    /// <summary>Row statistics of the forward pass.</summary>
+    public required RowStatistics Statistics { get; init; }
+
+    /// <summary>1/H sum over heads of P, [B, Nq, Nk] (the head stride is not used): written.</summary>
+    public required TensorView Weights { get; init; }
+}
+
+/// <summary>
+/// The softmax statistics of every row of S, two contiguous [B, H, Nq] arrays of the compute type (float for Float32,
+/// double for Float64): m = log2(e) max_j S_ij and l = sum_j 2^(log2(e) S_ij - m). A row without keys has m = -inf, l = 0.
+/// In natural units the log-sum-exp of a row is ln(2) m + ln(l).
+/// </summary>
+/// <param name="Max">Address of m.</param>
+/// <param name="Sum">Address of l.</param>
+public readonly record struct RowStatistics(nint Max, nint Sum);
+
+/// <summary>How a pass is run; none of it changes a result.</summary>
+public readonly record struct ExecutionOptions
+{
+    /// <summary>CPU threads to use, the caller's among them; 0 = one for every processor.</summary>
+    public int Threads { get; init; }
+}

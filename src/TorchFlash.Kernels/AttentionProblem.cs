@@ -1,0 +1,66 @@
+namespace TorchFlash.Kernels;
+
+/// <summary>
+/// What is to be computed, apart from where it lies: O = softmax(scale Q Kᵀ + mask) V for every batch entry and head.
+/// </summary>
+public readonly record struct AttentionProblem
+{
+    /// <summary>Batch size B, 0 or more.</summary>
+    public required int Batch { get; init; }
+
+    /// <summary>Number of heads H, 0 or more.</summary>
+    public required int Heads { get; init; }
+
+    /// <summary>Number of queries Nq, 0 or more.</summary>
+    public required int QueryLength { get; init; }
+
+    /// <summary>Number of keys and values Nk, 0 or more. Without keys the output is 0.</summary>
+    public required int KeyLength { get; init; }
+
+    /// <summary>Head dimension d of query and key, 1 or more.</summary>
+    public required int HeadDim { get; init; }
+
+    /// <summary>Head dimension d_v of value and output, 1 or more.</summary>
+    public required int ValueDim { get; init; }
+
+    /// <summary>Factor of Q Kᵀ before the softmax; <see cref="DefaultScale"/> in most models.</summary>
+    public required double Scale { get; init; }
+
+    /// <summary>Element type of every operand.</summary>
+    public ElementType ElementType { get; init; }
+
+    /// <summary>Which keys a query may attend to by position.</summary>
+    public CausalMask Causal { get; init; }
+
+    /// <summary>1 / sqrt(d), the scale of "Attention Is All You Need", section 3.2.1.</summary>
+    public static double DefaultScale(int headDim) => 1 / Math.Sqrt(headDim);
+
+    /// <summary>
+    /// Last key that query 0 may attend to; query i attends to keys 0 .. i + <see cref="DiagonalOffset"/>.
+    /// <see cref="int.MaxValue"/> / 2 where nothing is masked.
+    /// </summary>
+    internal int DiagonalOffset => Causal switch
+    {
+        CausalMask.TopLeft => 0,
+        CausalMask.BottomRight => KeyLength - QueryLength,
+        _ => int.MaxValue / 2,
+    };
+
+    /// <summary>Refuses sizes that mean nothing.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">A size is out of its range, or the scale is not finite.</exception>
+    public void Validate()
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(Batch);
+        ArgumentOutOfRangeException.ThrowIfNegative(Heads);
+        ArgumentOutOfRangeException.ThrowIfNegative(QueryLength);
+        ArgumentOutOfRangeException.ThrowIfNegative(KeyLength);
+        ArgumentOutOfRangeException.ThrowIfLessThan(HeadDim, 1);
+        ArgumentOutOfRangeException.ThrowIfLessThan(ValueDim, 1);
+        if (!double.IsFinite(Scale))
+            throw new ArgumentOutOfRangeException(nameof(Scale), Scale, "The scale must be a finite number.");
+        if (!Enum.IsDefined(ElementType))
+            throw new ArgumentOutOfRangeException(nameof(ElementType), ElementType, "Unknown element type.");
+        if (!Enum.IsDefined(Causal))
+            throw new ArgumentOutOfRangeException(nameof(Causal), Causal, "Unknown causal mask.");
+    }
+}

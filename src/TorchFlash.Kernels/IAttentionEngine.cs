@@ -1,0 +1,23 @@
+namespace TorchFlash.Kernels;
+
+/// <summary>One implementation of the algorithm on one kind of device.</summary>
+public interface IAttentionEngine
+{
+    /// <summary>Short name: "cpu", "cuda".</summary>
+    string Name { get; }
+
+    /// <summary>One line for people: what this engine runs on and how.</summary>
+    string Describe();
+
+    /// <summary>O = softmax(scale Q Kᵀ) V, and the row statistics (FlashAttention-2, algorithm 1).</summary>
+    /// <exception cref="ArgumentException">The problem or an operand is not valid; nothing was written.</exception>
+    void Forward(in AttentionProblem problem, in ForwardArguments arguments, in ExecutionOptions options = default);
+
+    /// <summary>dQ, dK and dV from dO, with S and P recomputed from the row statistics (FlashAttention-2, algorithm 2).</summary>
+    /// <exception cref="ArgumentException">The problem or an operand is not valid; nothing was written.</exception>
+    void Backward(in AttentionProblem problem, in BackwardArguments arguments, in ExecutionOptions options = default);
+
+    /// <summary>The weights P averaged over heads, recomputed in tiles from the row statistics (ValueDim is not used).</summary>
+    /// <exception cref="ArgumentException">The problem or an operand is not valid; nothing was written.</exception>
+    void AverageWeights(in AttentionProblem problem, in WeightsArguments arguments, in ExecutionOptions options = default);
+}
