@@ -1,0 +1,28 @@
+using System.Reflection;
+
+namespace TorchFlash.Build;
+
+/// <summary>Where things are in this repository, and the versions its central properties ask for.</summary>
+internal static class Repository
+{
+    public const string Solution = "TorchFlash.sln";
+
+    public static string Root { get; } = Path.TrimEndingDirectorySeparator(Metadata("RepositoryRoot"));
+
+    public static string TorchSharpVersion { get; } = Metadata("TorchSharpVersion");
+
+    public static string PathOf(params ReadOnlySpan<string> parts) => Path.Combine([Root, .. parts]);
+
+    /// <summary>The assembly a project's Release build leaves behind.</summary>
+    public static string ReleaseAssembly(string projectFolder) =>
+        PathOf(projectFolder, "bin", "Release", "net10.0", Path.GetFileName(projectFolder) + ".dll");
+
+    /// <summary>The folders of the test projects, by the name's ending; benchmarks live beside them and are none.</summary>
+    public static IEnumerable<string> TestProjects() =>
+        Directory.EnumerateDirectories(PathOf("tests"), "*.Tests")
+            .Select(folder => Path.GetRelativePath(Root, folder))
+            .Order(StringComparer.Ordinal);
+
+    private static string Metadata(string key) =>
+        typeof(Repository).Assembly.GetCustomAttributes<AssemblyMetadataAttribute>().Single(a => a.Key == key).Value!;
+}

@@ -1,0 +1,77 @@
+using System.Xml;
+using System.Xml.Linq;
+
+namespace TorchFlash.Build;
+
+/// <summary>One run of one test project, as its TRX file tells it.</summary>
+internal sealed record TestReport(string Name, int Passed, int Skipped, IReadOnlyList<TestFailure> Failures)
+{
+    /// <summary>Reads a run's result file.</summary>
+    /// <param name="name">What the run is called in the summary.</param>
+    /// <param name="trxPath">The TRX file, which a crashed test host leaves incomplete or does not leave at all.</param>
+    /// <param name="exitCode">The test command's exit code: a run that ended badly without a failed test counts as one failure.</param>
+    public static TestReport Read(string name, string trxPath, int exitCode)
+    {
+        if (!File.Exists(trxPath))
+        {
+            return new TestReport(name, 0, 0, [new TestFailure(name, $"the run left no result file ({Ending(exitCode)})")]);
+        }
+
+        XNamespace ns = "http://microsoft.com/schemas/VisualStudio/TeamTest/2010";
+        List<XElement> results;
+        try
+        {
+            results = [.. XDocument.Load(trxPath).Descendants(ns + "UnitTestResult")];
+        }
+        catch (XmlException e)
+        {
+            return new TestReport(name, 0, 0, [new TestFailure(name, $"the run left a broken result file ({Ending(exitCode)}): {e.Message}")]);
+        }
+
+        var failures = results.Where(r => Outcome(r) is not ("Passed" or "NotExecuted")).Select(Failure).ToList();
+        if (failures.Count == 0 && exitCode != 0)
+        {
+            failures.Add(new TestFailure(name, $"the run did not end properly ({Ending(exitCode)})"));
+        }
+        else if (results.Count == 0)
+        {
+            failures.Add(new TestFailure(name, "no test ran"));
+        }
+
+        return new TestReport(name, results.Count(r => Outcome(r) == "Passed"), results.Count(r => Outcome(r) == "NotExecuted"), failures);
+
+        TestFailure Failure(XElement result) =>
+            new((string)result.Attribute("testName")!, Text(result, "Message") ?? Outcome(result), Text(result, "StackTrace"));
+
+        string? Text(XElement result, string element) => result.Descendants(ns + element).FirstOrDefault()?.Value.Trim();
+
+        static string Outcome(XElement result) => (string?)result.Attribute("outcome") ?? "without outcome";
+    }
+
+    /// <summary>The last line of a test run.</summary>
+    public static string Totals(IReadOnlyCollection<TestReport> reports)
+    {
+        int skipped = reports.Sum(r => r.Skipped);
+        return $"{reports.Sum(r => r.Passed)} passed, {reports.Sum(r => r.Failures.Count)} failed" + (skipped > 0 ? $", {skipped} skipped" : "");
+    }
+
+    /// <summary>Writes each failure with its message and where it happened.</summary>
+    public void WriteFailures(TextWriter writer)
+    {
+        foreach (var (test, message, stackTrace) in Failures)
+        {
+            writer.WriteLine($"\nfailed: {test} [{Name}]");
+            writer.WriteLine("    " + message.ReplaceLineEndings("\n    "));
+            if (stackTrace is not null)
+            {
+                writer.WriteLine("    " + string.Join("\n    ", stackTrace.Split('\n', StringSplitOptions.TrimEntries).Take(6)));
+            }
+        }
+    }
+
+    private static string Ending(int exitCode) =>
+        exitCode == Executable.TimedOut ? "stopped at the time limit" : $"exit code {exitCode}";
+}
+
+/// <summary>A test that did not pass, and what it said.</summary>
+internal sealed record TestFailure(string Test, string Message, string? StackTrace = null);

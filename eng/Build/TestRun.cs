@@ -1,0 +1,66 @@
+using System.Diagnostics;
+
+namespace TorchFlash.Build;
+
+/// <summary>A test project under one configuration of the machine.</summary>
+/// <param name="Project">The project's folder.</param>
+/// <param name="Variant">What is special about this run; empty for the ordinary one.</param>
+/// <param name="Environment">The environment variables that make it so.</param>
+internal sealed record TestRun(string Project, string Variant, IReadOnlyDictionary<string, string> Environment)
+{
+    // No project's suite takes a tenth of this: a run that reaches it hangs.
+    private static readonly TimeSpan Limit = TimeSpan.FromMinutes(20);
+
+    public string Name => Path.GetFileName(Project) + (Variant.Length > 0 ? $" ({Variant})" : "");
+
+    /// <summary>Every test project once, and the kernels' again without AVX-512 and without any vector instruction.</summary>
+    public static IEnumerable<TestRun> All()
+    {
+        foreach (string project in Repository.TestProjects())
+        {
+            yield return new TestRun(project, "", new Dictionary<string, string>());
+            if (Path.GetFileName(project) == "TorchFlash.Kernels.Tests")
+            {
+                yield return new TestRun(project, "no AVX-512", new Dictionary<string, string> { ["DOTNET_EnableAVX512"] = "0" });
+                yield return new TestRun(project, "no vector instructions", new Dictionary<string, string> { ["DOTNET_EnableHWIntrinsic"] = "0" });
+            }
+        }
+    }
+
+    /// <summary>Runs the projects whose run's name contains one of the given texts, sums up, and returns the exit code.</summary>
+    public static int RunAll(IReadOnlyCollection<string> names)
+    {
+        List<TestReport> reports = [];
+        foreach (var run in All().Where(run => names.Count == 0 || names.Any(n => run.Name.Contains(n, StringComparison.OrdinalIgnoreCase))))
+        {
+            Console.Write($"{run.Name,-55} ");
+            var clock = Stopwatch.StartNew();
+            reports.Add(run.Execute());
+            Console.WriteLine($"{TestReport.Totals([reports[^1]])}, {clock.Elapsed.TotalSeconds:F1} s");
+        }
+
+        foreach (var report in reports)
+        {
+            report.WriteFailures(Console.Out);
+        }
+
+        Console.WriteLine(TestReport.Totals(reports));
+        return reports.Sum(r => r.Passed) > 0 && reports.All(r => r.Failures.Count == 0) ? 0 : 1;
+    }
+
+    // The result file tells everything but how a test host died: that stands on its standard error.
+    private TestReport Execute()
+    {
+        string results = Repository.PathOf("artifacts", "test-results");
+        string trx = Path.Combine(results, Name + ".trx");
+        Directory.CreateDirectory(results);
+        File.Delete(trx);
+        int exitCode = Executable.Run(
+            "dotnet",
+            ["test", Repository.ReleaseAssembly(Project), "--logger", $"trx;LogFileName={Path.GetFileName(trx)}", "--results-directory", results, "--nologo"],
+            environment: Environment,
+            limit: Limit,
+            onlyErrors: true);
+        return TestReport.Read(Name, trx, exitCode);
+    }
+}
