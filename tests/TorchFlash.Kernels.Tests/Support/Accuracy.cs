@@ -1,0 +1,102 @@
+using System.Numerics;
+
+namespace TorchFlash.Kernels.Tests.Support;
+
+/// <summary>How far from the reference a result may be.</summary>
+internal static class Accuracy
+{
+    /// <summary>Runs both passes and holds O, m, l, dQ, dK and dV against the reference, and the memory against stray writes.</summary>
+    public static void AssertRunMatchesReference<T>(AttentionCase<T> attention, int threads = 2, IAttentionEngine? engine = null)
+        where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    {
+        attention.Run(threads, engine);
+        attention.AssertMemoryIntact();
+        AssertMatchesReference(attention);
+    }
+
+    /// <summary>Holds the results of a run against the reference.</summary>
+    public static void AssertMatchesReference<T>(AttentionCase<T> attention) where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    {
+        Reference<double> reference = attention.Reference<double>();
+        Reference<T> naive = attention.Reference<T>();
+        // A few roundings of the scores, which P and dS inherit: unavoidable, yet small problems are sometimes spared them by
+        // luck (a row of one key has dS = 0 exactly when delta happens to be summed in the order of dP).
+        double score = UnitRoundoff<T>() * Math.Max(8, reference.LargestScore);
+        double dS = score * reference.LargestCancellation;
+        string name = attention.ToString();
+
+        AssertClose($"O of {name}", attention.Output.ToArray(), reference.Output, naive.Output, score * RootMeanSquare(attention.Value));
+        AssertClose($"dQ of {name}", attention.QueryGradient.ToArray(), reference.QueryGradient, naive.QueryGradient, dS * RootMeanSquare(attention.Key));
+        AssertClose($"dK of {name}", attention.KeyGradient.ToArray(), reference.KeyGradient, naive.KeyGradient, dS * RootMeanSquare(attention.Query));
+        AssertClose($"dV of {name}", attention.ValueGradient.ToArray(), reference.ValueGradient, naive.ValueGradient, score * RootMeanSquare(attention.OutputGradient));
+
+        T ln2 = T.CreateChecked(Math.Log(2));
+        T[] max = Array.ConvertAll(attention.Max, m => ln2 * m);
+        T[] logSumExp = max.Zip(attention.Sum, (m, l) => m + T.Log(l)).ToArray();
+        AssertClose($"ln2 m of {name}", max, reference.Max, naive.Max, 4 * score);
+        AssertClose($"ln2 m + ln l of {name}", logSumExp, reference.LogSumExp, naive.LogSumExp, 4 * score);
+    }
+
+    /// <summary>
+    /// float: the bar of FlashAttention's own tests, max|x - ref| &lt;= 2 max|naive - ref| + 2 max|ref + 0.3 - 0.3 - ref|;
+    /// double: 1e-12 of the largest element. <paramref name="unavoidable"/> is added to either.
+    /// </summary>
+    public static void AssertClose<T>(string name, T[] actual, double[] reference, T[] naive, double unavoidable = 0)
+        where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    {
+        Assert.Equal(reference.Length, actual.Length);
+        double bar = typeof(T) == typeof(float)
+            ? 2 * LargestError(naive, reference).Error + 2 * LargestRounding(reference) + unavoidable
+            : 1e-12 * Largest(reference) + 2 * unavoidable;
+        (double error, int at) = LargestError(actual, reference);
+        if (!(error <= bar)) // NaN fails
+            Assert.Fail($"{name}: element {at} is {actual[at]} instead of {reference[at]:R}, off by {error:G3}, allowed {bar:G3}.");
+    }
+
+    /// <summary>Equal bit for bit, NaN payloads apart.</summary>
+    public static void AssertBitwiseEqual<T>(string name, T[] expected, T[] actual) where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    {
+        Assert.Equal(expected.Length, actual.Length);
+        for (int i = 0; i < expected.Length; i++)
+            if (!expected[i].Equals(actual[i]) || T.IsNegative(expected[i]) != T.IsNegative(actual[i]) && !T.IsNaN(expected[i]))
+                Assert.Fail($"{name}: element {i} is {actual[i]} instead of {expected[i]}.");
+    }
+
+    private static double Largest(double[] values)
+    {
+        double largest = 0;
+        foreach (double value in values)
+            if (double.IsFinite(value))
+                largest = Math.Max(largest, Math.Abs(value));
+        return largest;
+    }
+
+    private static double UnitRoundoff<T>() => Math.ScaleB(1, typeof(T) == typeof(float) ? -24 : -53);
+
+    private static double RootMeanSquare<T>(Operand<T> operand) where T : unmanaged, IBinaryFloatingPointIeee754<T> =>
+        Math.Sqrt(operand.ToArray<double>().Where(double.IsFinite).Select(x => x * x).DefaultIfEmpty().Average());
+
+    private static (double Error, int At) LargestError<T>(T[] actual, double[] reference) where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    {
+        (double Error, int At) worst = (0, 0);
+        for (int i = 0; i < reference.Length; i++)
+        {
+            double value = double.CreateChecked(actual[i]);
+            double error = value.Equals(reference[i]) ? 0 : Math.Abs(value - reference[i]); // equal infinities
+            if (!(error <= worst.Error))
+                worst = (error, i);
+            if (double.IsNaN(error))
+                break;
+        }
+        return worst;
+    }
+
+    private static double LargestRounding(double[] reference)
+    {
+        double largest = 0;
+        foreach (double value in reference)
+            if (double.IsFinite(value))
+                largest = Math.Max(largest, Math.Abs((float)value + 0.3f - 0.3f - value));
+        return largest;
+    }
+}

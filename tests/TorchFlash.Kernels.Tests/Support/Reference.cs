@@ -1,0 +1,149 @@
+using System.Numerics;
+
+namespace TorchFlash.Kernels.Tests.Support;
+
+/// <summary>
+/// Attention and its gradients straight from the definition: S and P are stored whole and every sum runs in plain order.
+/// In double it is the truth the engines are held against; in float it is the naive computation whose error sets the bar.
+/// All arrays are dense, [B, H, N, d] in row-major order.
+/// </summary>
+internal sealed class Reference<T> where T : unmanaged, IBinaryFloatingPointIeee754<T>
+{
+    private readonly AttentionProblem _problem;
+    private readonly T _scale;
+
+    private Reference(AttentionProblem problem)
+    {
+        _problem = problem;
+        _scale = T.CreateChecked(problem.Scale);
+        long rows = (long)problem.Batch * problem.Heads * problem.QueryLength, keys = (long)problem.Batch * problem.Heads * problem.KeyLength;
+        Output = new T[rows * problem.ValueDim];
+        Max = new T[rows];
+        LogSumExp = new T[rows];
+        AverageWeights = new T[(long)problem.Batch * problem.QueryLength * problem.KeyLength];
+        QueryGradient = new T[rows * problem.HeadDim];
+        KeyGradient = new T[keys * problem.HeadDim];
+        ValueGradient = new T[keys * problem.ValueDim];
+    }
+
+    /// <summary>O, [B, H, Nq, d_v].</summary>
+    public T[] Output { get; }
+
+    /// <summary>max_j S_ij, [B, H, Nq]; -inf for a row without keys.</summary>
+    public T[] Max { get; }
+
+    /// <summary>ln sum_j exp(S_ij), [B, H, Nq]; -inf for a row without keys.</summary>
+    public T[] LogSumExp { get; }
+
+    /// <summary>1/H sum over heads of P, [B, Nq, Nk].</summary>
+    public T[] AverageWeights { get; }
+
+    /// <summary>dQ, [B, H, Nq, d].</summary>
+    public T[] QueryGradient { get; }
+
+    /// <summary>dK, [B, H, Nk, d].</summary>
+    public T[] KeyGradient { get; }
+
+    /// <summary>dV, [B, H, Nk, d_v].</summary>
+    public T[] ValueGradient { get; }
+
+    /// <summary>Largest |S_ij|: a relative error e of the scores is a relative error e max|S| of P.</summary>
+    public T LargestScore { get; private set; }
+
+    /// <summary>
+    /// Largest scale (P_ij |dP_ij| + sum_x |dO_ix O_ix|): what cancels in dS = P o (dP - delta). An error of delta is the same in a
+    /// whole row of dS, hence no P_ij before it.
+    /// </summary>
+    public T LargestCancellation { get; private set; }
+
+    /// <summary>The forward pass and, given dO, the backward pass.</summary>
+    public static Reference<T> Compute(AttentionProblem problem, T[] query, T[] key, T[] value, T[]? outputGradient = null)
+    {
+        var result = new Reference<T>(problem);
+        for (int b = 0; b < problem.Batch; b++)
+            for (int h = 0; h < problem.Heads; h++)
+                result.ComputeHead(b, h, query, key, value, outputGradient);
+        return result;
+    }
+
+    /// <summary>How many keys query i may attend to: always the first ones.</summary>
+    public static int VisibleKeys(AttentionProblem problem, int i) => problem.Causal switch
+    {
+        CausalMask.TopLeft => Math.Min(i + 1, problem.KeyLength),
+        CausalMask.BottomRight => Math.Clamp(i + 1 + problem.KeyLength - problem.QueryLength, 0, problem.KeyLength),
+        _ => problem.KeyLength,
+    };
+
+    private void ComputeHead(int b, int h, T[] query, T[] key, T[] value, T[]? outputGradient)
+    {
+        int d = _problem.HeadDim, dv = _problem.ValueDim, nq = _problem.QueryLength, nk = _problem.KeyLength;
+        int head = b * _problem.Heads + h;
+        ReadOnlySpan<T> q = Rows(query, head, nq, d), k = Rows(key, head, nk, d), v = Rows(value, head, nk, dv);
+        Span<T> o = Rows(Output, head, nq, dv), weights = Rows(AverageWeights, b, nq, nk);
+        T[] p = new T[nk], ds = new T[nk];
+
+        for (int i = 0; i < nq; i++)
+        {
+            // S_i = scale q_i Kᵀ, P_i = softmax(S_i)
+            int keys = VisibleKeys(_problem, i);
+            T max = T.NegativeInfinity, sum = T.Zero;
+            for (int j = 0; j < keys; j++)
+            {
+                p[j] = _scale * Dot(q.Slice(i * d, d), k.Slice(j * d, d));
+                max = T.Max(max, p[j]);
+                LargestScore = T.Max(LargestScore, T.Abs(p[j]));
+            }
+            for (int j = 0; j < keys; j++)
+                sum += p[j] = T.Exp(p[j] - max);
+            Max[head * nq + i] = max;
+            LogSumExp[head * nq + i] = keys == 0 ? T.NegativeInfinity : max + T.Log(sum);
+
+            // O_i = P_i V
+            for (int j = 0; j < keys; j++)
+            {
+                p[j] /= sum;
+                weights[i * nk + j] += p[j] / T.CreateChecked(_problem.Heads);
+                AddScaled(o.Slice(i * dv, dv), p[j], v.Slice(j * dv, dv));
+            }
+            if (outputGradient is null)
+                continue;
+
+            // dV += P_iᵀ dO_i, dP_i = dO_i Vᵀ, delta_i = sum_j P_ij dP_ij, dS_i = P_i o (dP_i - delta_i)
+            ReadOnlySpan<T> go = Rows(outputGradient, head, nq, dv).Slice(i * dv, dv);
+            Span<T> dq = Rows(QueryGradient, head, nq, d), dk = Rows(KeyGradient, head, nk, d), dvalue = Rows(ValueGradient, head, nk, dv);
+            T delta = T.Zero, terms = T.Zero;
+            for (int x = 0; x < dv; x++)
+                terms += T.Abs(go[x] * o[i * dv + x]);
+            for (int j = 0; j < keys; j++)
+            {
+                AddScaled(dvalue.Slice(j * dv, dv), p[j], go);
+                ds[j] = Dot(go, v.Slice(j * dv, dv));
+                delta += p[j] * ds[j];
+            }
+            // dQ_i = scale dS_i K, dK += scale dS_iᵀ q_i
+            for (int j = 0; j < keys; j++)
+            {
+                LargestCancellation = T.Max(LargestCancellation, T.Abs(_scale) * (p[j] * T.Abs(ds[j]) + terms));
+                T g = _scale * (p[j] * (ds[j] - delta));
+                AddScaled(dq.Slice(i * d, d), g, k.Slice(j * d, d));
+                AddScaled(dk.Slice(j * d, d), g, q.Slice(i * d, d));
+            }
+        }
+    }
+
+    private static Span<T> Rows(T[] array, int head, int rows, int width) => array.AsSpan(head * rows * width, rows * width);
+
+    private static T Dot(ReadOnlySpan<T> a, ReadOnlySpan<T> b)
+    {
+        T sum = T.Zero;
+        for (int x = 0; x < a.Length; x++)
+            sum += a[x] * b[x];
+        return sum;
+    }
+
+    private static void AddScaled(Span<T> y, T a, ReadOnlySpan<T> x)
+    {
+        for (int i = 0; i < y.Length; i++)
+            y[i] += a * x[i];
+    }
+}
