@@ -1,0 +1,130 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+
+namespace TorchFlash.Benchmarks;
+
+/// <summary>
+/// The most floating point operations a second that multiply-adds can give on this machine, from C#: twelve independent
+/// accumulators (latency 4, two a cycle needs eight), all operands in registers, the widest vector that the runtime
+/// accelerates.
+/// </summary>
+internal static class FmaCeiling
+{
+    private const int Accumulators = 12;
+    private const int Iterations = 3_000_000;
+
+    /// <summary>Bits of the vectors in use; those of one element where no vector is accelerated.</summary>
+    public static int VectorBits<T>() =>
+        Vector512.IsHardwareAccelerated ? 512 : Vector256.IsHardwareAccelerated ? 256 : Vector128.IsHardwareAccelerated ? 128 : 8 * Unsafe.SizeOf<T>();
+
+    /// <summary>FLOP/s of <paramref name="threads"/> threads together, once.</summary>
+    public static double Sample<T>(int threads) where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    {
+        using var barrier = new Barrier(threads);
+        Action work = VectorBits<T>() switch
+        {
+            512 => Chains<T, Simd512<T>>,
+            256 => Chains<T, Simd256<T>>,
+            128 => Chains<T, Simd128<T>>,
+            _ => Chains<T, Scalar<T>>,
+        };
+        Thread[] others = [.. Enumerable.Range(1, threads - 1).Select(_ => new Thread(() =>
+        {
+            barrier.SignalAndWait();
+            work();
+        }))];
+        Array.ForEach(others, t => t.Start());
+        double seconds = Measure.Seconds(() =>
+        {
+            barrier.SignalAndWait();
+            work();
+            Array.ForEach(others, t => t.Join());
+        });
+        double lanes = VectorBits<T>() / (8.0 * Unsafe.SizeOf<T>());
+        return 2 * lanes * Accumulators * Iterations * threads / seconds;
+    }
+
+    /// <summary>Best of a few samples, after a warm-up.</summary>
+    public static double Best<T>(int threads) where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    {
+        Sample<T>(threads);
+        return Enumerable.Range(0, 20).Max(_ => Sample<T>(threads));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Chains<T, TSimd>() where T : unmanaged, IBinaryFloatingPointIeee754<T> where TSimd : struct, ISimd<T, TSimd>
+    {
+        TSimd x = TSimd.Broadcast(T.CreateChecked(0.999)), y = TSimd.Broadcast(T.CreateChecked(0.001));
+        TSimd a = y, b = y, c = y, d = y, e = y, f = y, g = y, h = y, i = y, j = y, k = y, l = y;
+        for (int n = 0; n < Iterations; n++)
+        {
+            a = TSimd.MultiplyAdd(a, x, y);
+            b = TSimd.MultiplyAdd(b, x, y);
+            c = TSimd.MultiplyAdd(c, x, y);
+            d = TSimd.MultiplyAdd(d, x, y);
+            e = TSimd.MultiplyAdd(e, x, y);
+            f = TSimd.MultiplyAdd(f, x, y);
+            g = TSimd.MultiplyAdd(g, x, y);
+            h = TSimd.MultiplyAdd(h, x, y);
+            i = TSimd.MultiplyAdd(i, x, y);
+            j = TSimd.MultiplyAdd(j, x, y);
+            k = TSimd.MultiplyAdd(k, x, y);
+            l = TSimd.MultiplyAdd(l, x, y);
+        }
+        a = TSimd.MultiplyAdd(a, b, TSimd.MultiplyAdd(c, d, TSimd.MultiplyAdd(e, f, TSimd.MultiplyAdd(g, h, TSimd.MultiplyAdd(i, j, TSimd.MultiplyAdd(k, l, y))))));
+        if (!T.IsFinite(TSimd.First(a))) // also keeps the chains alive
+            throw new ArithmeticException("The multiply-add chains have diverged.");
+    }
+
+    private interface ISimd<T, TSelf>
+    {
+        static abstract TSelf Broadcast(T value);
+
+        static abstract TSelf MultiplyAdd(TSelf a, TSelf b, TSelf c);
+
+        static abstract T First(TSelf a);
+    }
+
+    private readonly record struct Simd512<T>(Vector512<T> V) : ISimd<T, Simd512<T>>
+    {
+        public static Simd512<T> Broadcast(T value) => new(Vector512.Create(value));
+
+        public static Simd512<T> MultiplyAdd(Simd512<T> a, Simd512<T> b, Simd512<T> c) => new(typeof(T) == typeof(float)
+            ? Vector512.MultiplyAddEstimate(a.V.AsSingle(), b.V.AsSingle(), c.V.AsSingle()).As<float, T>()
+            : Vector512.MultiplyAddEstimate(a.V.AsDouble(), b.V.AsDouble(), c.V.AsDouble()).As<double, T>());
+
+        public static T First(Simd512<T> a) => a.V[0];
+    }
+
+    private readonly record struct Simd256<T>(Vector256<T> V) : ISimd<T, Simd256<T>>
+    {
+        public static Simd256<T> Broadcast(T value) => new(Vector256.Create(value));
+
+        public static Simd256<T> MultiplyAdd(Simd256<T> a, Simd256<T> b, Simd256<T> c) => new(typeof(T) == typeof(float)
+            ? Vector256.MultiplyAddEstimate(a.V.AsSingle(), b.V.AsSingle(), c.V.AsSingle()).As<float, T>()
+            : Vector256.MultiplyAddEstimate(a.V.AsDouble(), b.V.AsDouble(), c.V.AsDouble()).As<double, T>());
+
+        public static T First(Simd256<T> a) => a.V[0];
+    }
+
+    private readonly record struct Simd128<T>(Vector128<T> V) : ISimd<T, Simd128<T>>
+    {
+        public static Simd128<T> Broadcast(T value) => new(Vector128.Create(value));
+
+        public static Simd128<T> MultiplyAdd(Simd128<T> a, Simd128<T> b, Simd128<T> c) => new(typeof(T) == typeof(float)
+            ? Vector128.MultiplyAddEstimate(a.V.AsSingle(), b.V.AsSingle(), c.V.AsSingle()).As<float, T>()
+            : Vector128.MultiplyAddEstimate(a.V.AsDouble(), b.V.AsDouble(), c.V.AsDouble()).As<double, T>());
+
+        public static T First(Simd128<T> a) => a.V[0];
+    }
+
+    private readonly record struct Scalar<T>(T V) : ISimd<T, Scalar<T>> where T : IBinaryFloatingPointIeee754<T>
+    {
+        public static Scalar<T> Broadcast(T value) => new(value);
+
+        public static Scalar<T> MultiplyAdd(Scalar<T> a, Scalar<T> b, Scalar<T> c) => new(a.V * b.V + c.V);
+
+        public static T First(Scalar<T> a) => a.V;
+    }
+}

@@ -1,0 +1,135 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Numerics;
+using TorchFlash.Kernels;
+using TorchFlash.Kernels.Cpu;
+
+namespace TorchFlash.Benchmarks;
+
+/// <summary>
+/// The CPU engine's arithmetic throughput as a share of the multiply-add ceiling measured between its runs. Counted are
+/// 4 H Nq Nk d operations forward and 2.5 times that backward (7 products with the recomputed S against 2), half of it causal.
+/// </summary>
+internal static class KernelBenchmark
+{
+    /// <summary>A case whose own ceiling stayed below this share of the best one shared the machine with something else.</summary>
+    private const double Undisturbed = 0.97;
+
+    private const int Attempts = 3;
+
+    private sealed record Case(int Heads, int Length, int HeadDim, bool Causal, int Threads)
+    {
+        public double ForwardFlop => 4.0 * Heads * Length * Length * HeadDim * (Causal ? 0.5 : 1);
+
+        public double BackwardFlop => 2.5 * ForwardFlop;
+
+        public string Name => $"H={Heads} N={Length} d={HeadDim} {(Causal ? "causal" : "full")} {Threads}T";
+    }
+
+    private sealed record Result(double Ceiling, double LowestCeiling, double Forward, double Backward);
+
+    public static Command Command()
+    {
+        var lengths = new Option<int[]>("--n") { Description = "Sequence lengths (default: 1024 and 4096 with H=12 d=64, 2048 with H=8 d=128).", AllowMultipleArgumentsPerToken = true };
+        var heads = new Option<int>("--heads") { Description = "Batch times heads.", DefaultValueFactory = _ => 12 };
+        var dim = new Option<int>("--dim") { Description = "Head dimension.", DefaultValueFactory = _ => 64 };
+        var threads = new Option<int[]>("--threads") { Description = "Numbers of threads.", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [1, Environment.ProcessorCount] };
+        var causal = new Option<string>("--causal") { Description = "Masks.", DefaultValueFactory = _ => "both" };
+        causal.AcceptOnlyFromAmong("full", "causal", "both");
+        var type = new Option<string>("--type") { Description = "Element type.", DefaultValueFactory = _ => "float32" };
+        type.AcceptOnlyFromAmong("float32", "float64");
+        var filter = new Option<string>("--filter") { Description = "Only cases whose name contains this text.", DefaultValueFactory = _ => "" };
+        var repeat = new Option<int>("--repeat") { Description = "Rounds per case; the median counts.", DefaultValueFactory = _ => 7 };
+        var command = new Command("kernel", "The CPU engine against the multiply-add ceiling of the machine (no libtorch).") { lengths, heads, dim, threads, causal, type, filter, repeat };
+        command.SetAction(parsed =>
+        {
+            int[] n = parsed.GetValue(lengths)!;
+            (int H, int N, int D)[] shapes = n.Length > 0
+                ? [.. n.Select(length => (parsed.GetValue(heads), length, parsed.GetValue(dim)))]
+                : [(12, 1024, 64), (12, 4096, 64), (8, 2048, 128)];
+            bool[] masks = parsed.GetValue(causal) switch
+            {
+                "full" => [false],
+                "causal" => [true],
+                _ => [false, true],
+            };
+            IEnumerable<Case> cases = from s in shapes from mask in masks from t in parsed.GetValue(threads)! select new Case(s.H, s.N, s.D, mask, t);
+            cases = cases.Where(c => c.Name.Contains(parsed.GetValue(filter)!, StringComparison.OrdinalIgnoreCase));
+            if (parsed.GetValue(type) == "float32")
+                Run<float>([.. cases], parsed.GetValue(repeat));
+            else
+                Run<double>([.. cases], parsed.GetValue(repeat));
+        });
+        return command;
+    }
+
+    private static void Run<T>(Case[] cases, int rounds) where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    {
+        Console.WriteLine(CpuEngine.Instance.Describe());
+        Dictionary<int, double> ceilings = cases.Select(c => c.Threads).Distinct().ToDictionary(t => t, FmaCeiling.Best<T>);
+        foreach ((int threads, double ceiling) in ceilings)
+            Console.WriteLine(Invariant($"ceiling, {FmaCeiling.VectorBits<T>()}-bit {typeof(T).Name}, {threads} threads: {ceiling / 1e9:F1} GFLOP/s"));
+        Console.WriteLine();
+        Console.WriteLine("| case | ceiling GFLOP/s | forward GFLOP/s | share | backward GFLOP/s | share | |");
+        Console.WriteLine("| --- | ---: | ---: | ---: | ---: | ---: | --- |");
+        foreach (Case c in cases)
+        {
+            Result result = MeasureCase<T>(c, rounds);
+            for (int attempt = 1; attempt < Attempts && IsDisturbed(result); attempt++)
+                result = MeasureCase<T>(c, rounds);
+            double ceiling = ceilings[c.Threads] = Math.Max(ceilings[c.Threads], result.Ceiling);
+            double forward = c.ForwardFlop / result.Forward, backward = c.BackwardFlop / result.Backward;
+            Console.WriteLine(Invariant($"| {c.Name} | {result.Ceiling / 1e9:F1} | {forward / 1e9:F1} | {forward / ceiling:P1} | {backward / 1e9:F1} | {backward / ceiling:P1} | {(IsDisturbed(result) ? $"disturbed: ceiling fell to {result.LowestCeiling / 1e9:F1}" : "")} |"));
+
+            bool IsDisturbed(Result r) => r.LowestCeiling < Undisturbed * ceilings[c.Threads];
+        }
+    }
+
+    /// <summary>Forward, backward and ceiling in turn.</summary>
+    private static Result MeasureCase<T>(Case c, int rounds) where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    {
+        var problem = new AttentionProblem
+        {
+            Batch = 1,
+            Heads = c.Heads,
+            QueryLength = c.Length,
+            KeyLength = c.Length,
+            HeadDim = c.HeadDim,
+            ValueDim = c.HeadDim,
+            Scale = AttentionProblem.DefaultScale(c.HeadDim),
+            ElementType = typeof(T) == typeof(float) ? ElementType.Float32 : ElementType.Float64,
+            Causal = c.Causal ? CausalMask.TopLeft : CausalMask.None,
+        };
+        var random = new Random(1);
+        using NativeArray<T> q = Input(), k = Input(), v = Input(), outputGradient = Input();
+        using NativeArray<T> o = Output(c.HeadDim), dq = Output(c.HeadDim), dk = Output(c.HeadDim), dv = Output(c.HeadDim), m = Output(1), l = Output(1);
+        var statistics = new RowStatistics(m.View.Data, l.View.Data);
+        var forward = new ForwardArguments { Query = q.View, Key = k.View, Value = v.View, Output = o.View, Statistics = statistics };
+        var backward = new BackwardArguments
+        {
+            Query = q.View,
+            Key = k.View,
+            Value = v.View,
+            Output = o.View,
+            OutputGradient = outputGradient.View,
+            Statistics = statistics,
+            QueryGradient = dq.View,
+            KeyGradient = dk.View,
+            ValueGradient = dv.View,
+        };
+        var options = new ExecutionOptions { Threads = c.Threads };
+        var ceilings = new List<double>();
+        double[] seconds = Measure.Interleaved(rounds,
+            () => CpuEngine.Instance.Forward(problem, forward, options),
+            Ceiling,
+            () => CpuEngine.Instance.Backward(problem, backward, options),
+            Ceiling);
+        return new Result(ceilings.Max(), Measure.Median(ceilings), seconds[0], seconds[2]);
+
+        NativeArray<T> Input() => new(c.Heads, c.Length, c.HeadDim, random);
+        NativeArray<T> Output(int width) => new(c.Heads, c.Length, width);
+        void Ceiling() => ceilings.Add(FmaCeiling.Sample<T>(c.Threads));
+    }
+
+    private static string Invariant(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
+}
