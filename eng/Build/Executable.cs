@@ -51,7 +51,13 @@ internal static class Executable
         IEnumerable<string> arguments,
         IReadOnlyDictionary<string, string>? environment = null)
     {
-        using var process = Start(program, arguments, null, environment, redirectOutput: true, redirectErrors: true);
+        // A build server that outlives the program would keep its end of the pipes open.
+        var alone = new Dictionary<string, string>(environment ?? new Dictionary<string, string>())
+        {
+            ["MSBUILDDISABLENODEREUSE"] = "1",
+            ["UseSharedCompilation"] = "false",
+        };
+        using var process = Start(program, arguments, null, alone, redirectOutput: true, redirectErrors: true);
         var errors = process.StandardError.ReadToEndAsync();
         string output = process.StandardOutput.ReadToEnd();
         process.WaitForExit();
