@@ -1,0 +1,45 @@
+#!/bin/sh
+# Builds libLibTorchSharp.so: build.sh OUTPUT.so
+# libtorch is the one in $LIBTORCH_DIR (a libtorch download or the `torch` folder of a PyTorch wheel), else the system's.
+set -eu
+output=$1
+source=$(cd "$(dirname "$0")" && pwd)
+
+fail() { echo "$*" >&2; exit 1; }
+
+command -v g++ >/dev/null || fail "error: g++ was not found. Install it: apt-get install g++"
+if [ -n "${LIBTORCH_DIR:-}" ]; then
+    include=$LIBTORCH_DIR/include
+    search="-isystem $include -isystem $include/torch/csrc/api/include"
+    lib=$LIBTORCH_DIR/lib
+    [ -f "$include/ATen/ATen.h" ] || fail "error: LIBTORCH_DIR=$LIBTORCH_DIR has no include/ATen/ATen.h: it must be a libtorch download or the torch folder of a PyTorch wheel"
+else
+    include=/usr/include
+    search="-isystem $include/torch/csrc/api/include"
+    [ -f "$include/ATen/ATen.h" ] || fail "error: libtorch was not found. Install it: apt-get install libtorch-dev libopenblas0-openmp (or set LIBTORCH_DIR)"
+    lib=$(dirname "$(g++ -print-file-name=libtorch_cpu.so)")
+fi
+
+# PyTorch's own wheels used the old std::string until 2.6; Debian and later wheels use the new one.
+if grep -q __cxx11 "$lib/libc10.so"; then abi=1; else abi=0; fi
+
+mkdir -p "$(dirname "$output")"
+exec 9>"$output.lock"
+flock 9 # two builds at the same time: the second one finds the first one's result replaced, never half written
+
+compile() {
+    g++ -c "$source/$1.cpp" -o "$output.$1.o" -std=c++17 -O2 -fPIC -fvisibility=hidden \
+        -Wall -Wextra -Wno-unused-parameter -D_GLIBCXX_USE_CXX11_ABI=$abi $search
+}
+
+objects= pids=
+for file in "$source"/*.cpp; do
+    name=$(basename "$file" .cpp)
+    compile "$name" & pids="$pids $!"
+    objects="$objects $output.$name.o"
+done
+for pid in $pids; do wait "$pid" || fail "error: libLibTorchSharp.so did not compile"; done
+g++ -shared -o "$output.new" $objects -L"$lib" -Wl,--no-as-needed -ltorch -ltorch_cpu -lc10 -Wl,--no-undefined \
+    ${LIBTORCH_DIR:+-Wl,-rpath,"$lib"}
+rm -f $objects
+mv "$output.new" "$output"
