@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 namespace TorchSharp;
 
 /// <summary>Extensions of <see cref="Tensor"/>.</summary>
-public static class TensorExtensionMethods
+public static partial class TensorExtensionMethods
 {
     /// <summary>Bytes of one element.</summary>
     public static int ElementSize(this ScalarType type) => type switch
