@@ -56,6 +56,8 @@ public readonly record struct AttentionProblem
         ArgumentOutOfRangeException.ThrowIfNegative(KeyLength);
         ArgumentOutOfRangeException.ThrowIfLessThan(HeadDim, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(ValueDim, 1);
+        if ((long)Batch * Heads > int.MaxValue)
+            throw new ArgumentOutOfRangeException(nameof(Heads), Heads, $"Batch x heads must be at most {int.MaxValue}, but the batch size is {Batch}.");
         if (!double.IsFinite(Scale))
             throw new ArgumentOutOfRangeException(nameof(Scale), Scale, "The scale must be a finite number.");
         if (!Enum.IsDefined(ElementType))

@@ -1,48 +1,86 @@
+using System.Numerics;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+using TorchFlash.Kernels.Cpu.Lanes;
+
 namespace TorchFlash.Kernels.Cpu;
 
-/// <summary>The engine for processors: C# SIMD, float32 and float64.</summary>
-public sealed unsafe class CpuEngine : IAttentionEngine
+/// <summary>
+/// The engine for processors: C# SIMD over the widest registers there are, float32 and float64, forward and backward parallel over
+/// batch, heads and tiles. A result does not depend on the number of threads. Safe for use from several threads at once.
+/// </summary>
+public sealed class CpuEngine : IAttentionEngine
 {
-    /// <summary>The one instance; it holds no state of its own.</summary>
-    public static CpuEngine Instance { get; } = new();
+    /// <summary>Below so many multiply-adds a second thread costs more than it brings.</summary>
+    private const double SerialWork = 1 << 18;
 
-    private CpuEngine()
+    private readonly ICpuPasses _single;
+    private readonly ICpuPasses _double;
+
+    /// <summary>The engine for the widest registers of this machine.</summary>
+    public static CpuEngine Instance { get; } = new(WidestVectorBits);
+
+    /// <summary>Width in bits of the registers that this engine uses: 512, 256, 128, or 0 for scalar code.</summary>
+    public int VectorBits { get; }
+
+    /// <summary>An engine for registers of a given width, supported by the hardware or not.</summary>
+    internal CpuEngine(int vectorBits)
     {
+        VectorBits = vectorBits;
+        (_single, _double) = vectorBits switch
+        {
+            512 => ((ICpuPasses)new CpuPasses<Lanes512<float>, float>(), (ICpuPasses)new CpuPasses<Lanes512<double>, double>()),
+            256 => (new CpuPasses<Lanes256<float>, float>(), new CpuPasses<Lanes256<double>, double>()),
+            128 => (new CpuPasses<Lanes128<float>, float>(), new CpuPasses<Lanes128<double>, double>()),
+            0 => (new CpuPasses<Lanes1<float>, float>(), new CpuPasses<Lanes1<double>, double>()),
+            _ => throw new ArgumentOutOfRangeException(nameof(vectorBits), vectorBits, "Register widths are 512, 256, 128 and 0 (scalar)."),
+        };
     }
+
+    internal static int WidestVectorBits
+        => Vector512.IsHardwareAccelerated && Avx512F.IsSupported && Avx512DQ.IsSupported ? 512
+            : Vector256.IsHardwareAccelerated && Fma.IsSupported ? 256
+            : Vector128.IsHardwareAccelerated ? 128
+            : 0;
 
     /// <inheritdoc/>
     public string Name => "cpu";
 
     /// <inheritdoc/>
-    public string Describe() => "cpu: scaffold";
+    public string Describe()
+        => $"cpu: {RuntimeInformation.ProcessArchitecture}, {(VectorBits == 0 ? "scalar code" : $"{VectorBits}-bit vectors")}, "
+            + $"{Environment.ProcessorCount} processors, {CacheSizes.SecondLevel / 1024} KiB second-level cache";
 
     /// <inheritdoc/>
     public void Forward(in AttentionProblem problem, in ForwardArguments arguments, in ExecutionOptions options = default)
     {
-        problem.Validate();
-        if (problem.ElementType == ElementType.Float32)
-            Scaffold<float>.Forward(problem, arguments);
-        else
-            Scaffold<double>.Forward(problem, arguments);
+        Validation.Check(problem, arguments, options);
+        if (Validation.Rows(problem) > 0)
+            Passes(problem).Forward(problem, arguments, Threads(problem, options));
     }
 
     /// <inheritdoc/>
     public void Backward(in AttentionProblem problem, in BackwardArguments arguments, in ExecutionOptions options = default)
     {
-        problem.Validate();
-        if (problem.ElementType == ElementType.Float32)
-            Scaffold<float>.Backward(problem, arguments);
-        else
-            Scaffold<double>.Backward(problem, arguments);
+        Validation.Check(problem, arguments, options);
+        if ((long)problem.Batch * problem.Heads > 0)
+            Passes(problem).Backward(problem, arguments, Threads(problem, options));
     }
 
     /// <inheritdoc/>
     public void AverageWeights(in AttentionProblem problem, in WeightsArguments arguments, in ExecutionOptions options = default)
     {
-        problem.Validate();
-        if (problem.ElementType == ElementType.Float32)
-            Scaffold<float>.Weights(problem, arguments);
-        else
-            Scaffold<double>.Weights(problem, arguments);
+        Validation.Check(problem, arguments, options);
+        if (Validation.Rows(problem) > 0 && problem.KeyLength > 0)
+            Passes(problem).AverageWeights(problem, arguments, Threads(problem, options));
+    }
+
+    private ICpuPasses Passes(in AttentionProblem problem) => problem.ElementType == ElementType.Float64 ? _double : _single;
+
+    private static int Threads(in AttentionProblem problem, in ExecutionOptions options)
+    {
+        double work = (double)problem.Batch * problem.Heads * problem.QueryLength * problem.KeyLength * (problem.HeadDim + problem.ValueDim);
+        return work <= SerialWork ? 1 : options.Threads > 0 ? options.Threads : Environment.ProcessorCount;
     }
 }

@@ -1,0 +1,340 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using TorchFlash.Kernels.Cpu.Lanes;
+using TorchFlash.Kernels.Cpu.Tiles;
+
+namespace TorchFlash.Kernels.Cpu;
+
+/// <summary>
+/// dQ, dK and dV with S and P recomputed tile by tile from (m, l) (FlashAttention-2, algorithm 2): the key-value tile stays, query tiles
+/// pass by.
+/// <code>
+/// P  = 2^(log2(e) scale Q Kᵀ - m) / l        delta = rowsum(dO o O)
+/// dV += Pᵀ dO
+/// dS = scale P o (dO Vᵀ - delta)             (over P in place)
+/// dK += dSᵀ Q
+/// dQ += dS K
+/// </code>
+/// </summary>
+/// <remarks>
+/// Kᵀ and Vᵀ are packed once per key-value tile, the scale of dS goes into the packing of Vᵀ and into delta. Workers take heads; when
+/// none is left they help with the key-value tiles of others. dQ is summed in place, key-value tile by key-value tile: each query tile
+/// has a turn counter, so that the order of its sums does not depend on who computes them, and no second dQ exists.
+/// </remarks>
+internal sealed unsafe class BackwardPass<V, T>
+    where V : unmanaged, ILanes<V, T>
+    where T : unmanaged, IBinaryFloatingPointIeee754<T>
+{
+    private readonly AttentionProblem _problem;
+    private readonly BackwardArguments _arguments;
+    private readonly Exponent<T> _exponent;
+    private readonly TileSizes _sizes;
+    private readonly int _heads;
+    private readonly int _queryTiles;
+    private readonly int _keyTiles;
+    private readonly int _paddedDim;
+    private readonly int _paddedValueDim;
+    private readonly int _scoreStride;
+
+    /// <summary>-m, 1/l and scale delta of every query tile, <see cref="RowScalars"/> elements each.</summary>
+    private readonly T* _rowScalars;
+
+    /// <summary>Next key-value tile to be taken of every head.</summary>
+    private readonly int[] _nextKeyTile;
+
+    /// <summary>Key-value tiles whose dS K every query tile has received.</summary>
+    private readonly int[] _turn;
+
+    private int _nextHead;
+
+    private const int RowScalars = 3 * Epilogue.Stride;
+
+    private BackwardPass(in AttentionProblem problem, in BackwardArguments arguments, T* rowScalars)
+    {
+        _problem = problem;
+        _arguments = arguments;
+        _exponent = new(problem.Scale);
+        _sizes = TileSizes.For(problem, sizeof(T));
+        _heads = problem.Batch * problem.Heads;
+        _queryTiles = QueryTiles(problem, _sizes);
+        _keyTiles = (problem.KeyLength + _sizes.Keys - 1) / _sizes.Keys;
+        _paddedDim = Panels<V, T>.PadColumns(problem.HeadDim);
+        _paddedValueDim = Panels<V, T>.PadColumns(problem.ValueDim);
+        _scoreStride = Panels<V, T>.RoundUp(_sizes.Keys, 16) + 16;
+        _rowScalars = rowScalars;
+        _nextKeyTile = new int[_heads];
+        _turn = new int[_heads * _queryTiles];
+    }
+
+    private static int QueryTiles(in AttentionProblem problem, TileSizes sizes) => (problem.QueryLength + sizes.Queries - 1) / sizes.Queries;
+
+    public static void Run(in AttentionProblem problem, in BackwardArguments arguments, int threads)
+    {
+        long scalars = (long)problem.Batch * problem.Heads * QueryTiles(problem, TileSizes.For(problem, sizeof(T))) * RowScalars;
+        using var scratch = Scratch.Rent(Scratch.Bytes<T>(scalars));
+        var pass = new BackwardPass<V, T>(problem, arguments, scratch.Take<T>(scalars));
+        if (pass._keyTiles == 0)
+            pass.ClearQueryGradients(0, problem.QueryLength);
+        else
+            WorkerPool.Run((int)Math.Min(threads, (long)pass._heads * pass._keyTiles), pass.Work);
+    }
+
+    private void Work()
+    {
+        using var scratch = Scratch.Rent(Workspace.Bytes(this));
+        var workspace = new Workspace(this, scratch);
+        for (int head; (head = Interlocked.Increment(ref _nextHead) - 1) < _heads;)
+            TakeKeyTiles(head, workspace);
+        // Help the others, every worker from another head on.
+        int start = (Environment.CurrentManagedThreadId & int.MaxValue) % Math.Max(1, _heads);
+        for (int i = 0; i < _heads; i++)
+            TakeKeyTiles((start + i) % _heads, workspace);
+    }
+
+    private void TakeKeyTiles(int head, in Workspace workspace)
+    {
+        for (int tile; (tile = Interlocked.Increment(ref _nextKeyTile[head]) - 1) < _keyTiles;)
+            KeyTile(head, tile, workspace);
+        Volatile.Write(ref _nextKeyTile[head], _keyTiles); // no overflow however often others look
+    }
+
+    /// <summary>The state of one key-value tile, and of the query tile that passes by.</summary>
+    private readonly struct Workspace
+    {
+        /// <summary>± Kᵀ in panels.</summary>
+        public readonly T* KeyTransposed;
+
+        /// <summary>scale Vᵀ in panels.</summary>
+        public readonly T* ValueTransposed;
+
+        /// <summary>P, then dS: queries x keys.</summary>
+        public readonly T* Scores;
+
+        public readonly T* KeyPadding;
+        public readonly T* KeyGradient;
+        public readonly T* ValueGradient;
+        public readonly T* QueryPadding;
+        public readonly T* OutputGradientPadding;
+        public readonly T* QueryGradient;
+
+        public Workspace(BackwardPass<V, T> pass, Scratch scratch)
+        {
+            Lengths n = new(pass);
+            KeyTransposed = scratch.Take<T>(n.KeyTransposed);
+            ValueTransposed = scratch.Take<T>(n.ValueTransposed);
+            Scores = scratch.Take<T>(n.Scores);
+            KeyPadding = scratch.Take<T>(n.Key);
+            KeyGradient = scratch.Take<T>(n.Key);
+            ValueGradient = scratch.Take<T>(n.Value);
+            QueryPadding = scratch.Take<T>(n.Query);
+            OutputGradientPadding = scratch.Take<T>(n.Output);
+            QueryGradient = scratch.Take<T>(n.Query);
+        }
+
+        public static nuint Bytes(BackwardPass<V, T> pass)
+        {
+            Lengths n = new(pass);
+            return Scratch.Bytes<T>(n.KeyTransposed) + Scratch.Bytes<T>(n.ValueTransposed) + Scratch.Bytes<T>(n.Scores) + 2 * Scratch.Bytes<T>(n.Key)
+                + Scratch.Bytes<T>(n.Value) + 2 * Scratch.Bytes<T>(n.Query) + Scratch.Bytes<T>(n.Output);
+        }
+
+        private readonly struct Lengths(BackwardPass<V, T> pass)
+        {
+            private readonly long _queryRows = Panels<V, T>.PadRows(pass._sizes.Queries);
+            private readonly long _keyRows = Panels<V, T>.PadRows(pass._sizes.Keys);
+            private readonly long _keyColumns = Panels<V, T>.RoundUp(pass._sizes.Keys, Panels<V, T>.Width);
+
+            public long KeyTransposed => _keyColumns * pass._problem.HeadDim;
+
+            public long ValueTransposed => _keyColumns * pass._problem.ValueDim;
+
+            public long Scores => _queryRows * pass._scoreStride;
+
+            public long Key => _keyRows * pass._paddedDim;
+
+            public long Value => _keyRows * pass._paddedValueDim;
+
+            public long Query => _queryRows * pass._paddedDim;
+
+            public long Output => _queryRows * pass._paddedValueDim;
+        }
+    }
+
+    private void KeyTile(int head, int tile, in Workspace w)
+    {
+        int start = tile * _sizes.Keys, count = Math.Min(_sizes.Keys, _problem.KeyLength - start);
+        Rows<T> key = Rows<T>.OfHead(_arguments.Key, head, _problem.Heads).From(start), value = Rows<T>.OfHead(_arguments.Value, head, _problem.Heads).From(start);
+        Packing<V, T>.Transpose(key.Data, key.Stride, count, _problem.HeadDim, _exponent.Sign, w.KeyTransposed);
+        Packing<V, T>.Transpose(value.Data, value.Stride, count, _problem.ValueDim, T.CreateChecked(_problem.Scale), w.ValueTransposed);
+        key = Packing<V, T>.Pad(key, count, int.MaxValue, _problem.HeadDim, w.KeyPadding);
+        new Span<T>(w.KeyGradient, Panels<V, T>.PadRows(count) * _paddedDim).Clear();
+        new Span<T>(w.ValueGradient, Panels<V, T>.PadRows(count) * _paddedValueDim).Clear();
+
+        // The first query that sees a key of this tile; query tiles before it are not touched.
+        int firstQuery = (int)Math.Clamp((long)start - _problem.DiagonalOffset, 0, _problem.QueryLength);
+        if (tile == 0)
+            ClearQueryGradients(head, firstQuery / _sizes.Queries * _sizes.Queries);
+        for (int q = firstQuery / _sizes.Queries; q < _queryTiles; q++)
+            QueryTile(head, q, tile, key, start, count, w);
+
+        Packing<V, T>.Copy(new(w.KeyGradient, _paddedDim), Rows<T>.OfHead(_arguments.KeyGradient, head, _problem.Heads).From(start), count, _problem.HeadDim);
+        Packing<V, T>.Copy(new(w.ValueGradient, _paddedValueDim), Rows<T>.OfHead(_arguments.ValueGradient, head, _problem.Heads).From(start), count, _problem.ValueDim);
+    }
+
+    private void QueryTile(int head, int tile, int keyTile, Rows<T> key, int start, int count, in Workspace w)
+    {
+        int first = tile * _sizes.Queries, rows = Math.Min(_sizes.Queries, _problem.QueryLength - first), available = _problem.QueryLength - first;
+        int diagonal = first + _problem.DiagonalOffset - start; // query i of the tile sees its keys 0 .. i + diagonal
+        T* scalars = _rowScalars + ((nint)head * _queryTiles + tile) * RowScalars;
+        Rows<T> query = Packing<V, T>.Pad(Rows<T>.OfHead(_arguments.Query, head, _problem.Heads).From(first), rows, available, _problem.HeadDim, w.QueryPadding);
+        Rows<T> gradient = Packing<V, T>.Pad(Rows<T>.OfHead(_arguments.OutputGradient, head, _problem.Heads).From(first), rows, available, _problem.ValueDim, w.OutputGradientPadding);
+        ref int turn = ref _turn[head * _queryTiles + tile];
+        if (keyTile == 0)
+            SetRowScalars(head, first, rows, scalars);
+        else
+            Wait(ref turn, 1);
+
+        Probabilities(query, rows, count, diagonal, scalars, w);
+        AddToKeySide(w.Scores, gradient, rows, count, diagonal, w.ValueGradient, _paddedValueDim);
+        ScoreGradients(gradient, rows, count, diagonal, scalars + 2 * Epilogue.Stride, w);
+        AddToKeySide(w.Scores, query, rows, count, diagonal, w.KeyGradient, _paddedDim);
+        Wait(ref turn, keyTile);
+        AddToQueryGradient(Rows<T>.OfHead(_arguments.QueryGradient, head, _problem.Heads).From(first), rows, key, count, diagonal, keyTile == 0, w);
+        Volatile.Write(ref turn, keyTile + 1);
+    }
+
+    /// <summary>P = 2^(factor Q Kᵀ - m) / l</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void Probabilities(Rows<T> query, int rows, int count, int diagonal, T* scalars, in Workspace w)
+    {
+        int d = _problem.HeadDim, columns = Panels<V, T>.PadColumns(count);
+        for (int x = 0; x < columns; x += Panels<V, T>.Width)
+        {
+            for (int r = 0; r < rows; r += Panels<V, T>.TileRows)
+            {
+                int vectors = VisibleVectors(r, x, columns, diagonal);
+                if (vectors > 0)
+                    Panels<V, T>.Tile<Probability<V, T>>(vectors, query.At(r), query.Stride, 1, w.KeyTransposed + (nint)x * d, Panels<V, T>.Width,
+                        w.Scores + (nint)r * _scoreStride + x, _scoreStride, d, scalars + r, _exponent.Factor);
+            }
+        }
+    }
+
+    /// <summary>dS = P o (scale dO Vᵀ - scale delta), over P</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void ScoreGradients(Rows<T> gradient, int rows, int count, int diagonal, T* delta, in Workspace w)
+    {
+        int d = _problem.ValueDim, columns = Panels<V, T>.PadColumns(count);
+        for (int x = 0; x < columns; x += Panels<V, T>.Width)
+        {
+            for (int r = 0; r < rows; r += Panels<V, T>.TileRows)
+            {
+                int vectors = VisibleVectors(r, x, columns, diagonal);
+                if (vectors > 0)
+                    Panels<V, T>.Tile<ScoreGradient<V, T>>(vectors, gradient.At(r), gradient.Stride, 1, w.ValueTransposed + (nint)x * d, Panels<V, T>.Width,
+                        w.Scores + (nint)r * _scoreStride + x, _scoreStride, d, delta + r, T.Zero);
+            }
+        }
+    }
+
+    /// <summary>Registers of the panel at key x that hold a key which one of the queries r .. r + 5 sees.</summary>
+    private static int VisibleVectors(int r, int x, int columns, int diagonal)
+    {
+        int last = r + Panels<V, T>.TileRows - 1 + diagonal - x; // last visible key, from x on
+        return last < 0 ? 0 : Math.Min(Math.Min(Panels<V, T>.Width, columns - x), last / V.Count * V.Count + V.Count) / V.Count;
+    }
+
+    /// <summary>dV += Pᵀ dO, or dK += dSᵀ Q</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void AddToKeySide(T* scores, Rows<T> x, int rows, int count, int diagonal, T* gradient, int columns)
+    {
+        for (int r = 0; r < count; r += Panels<V, T>.TileRows)
+        {
+            int last = Math.Min(Panels<V, T>.TileRows, count - r) - 1;
+            int common = Math.Clamp(r + last - diagonal, 0, rows); // the first query that sees all of the keys r .. r + last
+            T* to = gradient + (nint)r * columns;
+            if (common < rows)
+            {
+                Panels<V, T>.Rows<Accumulate<V, T>>(columns, scores + (nint)common * _scoreStride + r, 1, _scoreStride, x.At(common), x.Stride, to, columns,
+                    rows - common, null);
+            }
+            for (int t = 0; t < last && common > 0; t++)
+                Panels<V, T>.Row(columns, scores + r + t, _scoreStride, x.Data, x.Stride, to + t * columns, Math.Clamp(r + t - diagonal, 0, rows), common);
+        }
+    }
+
+    /// <summary>dQ += dS K, the first time dQ = dS K</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void AddToQueryGradient(Rows<T> gradient, int rows, Rows<T> key, int count, int diagonal, bool isFirst, in Workspace w)
+    {
+        bool inPlace = _problem.HeadDim == _paddedDim && rows % Panels<V, T>.TileRows == 0;
+        Rows<T> to = inPlace ? gradient : new(w.QueryGradient, _paddedDim);
+        if (isFirst || !inPlace)
+        {
+            for (int r = 0; r < Panels<V, T>.PadRows(rows); r++)
+                new Span<T>(to.At(r), _paddedDim).Clear();
+        }
+        for (int r = 0; r < rows; r += Panels<V, T>.TileRows)
+        {
+            T* ds = w.Scores + (nint)r * _scoreStride;
+            int common = Math.Clamp(r + diagonal + 1, 0, count); // keys that all six rows see
+            if (common > 0)
+                Panels<V, T>.Rows<Accumulate<V, T>>(_paddedDim, ds, _scoreStride, 1, key.Data, key.Stride, to.At(r), to.Stride, common, null);
+            for (int t = 1; t < Math.Min(Panels<V, T>.TileRows, rows - r) && common < count; t++)
+                Panels<V, T>.Row(_paddedDim, ds + t * _scoreStride, 1, key.Data, key.Stride, to.At(r + t), common, Math.Clamp(r + t + diagonal + 1, 0, count));
+        }
+        if (!inPlace)
+            Packing<V, T>.Copy(to, gradient, rows, _problem.HeadDim, add: !isFirst);
+    }
+
+    /// <summary>-m, 1/l and scale delta = scale rowsum(dO o O)</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void SetRowScalars(int head, int first, int rows, T* scalars)
+    {
+        Rows<T> output = Rows<T>.OfHead(_arguments.Output, head, _problem.Heads).From(first);
+        Rows<T> gradient = Rows<T>.OfHead(_arguments.OutputGradient, head, _problem.Heads).From(first);
+        nint statistics = (nint)head * _problem.QueryLength + first;
+        T* max = (T*)_arguments.Statistics.Max + statistics, sum = (T*)_arguments.Statistics.Sum + statistics;
+        T scale = T.CreateChecked(_problem.Scale);
+        for (int r = 0; r < rows; r++)
+        {
+            scalars[r] = -max[r];
+            scalars[r + Epilogue.Stride] = T.One / sum[r];
+            scalars[r + 2 * Epilogue.Stride] = scale * Dot(output.At(r), gradient.At(r), _problem.ValueDim);
+        }
+        for (int r = rows; r < Panels<V, T>.PadRows(rows); r++)
+            scalars[r] = scalars[r + Epilogue.Stride] = scalars[r + 2 * Epilogue.Stride] = T.Zero;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static T Dot(T* a, T* b, int n)
+    {
+        V lanes = V.Zero;
+        int x = 0;
+        for (; x + V.Count <= n; x += V.Count)
+            lanes = V.MultiplyAdd(V.Load(a + x), V.Load(b + x), lanes);
+        T sum = V.Sum(lanes);
+        for (; x < n; x++)
+            sum += a[x] * b[x];
+        return sum;
+    }
+
+    /// <summary>dQ = 0 for the first queries of a head (of all heads where there is no key), which see no key.</summary>
+    private void ClearQueryGradients(int head, int queries)
+    {
+        int end = _keyTiles == 0 ? _heads : head + 1;
+        for (int h = head; h < end; h++)
+        {
+            Rows<T> gradient = Rows<T>.OfHead(_arguments.QueryGradient, h, _problem.Heads);
+            for (int r = 0; r < queries; r++)
+                new Span<T>(gradient.At(r), _problem.HeadDim).Clear();
+        }
+    }
+
+    private static void Wait(ref int turn, int until)
+    {
+        var spin = new SpinWait();
+        while (Volatile.Read(ref turn) < until)
+            spin.SpinOnce(-1);
+    }
+}

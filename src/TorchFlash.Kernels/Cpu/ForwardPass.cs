@@ -1,0 +1,282 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using TorchFlash.Kernels.Cpu.Lanes;
+using TorchFlash.Kernels.Cpu.Tiles;
+
+namespace TorchFlash.Kernels.Cpu;
+
+/// <summary>
+/// O = softmax(scale Q Kᵀ) V, query tile by query tile (FlashAttention-2, algorithm 1), with m = log2(e) rowmax S and
+/// l = rowsum 2^(log2(e) S - m).
+/// </summary>
+/// <remarks>
+/// Tiles of S are computed transposed, Sᵀ = K Qᵀ: then m, l and the exponentials run along the lanes of a register, no operation
+/// is horizontal, and K and V are used where they lie; only the small Qᵀ tile is packed. log2(e) |scale| is applied inside the
+/// exponent (one fused multiply-add), its sign in the packing of Q: the backward pass computes the very same bits of Q Kᵀ and m.
+/// </remarks>
+internal sealed unsafe class ForwardPass<V, T>
+    where V : unmanaged, ILanes<V, T>
+    where T : unmanaged, IBinaryFloatingPointIeee754<T>
+{
+    /// <summary>How far (in powers of 2) a maximum may outgrow the reference of the exponentials: no rounding differs, nothing overflows.</summary>
+    private static readonly T s_slack = T.CreateChecked(16);
+
+    private readonly AttentionProblem _problem;
+    private readonly ForwardArguments _arguments;
+    private readonly Exponent<T> _exponent;
+    private readonly TileSizes _sizes;
+    private readonly int _queryTiles;
+    private readonly int _paddedValueDim;
+    private readonly int _scoreStride;
+    private long _next;
+
+    private ForwardPass(in AttentionProblem problem, in ForwardArguments arguments)
+    {
+        _problem = problem;
+        _arguments = arguments;
+        _exponent = new(problem.Scale);
+        _sizes = TileSizes.For(problem, sizeof(T));
+        _queryTiles = (problem.QueryLength + _sizes.Queries - 1) / _sizes.Queries;
+        _paddedValueDim = Panels<V, T>.PadColumns(problem.ValueDim);
+        _scoreStride = Panels<V, T>.RoundUp(_sizes.Queries, 16) + 16; // an odd number of cache lines: no set is hit twice
+    }
+
+    public static void Run(in AttentionProblem problem, in ForwardArguments arguments, int threads)
+    {
+        var pass = new ForwardPass<V, T>(problem, arguments);
+        WorkerPool.Run((int)Math.Min(threads, pass.Items), pass.Work);
+    }
+
+    private long Items => (long)_problem.Batch * _problem.Heads * _queryTiles;
+
+    /// <summary>Takes query tiles head by head (K and V stay in cache), the longest rows of each head first.</summary>
+    private void Work()
+    {
+        using var scratch = Scratch.Rent(Workspace.Bytes(this));
+        var workspace = new Workspace(this, scratch);
+        for (long item; (item = Interlocked.Increment(ref _next) - 1) < Items;)
+            QueryTile((int)(item / _queryTiles), _queryTiles - 1 - (int)(item % _queryTiles), workspace);
+    }
+
+    /// <summary>The state of one query tile.</summary>
+    private readonly struct Workspace
+    {
+        /// <summary>Qᵀ in panels.</summary>
+        public readonly T* Query;
+
+        /// <summary>Sᵀ, then Pᵀ: keys x queries.</summary>
+        public readonly T* Scores;
+
+        /// <summary>O before its division by l.</summary>
+        public readonly T* Output;
+
+        public readonly T* KeyPadding;
+        public readonly T* ValuePadding;
+
+        /// <summary>Minus the reference of the exponentials (at most <see cref="s_slack"/> below the running maximum), in powers of 2.</summary>
+        public readonly T* Reference;
+
+        /// <summary>Running maximum of ± Q Kᵀ, not scaled.</summary>
+        public readonly T* Max;
+
+        /// <summary>Sum of this tile's exponentials.</summary>
+        public readonly T* TileSum;
+
+        /// <summary>l relative to the reference.</summary>
+        public readonly T* Sum;
+
+        /// <summary>2^(old reference - new reference).</summary>
+        public readonly T* Rescale;
+
+        public Workspace(ForwardPass<V, T> pass, Scratch scratch)
+        {
+            (long query, long scores, long output, long key, long value) = Lengths(pass);
+            Query = scratch.Take<T>(query);
+            Scores = scratch.Take<T>(scores);
+            Output = scratch.Take<T>(output);
+            KeyPadding = scratch.Take<T>(key);
+            ValuePadding = scratch.Take<T>(value);
+            Reference = scratch.Take<T>(3 * Epilogue.Stride);
+            Max = Reference + Epilogue.Stride;
+            TileSum = Reference + 2 * Epilogue.Stride;
+            Sum = scratch.Take<T>(Epilogue.Stride);
+            Rescale = scratch.Take<T>(Epilogue.Stride);
+        }
+
+        public static nuint Bytes(ForwardPass<V, T> pass)
+        {
+            (long query, long scores, long output, long key, long value) = Lengths(pass);
+            return Scratch.Bytes<T>(query) + Scratch.Bytes<T>(scores) + Scratch.Bytes<T>(output) + Scratch.Bytes<T>(key) + Scratch.Bytes<T>(value)
+                + Scratch.Bytes<T>(3 * Epilogue.Stride) + 2 * Scratch.Bytes<T>(Epilogue.Stride);
+        }
+
+        private static (long Query, long Scores, long Output, long Key, long Value) Lengths(ForwardPass<V, T> pass)
+        {
+            long queries = Panels<V, T>.PadRows(pass._sizes.Queries), keys = Panels<V, T>.PadRows(pass._sizes.Keys);
+            return (Panels<V, T>.RoundUp(pass._sizes.Queries, Panels<V, T>.Width) * (long)pass._problem.HeadDim, keys * pass._scoreStride,
+                queries * pass._paddedValueDim, keys * Panels<V, T>.PadColumns(pass._problem.HeadDim), keys * pass._paddedValueDim);
+        }
+    }
+
+    private void QueryTile(int head, int tile, in Workspace w)
+    {
+        int first = tile * _sizes.Queries, rows = Math.Min(_sizes.Queries, _problem.QueryLength - first);
+        // Query i of the tile sees keys 0 .. i + last.
+        int last = first + _problem.DiagonalOffset;
+        int keys = (int)Math.Clamp((long)last + rows, 0, _problem.KeyLength);
+        Rows<T> key = Rows<T>.OfHead(_arguments.Key, head, _problem.Heads), value = Rows<T>.OfHead(_arguments.Value, head, _problem.Heads);
+
+        Setup(Rows<T>.OfHead(_arguments.Query, head, _problem.Heads).From(first), rows, w);
+        for (int start = 0; start < keys; start += _sizes.Keys)
+        {
+            int count = Math.Min(_sizes.Keys, keys - start);
+            int diagonal = last - start; // query i sees the keys 0 .. i + diagonal of this tile
+            Softmax(Packing<V, T>.Pad(key.From(start), count, _problem.KeyLength - start, _problem.HeadDim, w.KeyPadding), rows, count, diagonal, start == 0, w);
+            AddValues(Packing<V, T>.Pad(value.From(start), count, int.MaxValue, _problem.ValueDim, w.ValuePadding), rows, count, diagonal, w);
+        }
+        Finish(head, first, rows, last, w);
+    }
+
+    private void Setup(Rows<T> query, int rows, in Workspace w)
+    {
+        Packing<V, T>.Transpose(query.Data, query.Stride, rows, _problem.HeadDim, _exponent.Sign, w.Query);
+        new Span<T>(w.Reference, Epilogue.Stride).Fill(_exponent.Highest);
+        new Span<T>(w.Max, Epilogue.Stride).Fill(-_exponent.Highest);
+        new Span<T>(w.Sum, Epilogue.Stride).Clear();
+        new Span<T>(w.Rescale, Epilogue.Stride).Fill(T.One);
+        new Span<T>(w.Output, Panels<V, T>.PadRows(rows) * _paddedValueDim).Clear();
+    }
+
+    /// <summary>Pᵀ of one tile, panel by panel; m, l and the factors that bring O to the new reference.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void Softmax(Rows<T> key, int rows, int count, int diagonal, bool isFirst, in Workspace w)
+    {
+        int columns = Panels<V, T>.PadColumns(rows);
+        bool masked = count - 1 > diagonal;
+        for (int x = 0; x < columns; x += Panels<V, T>.Width)
+        {
+            int vectors = Math.Min(Panels<V, T>.Width, columns - x) / V.Count;
+            if (isFirst || masked || count % Panels<V, T>.TileRows != 0 || !SoftmaxInOnePass(key, count, x, vectors, w))
+                SoftmaxInTwoPasses(key, count, diagonal, masked, x, vectors, w);
+        }
+    }
+
+    /// <summary>
+    /// Exponentiates against the reference of the tiles before, in registers. False if a maximum outgrew it: nothing but the running
+    /// maximum has changed then.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private bool SoftmaxInOnePass(Rows<T> key, int count, int x, int vectors, in Workspace w)
+    {
+        int d = _problem.HeadDim;
+        new Span<T>(w.TileSum + x, vectors * V.Count).Clear();
+        for (int r = 0; r < count; r += Panels<V, T>.TileRows)
+        {
+            Panels<V, T>.Tile<OnlineSoftmax<V, T>>(vectors, key.At(r), key.Stride, 1, w.Query + (nint)x * d, Panels<V, T>.Width,
+                w.Scores + (nint)r * _scoreStride + x, _scoreStride, d, w.Reference + x, _exponent.Factor);
+        }
+        V factor = V.Broadcast(_exponent.Factor), slack = V.Broadcast(s_slack);
+        for (int y = x; y < x + vectors * V.Count; y += V.Count)
+        {
+            if (V.AnyGreater(V.MultiplyAdd(V.Load(w.Max + y), factor, V.Load(w.Reference + y)), slack))
+                return false;
+        }
+        for (int y = x; y < x + vectors * V.Count; y += V.Count)
+        {
+            V.Store(w.Sum + y, V.Add(V.Load(w.Sum + y), V.Load(w.TileSum + y)));
+            V.Store(w.Rescale + y, V.Broadcast(T.One));
+        }
+        return true;
+    }
+
+    /// <summary>Sᵀ and its maxima first, then the exponentials; blocks of the register tile's size that the mask hides are left out.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void SoftmaxInTwoPasses(Rows<T> key, int count, int diagonal, bool masked, int x, int vectors, in Workspace w)
+    {
+        int d = _problem.HeadDim;
+        for (int r = 0; r < count; r += Panels<V, T>.TileRows)
+        {
+            int skip = masked ? Math.Max(0, r - diagonal - x) / V.Count : 0;
+            if (skip >= vectors)
+                break;
+            int from = x + skip * V.Count, firstSeen = r - diagonal - from; // the first column that sees key r
+            T* query = w.Query + (nint)x * d + skip * V.Count, scores = w.Scores + (nint)r * _scoreStride + from;
+            if (masked && firstSeen + Panels<V, T>.TileRows > 1)
+                Panels<V, T>.Tile<MaskedScoreMax<V, T>>(vectors - skip, key.At(r), key.Stride, 1, query, Panels<V, T>.Width, scores, _scoreStride, d, w.Max + from, T.Zero, firstSeen);
+            else
+                Panels<V, T>.Tile<ScoreMax<V, T>>(vectors - skip, key.At(r), key.Stride, 1, query, Panels<V, T>.Width, scores, _scoreStride, d, w.Max + from, T.Zero);
+        }
+        for (int y = x; y < x + vectors * V.Count; y += V.Count)
+        {
+            int computed = masked ? Math.Min(count, Panels<V, T>.PadRows((int)Math.Clamp((long)y + V.Count + diagonal, 0, count))) : count;
+            Exponentiate(w.Scores + y, _scoreStride, computed, y, w);
+        }
+    }
+
+    /// <summary>One register's columns: P = 2^(factor S - m), l = 2^(m_old - m) l + sum P.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void Exponentiate(T* scores, nint stride, int rows, int column, in Workspace w)
+    {
+        V factor = V.Broadcast(_exponent.Factor);
+        V reference = V.Subtract(V.Zero, V.Max(V.Broadcast(-_exponent.Highest), V.Multiply(factor, V.Load(w.Max + column))));
+        V rescale = V.Exp2(V.Subtract(reference, V.Load(w.Reference + column)));
+        V sum = V.Multiply(rescale, V.Load(w.Sum + column));
+        for (; rows > 0; rows--, scores += stride)
+        {
+            V p = V.Exp2(V.MultiplyAdd(V.Load(scores), factor, reference));
+            V.Store(scores, p);
+            sum = V.Add(sum, p);
+        }
+        V.Store(w.Reference + column, reference);
+        V.Store(w.Rescale + column, rescale);
+        V.Store(w.Sum + column, sum);
+    }
+
+    /// <summary>O = diag(rescale) O + P V</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void AddValues(Rows<T> value, int rows, int count, int diagonal, in Workspace w)
+    {
+        for (int r = 0; r < rows; r += Panels<V, T>.TileRows)
+        {
+            T* p = w.Scores + r, o = w.Output + (nint)r * _paddedValueDim;
+            int common = (int)Math.Clamp((long)r + diagonal + 1, 0, count); // keys that all six rows see
+            Panels<V, T>.Rows<RescaleAccumulate<V, T>>(_paddedValueDim, p, 1, _scoreStride, value.Data, value.Stride, o, _paddedValueDim, common, w.Rescale + r);
+            if (common == count)
+                continue;
+            for (int t = 1; t < Math.Min(Panels<V, T>.TileRows, rows - r); t++)
+            {
+                int seen = (int)Math.Clamp((long)r + t + diagonal + 1, 0, count);
+                Panels<V, T>.Row(_paddedValueDim, p + t, _scoreStride, value.Data, value.Stride, o + t * _paddedValueDim, common, seen);
+            }
+        }
+    }
+
+    /// <summary>O / l to where the caller wants it, and (m, l).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void Finish(int head, int first, int rows, int last, in Workspace w)
+    {
+        Rows<T> output = Rows<T>.OfHead(_arguments.Output, head, _problem.Heads).From(first);
+        nint statistics = (nint)head * _problem.QueryLength + first;
+        T* max = (T*)_arguments.Statistics.Max + statistics, sum = (T*)_arguments.Statistics.Sum + statistics;
+        for (int r = 0; r < rows; r++)
+        {
+            T* o = output.At(r), from = w.Output + (nint)r * _paddedValueDim;
+            if (_problem.KeyLength == 0 || r + last < 0)
+            {   // no key to attend to
+                new Span<T>(o, _problem.ValueDim).Clear();
+                max[r] = T.NegativeInfinity;
+                sum[r] = T.Zero;
+                continue;
+            }
+            T inverse = w.Sum[r] == T.Zero ? T.NaN : T.One / w.Sum[r]; // every score was -inf: 0 / 0, as in softmax
+            V scale = V.Broadcast(inverse);
+            int x = 0;
+            for (; x + V.Count <= _problem.ValueDim; x += V.Count)
+                V.Store(o + x, V.Multiply(V.Load(from + x), scale));
+            for (; x < _problem.ValueDim; x++)
+                o[x] = from[x] * inverse;
+            max[r] = _exponent.Factor * w.Max[r];
+            sum[r] = w.Sum[r] * T.Exp2(-w.Reference[r] - max[r]);
+        }
+    }
+}

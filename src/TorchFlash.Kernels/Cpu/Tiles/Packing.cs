@@ -1,0 +1,113 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.Arm;
+using System.Runtime.Intrinsics.X86;
+using TorchFlash.Kernels.Cpu.Lanes;
+
+namespace TorchFlash.Kernels.Cpu.Tiles;
+
+/// <summary>Operands brought into the shapes that register tiles read.</summary>
+internal static unsafe class Packing<V, T>
+    where V : unmanaged, ILanes<V, T>
+    where T : unmanaged, IBinaryFloatingPointIeee754<T>
+{
+    /// <summary>
+    /// Rows [rows, d] to transposed column panels t[panel][k][width], times a factor: the B operand of Q Kᵀ, K Qᵀ and dO Vᵀ.
+    /// Columns past the last row are 0 up to a whole register.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Transpose(T* x, nint ld, int rows, int d, T factor, T* t)
+    {
+        int width = Panels<V, T>.Width;
+        for (int row = 0; row < rows; row += width, t += (nint)d * width)
+        {
+            int n = Math.Min(width, rows - row), c = 0;
+            T* y = x + row * ld;
+            if (sizeof(T) == sizeof(float) && (Sse.IsSupported || AdvSimd.Arm64.IsSupported))
+            {
+                for (; c + 4 <= n && width >= 4; c += 4)
+                    Transpose4((float*)(y + c * ld), ld, d, float.CreateTruncating(factor), (float*)(t + c), width);
+            }
+            for (; c < Panels<V, T>.RoundUp(n, V.Count); c++)
+            {
+                if (c < n)
+                {
+                    for (int k = 0; k < d; k++)
+                        t[k * width + c] = y[c * ld + k] * factor;
+                }
+                else
+                {
+                    for (int k = 0; k < d; k++)
+                        t[k * width + c] = T.Zero;
+                }
+            }
+        }
+    }
+
+    /// <summary>Four rows at a time, in 4 x 4 blocks.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Transpose4(float* y, nint ld, int d, float factor, float* t, int width)
+    {
+        Vector128<float> f = Vector128.Create(factor);
+        float* y0 = y, y1 = y + ld, y2 = y + 2 * ld, y3 = y + 3 * ld;
+        int k = 0;
+        for (; k + 4 <= d; k += 4, t += 4 * width)
+        {
+            Vector128<float> r0 = Vector128.Load(y0 + k) * f, r1 = Vector128.Load(y1 + k) * f;
+            Vector128<float> r2 = Vector128.Load(y2 + k) * f, r3 = Vector128.Load(y3 + k) * f;
+            Vector128<double> a0 = InterleaveLow(r0, r1).AsDouble(), a1 = InterleaveHigh(r0, r1).AsDouble();
+            Vector128<double> b0 = InterleaveLow(r2, r3).AsDouble(), b1 = InterleaveHigh(r2, r3).AsDouble();
+            Vector128.Create(a0.GetLower(), b0.GetLower()).AsSingle().Store(t);
+            Vector128.Create(a0.GetUpper(), b0.GetUpper()).AsSingle().Store(t + width);
+            Vector128.Create(a1.GetLower(), b1.GetLower()).AsSingle().Store(t + 2 * width);
+            Vector128.Create(a1.GetUpper(), b1.GetUpper()).AsSingle().Store(t + 3 * width);
+        }
+        for (; k < d; k++, t += width)
+        {
+            t[0] = y0[k] * factor;
+            t[1] = y1[k] * factor;
+            t[2] = y2[k] * factor;
+            t[3] = y3[k] * factor;
+        }
+    }
+
+    private static Vector128<float> InterleaveLow(Vector128<float> a, Vector128<float> b)
+        => Sse.IsSupported ? Sse.UnpackLow(a, b) : AdvSimd.Arm64.ZipLow(a, b);
+
+    private static Vector128<float> InterleaveHigh(Vector128<float> a, Vector128<float> b)
+        => Sse.IsSupported ? Sse.UnpackHigh(a, b) : AdvSimd.Arm64.ZipHigh(a, b);
+
+    /// <summary>
+    /// Row-major rows as register tiles read them: whole registers wide and a multiple of six high. In place where the operand is
+    /// so already (<paramref name="available"/> rows may be read), else copied: columns past the end are 0, rows past the end repeat the last one.
+    /// </summary>
+    public static Rows<T> Pad(Rows<T> x, int rows, int available, int d, T* scratch)
+    {
+        int columns = Panels<V, T>.PadColumns(d), padded = Panels<V, T>.PadRows(rows);
+        if (columns == d && padded <= available)
+            return x;
+        for (int r = 0; r < padded; r++)
+        {
+            T* to = scratch + r * (nint)columns;
+            new Span<T>(x.At(Math.Min(r, rows - 1)), d).CopyTo(new Span<T>(to, d));
+            new Span<T>(to + d, columns - d).Clear();
+        }
+        return new(scratch, columns);
+    }
+
+    /// <summary>y = x, or y += x, for n rows of d elements.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Copy(Rows<T> x, Rows<T> y, int n, int d, bool add = false)
+    {
+        for (int r = 0; r < n; r++)
+        {
+            T* from = x.At(r), to = y.At(r);
+            int c = 0;
+            for (; c + V.Count <= d; c += V.Count)
+                V.Store(to + c, add ? V.Add(V.Load(to + c), V.Load(from + c)) : V.Load(from + c));
+            for (; c < d; c++)
+                to[c] = add ? to[c] + from[c] : from[c];
+        }
+    }
+}

@@ -1,0 +1,79 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using TorchFlash.Kernels.Cpu.Lanes;
+
+namespace TorchFlash.Kernels.Cpu.Tiles;
+
+/// <summary>Loops of register tiles over the panels of a product, and their masked edges.</summary>
+internal static unsafe class Panels<V, T>
+    where V : unmanaged, ILanes<V, T>
+    where T : unmanaged, IBinaryFloatingPointIeee754<T>
+{
+    /// <summary>Rows of the register tile.</summary>
+    public const int TileRows = 6;
+
+    /// <summary>Columns of the register tile.</summary>
+    public static int Width
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => V.TileVectors * V.Count;
+    }
+
+    /// <summary>Columns of a row-major tile that holds n of them: whole registers.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static int PadColumns(int n) => RoundUp(n, V.Count);
+
+    /// <summary>Rows of a tile that register tiles of it touch.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static int PadRows(int n) => RoundUp(n, TileRows);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static int RoundUp(int n, int to) => (n + to - 1) / to * to;
+
+    /// <summary>One register tile of so many vectors; see <see cref="RegisterTile{V, T, N, E}.Run"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Tile<E>(int vectors, T* a, nint rs, nint ks, T* b, nint ldb, T* c, nint ldc, nint depth, T* e, T factor, int diagonal = 0)
+        where E : struct, IEpilogue<V, T>
+    {
+        switch (vectors)
+        {
+            case 1:
+                RegisterTile<V, T, One, E>.Run(a, rs, ks, b, ldb, c, ldc, depth, e, factor, diagonal);
+                break;
+            case 2:
+                RegisterTile<V, T, Two, E>.Run(a, rs, ks, b, ldb, c, ldc, depth, e, factor, diagonal);
+                break;
+            case 3:
+                RegisterTile<V, T, Three, E>.Run(a, rs, ks, b, ldb, c, ldc, depth, e, factor, diagonal);
+                break;
+            default:
+                RegisterTile<V, T, Four, E>.Run(a, rs, ks, b, ldb, c, ldc, depth, e, factor, diagonal);
+                break;
+        }
+    }
+
+    /// <summary>Six rows of C over all its columns (a whole number of registers), B row-major.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Rows<E>(int columns, T* a, nint rs, nint ks, T* b, nint ldb, T* c, nint ldc, nint depth, T* e)
+        where E : struct, IEpilogue<V, T>
+    {
+        for (int x = 0; x < columns; x += Width)
+            Tile<E>(Math.Min(Width, columns - x) / V.Count, a, rs, ks, b + x, ldb, c + x, ldc, depth, e, T.Zero);
+    }
+
+    /// <summary>
+    /// C(r, :) += A(r, k) B(k, :) for k in [from, to) of one row: the few terms that a row of six has and the others have not where
+    /// the diagonal cuts them. Masked pairs take no part in any product, so that a NaN there reaches nobody.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Row(int columns, T* a, nint ks, T* b, nint ldb, T* c, int from, int to)
+    {
+        for (int k = from; k < to; k++)
+        {
+            V ak = V.Broadcast(a[k * ks]);
+            T* bk = b + k * ldb;
+            for (int x = 0; x < columns; x += V.Count)
+                V.Store(c + x, V.MultiplyAdd(ak, V.Load(bk + x), V.Load(c + x)));
+        }
+    }
+}

@@ -1,0 +1,226 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using TorchFlash.Kernels.Cpu.Lanes;
+
+namespace TorchFlash.Kernels.Cpu.Tiles;
+
+/// <summary>
+/// The one register tile behind every product of the passes: 6 rows x N registers of C (+)= A B, where A(r, k) = a[r rs + k ks] is
+/// broadcast and B(k, :) = b[k ldb ..] is loaded. Any A works, transposed or not (Pᵀ dO and dSᵀ Q walk P down its columns).
+/// </summary>
+/// <remarks>
+/// The accumulators are named locals because the JIT keeps only those in registers (an array or [InlineArray] costs a factor of 3),
+/// and epilogues of another shape are told apart by type, which folds at import: a guard read from a property slows every
+/// instantiation, even those in which it is dead.
+/// </remarks>
+internal static unsafe class RegisterTile<V, T, N, E>
+    where V : unmanaged, ILanes<V, T>
+    where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    where N : struct, ICount
+    where E : struct, IEpilogue<V, T>
+{
+    /// <param name="a">A(0, 0).</param>
+    /// <param name="rs">Elements from a row of A to the next.</param>
+    /// <param name="ks">Elements from a column of A to the next.</param>
+    /// <param name="b">B(0, 0).</param>
+    /// <param name="ldb">Elements from a row of B to the next.</param>
+    /// <param name="c">C(0, 0).</param>
+    /// <param name="ldc">Elements from a row of C to the next.</param>
+    /// <param name="depth">Columns of A, rows of B.</param>
+    /// <param name="e">Row or column scalars of the epilogue.</param>
+    /// <param name="factor">Scalar of the epilogue.</param>
+    /// <param name="diagonal">First column of row 0 that is not masked (masked epilogues only).</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Run(T* a, nint rs, nint ks, T* b, nint ldb, T* c, nint ldc, nint depth, T* e, T factor, int diagonal)
+    {
+        V c00, c01, c02, c03, c10, c11, c12, c13, c20, c21, c22, c23, c30, c31, c32, c33, c40, c41, c42, c43, c50, c51, c52, c53;
+        if (E.FromC)
+        {
+            Begin(c + 0 * ldc, e + 0, out c00, out c01, out c02, out c03);
+            Begin(c + 1 * ldc, e + 1, out c10, out c11, out c12, out c13);
+            Begin(c + 2 * ldc, e + 2, out c20, out c21, out c22, out c23);
+            Begin(c + 3 * ldc, e + 3, out c30, out c31, out c32, out c33);
+            Begin(c + 4 * ldc, e + 4, out c40, out c41, out c42, out c43);
+            Begin(c + 5 * ldc, e + 5, out c50, out c51, out c52, out c53);
+        }
+        else
+        {
+            c00 = c01 = c02 = c03 = V.Zero;
+            c10 = c11 = c12 = c13 = V.Zero;
+            c20 = c21 = c22 = c23 = V.Zero;
+            c30 = c31 = c32 = c33 = V.Zero;
+            c40 = c41 = c42 = c43 = V.Zero;
+            c50 = c51 = c52 = c53 = V.Zero;
+        }
+
+        V b0, b1 = V.Zero, b2 = V.Zero, b3 = V.Zero, t;
+        T* p = a, q = a + 3 * rs;
+        nint rs2 = 2 * rs;
+        for (; depth > 0; depth--)
+        {
+            b0 = V.Load(b);
+            if (N.Value > 1)
+                b1 = V.Load(b + 1 * V.Count);
+            if (N.Value > 2)
+                b2 = V.Load(b + 2 * V.Count);
+            if (N.Value > 3)
+                b3 = V.Load(b + 3 * V.Count);
+            b += ldb;
+            t = V.Broadcast(p[0]);
+            c00 = V.MultiplyAdd(t, b0, c00);
+            if (N.Value > 1)
+                c01 = V.MultiplyAdd(t, b1, c01);
+            if (N.Value > 2)
+                c02 = V.MultiplyAdd(t, b2, c02);
+            if (N.Value > 3)
+                c03 = V.MultiplyAdd(t, b3, c03);
+            t = V.Broadcast(p[rs]);
+            c10 = V.MultiplyAdd(t, b0, c10);
+            if (N.Value > 1)
+                c11 = V.MultiplyAdd(t, b1, c11);
+            if (N.Value > 2)
+                c12 = V.MultiplyAdd(t, b2, c12);
+            if (N.Value > 3)
+                c13 = V.MultiplyAdd(t, b3, c13);
+            t = V.Broadcast(p[rs2]);
+            c20 = V.MultiplyAdd(t, b0, c20);
+            if (N.Value > 1)
+                c21 = V.MultiplyAdd(t, b1, c21);
+            if (N.Value > 2)
+                c22 = V.MultiplyAdd(t, b2, c22);
+            if (N.Value > 3)
+                c23 = V.MultiplyAdd(t, b3, c23);
+            t = V.Broadcast(q[0]);
+            c30 = V.MultiplyAdd(t, b0, c30);
+            if (N.Value > 1)
+                c31 = V.MultiplyAdd(t, b1, c31);
+            if (N.Value > 2)
+                c32 = V.MultiplyAdd(t, b2, c32);
+            if (N.Value > 3)
+                c33 = V.MultiplyAdd(t, b3, c33);
+            t = V.Broadcast(q[rs]);
+            c40 = V.MultiplyAdd(t, b0, c40);
+            if (N.Value > 1)
+                c41 = V.MultiplyAdd(t, b1, c41);
+            if (N.Value > 2)
+                c42 = V.MultiplyAdd(t, b2, c42);
+            if (N.Value > 3)
+                c43 = V.MultiplyAdd(t, b3, c43);
+            t = V.Broadcast(q[rs2]);
+            c50 = V.MultiplyAdd(t, b0, c50);
+            if (N.Value > 1)
+                c51 = V.MultiplyAdd(t, b1, c51);
+            if (N.Value > 2)
+                c52 = V.MultiplyAdd(t, b2, c52);
+            if (N.Value > 3)
+                c53 = V.MultiplyAdd(t, b3, c53);
+            p += ks;
+            q += ks;
+        }
+
+        if (typeof(E) == typeof(OnlineSoftmax<V, T>))
+        {
+            Online(c + 0 * V.Count, ldc, e + 0 * V.Count, factor, c00, c10, c20, c30, c40, c50);
+            if (N.Value > 1)
+                Online(c + 1 * V.Count, ldc, e + 1 * V.Count, factor, c01, c11, c21, c31, c41, c51);
+            if (N.Value > 2)
+                Online(c + 2 * V.Count, ldc, e + 2 * V.Count, factor, c02, c12, c22, c32, c42, c52);
+            if (N.Value > 3)
+                Online(c + 3 * V.Count, ldc, e + 3 * V.Count, factor, c03, c13, c23, c33, c43, c53);
+            return;
+        }
+
+        if (typeof(E) == typeof(MaskedScoreMax<V, T>))
+        {
+            Mask(diagonal + 0, ref c00, ref c01, ref c02, ref c03);
+            Mask(diagonal + 1, ref c10, ref c11, ref c12, ref c13);
+            Mask(diagonal + 2, ref c20, ref c21, ref c22, ref c23);
+            Mask(diagonal + 3, ref c30, ref c31, ref c32, ref c33);
+            Mask(diagonal + 4, ref c40, ref c41, ref c42, ref c43);
+            Mask(diagonal + 5, ref c50, ref c51, ref c52, ref c53);
+        }
+
+        if (typeof(E) == typeof(ScoreMax<V, T>) || typeof(E) == typeof(MaskedScoreMax<V, T>))
+        {
+            RaiseMax(e + 0 * V.Count, c00, c10, c20, c30, c40, c50);
+            if (N.Value > 1)
+                RaiseMax(e + 1 * V.Count, c01, c11, c21, c31, c41, c51);
+            if (N.Value > 2)
+                RaiseMax(e + 2 * V.Count, c02, c12, c22, c32, c42, c52);
+            if (N.Value > 3)
+                RaiseMax(e + 3 * V.Count, c03, c13, c23, c33, c43, c53);
+        }
+
+        T* er = typeof(E) == typeof(ScoreMax<V, T>) || typeof(E) == typeof(MaskedScoreMax<V, T>) ? null : e;
+        End(c + 0 * ldc, er + 0, factor, c00, c01, c02, c03);
+        End(c + 1 * ldc, er + 1, factor, c10, c11, c12, c13);
+        End(c + 2 * ldc, er + 2, factor, c20, c21, c22, c23);
+        End(c + 3 * ldc, er + 3, factor, c30, c31, c32, c33);
+        End(c + 4 * ldc, er + 4, factor, c40, c41, c42, c43);
+        End(c + 5 * ldc, er + 5, factor, c50, c51, c52, c53);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Begin(T* c, T* e, out V x0, out V x1, out V x2, out V x3)
+    {
+        x1 = x2 = x3 = V.Zero;
+        x0 = E.Begin(V.Load(c), e);
+        if (N.Value > 1)
+            x1 = E.Begin(V.Load(c + V.Count), e);
+        if (N.Value > 2)
+            x2 = E.Begin(V.Load(c + 2 * V.Count), e);
+        if (N.Value > 3)
+            x3 = E.Begin(V.Load(c + 3 * V.Count), e);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void End(T* c, T* e, T factor, V x0, V x1, V x2, V x3)
+    {
+        V.Store(c, E.End(x0, c, e, factor));
+        if (N.Value > 1)
+            V.Store(c + V.Count, E.End(x1, c + V.Count, e, factor));
+        if (N.Value > 2)
+            V.Store(c + 2 * V.Count, E.End(x2, c + 2 * V.Count, e, factor));
+        if (N.Value > 3)
+            V.Store(c + 3 * V.Count, E.End(x3, c + 3 * V.Count, e, factor));
+    }
+
+    /// <summary>S = -inf in the columns before the diagonal.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Mask(int diagonal, ref V x0, ref V x1, ref V x2, ref V x3)
+    {
+        V masked = V.Broadcast(T.NegativeInfinity);
+        x0 = V.IfLess(V.Indices, V.Broadcast(T.CreateTruncating(diagonal)), masked, x0);
+        if (N.Value > 1)
+            x1 = V.IfLess(V.Indices, V.Broadcast(T.CreateTruncating(diagonal - V.Count)), masked, x1);
+        if (N.Value > 2)
+            x2 = V.IfLess(V.Indices, V.Broadcast(T.CreateTruncating(diagonal - 2 * V.Count)), masked, x2);
+        if (N.Value > 3)
+            x3 = V.IfLess(V.Indices, V.Broadcast(T.CreateTruncating(diagonal - 3 * V.Count)), masked, x3);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void RaiseMax(T* max, V x0, V x1, V x2, V x3, V x4, V x5)
+        => V.Store(max, V.Max(V.Max(V.Max(x0, x1), V.Max(x2, x3)), V.Max(V.Max(x4, x5), V.Load(max))));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Online(T* c, nint ldc, T* e, T factor, V x0, V x1, V x2, V x3, V x4, V x5)
+    {
+        RaiseMax(e + Epilogue.Stride, x0, x1, x2, x3, x4, x5);
+        V f = V.Broadcast(factor), m = V.Load(e);
+        x0 = V.Exp2(V.MultiplyAdd(x0, f, m));
+        x1 = V.Exp2(V.MultiplyAdd(x1, f, m));
+        x2 = V.Exp2(V.MultiplyAdd(x2, f, m));
+        x3 = V.Exp2(V.MultiplyAdd(x3, f, m));
+        x4 = V.Exp2(V.MultiplyAdd(x4, f, m));
+        x5 = V.Exp2(V.MultiplyAdd(x5, f, m));
+        V.Store(c, x0);
+        V.Store(c + ldc, x1);
+        V.Store(c + 2 * ldc, x2);
+        V.Store(c + 3 * ldc, x3);
+        V.Store(c + 4 * ldc, x4);
+        V.Store(c + 5 * ldc, x5);
+        T* sum = e + 2 * Epilogue.Stride;
+        V.Store(sum, V.Add(V.Load(sum), V.Add(V.Add(V.Add(x0, x1), V.Add(x2, x3)), V.Add(x4, x5))));
+    }
+}

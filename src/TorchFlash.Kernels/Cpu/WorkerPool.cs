@@ -1,0 +1,97 @@
+namespace TorchFlash.Kernels.Cpu;
+
+/// <summary>
+/// Runs one piece of work on several threads, the caller among them. The threads are kept; callers on different threads may use
+/// the pool at the same time. Work items are claimed by the workers themselves, so that a helper that comes late costs nothing but
+/// its share.
+/// </summary>
+internal static class WorkerPool
+{
+    private static readonly Stack<Helper> s_idle = [];
+
+    /// <summary>Runs the worker on up to so many threads at once and returns when all have ended.</summary>
+    /// <exception cref="AggregateException">A helper's worker threw.</exception>
+    public static void Run(int threads, Action worker)
+    {
+        if (threads <= 1)
+        {
+            worker();
+            return;
+        }
+        Helper[] helpers = new Helper[threads - 1];
+        for (int i = 0; i < helpers.Length; i++)
+        {
+            helpers[i] = Rent();
+            helpers[i].Start(worker);
+        }
+        try
+        {
+            worker();
+        }
+        finally
+        {
+            List<Exception>? errors = null;
+            foreach (Helper helper in helpers)
+            {
+                if (helper.Wait() is { } error)
+                    (errors ??= []).Add(error);
+                Return(helper);
+            }
+            if (errors != null)
+                throw new AggregateException(errors);
+        }
+    }
+
+    private static Helper Rent()
+    {
+        lock (s_idle)
+            return s_idle.Count > 0 ? s_idle.Pop() : new Helper();
+    }
+
+    private static void Return(Helper helper)
+    {
+        lock (s_idle)
+            s_idle.Push(helper);
+    }
+
+    private sealed class Helper
+    {
+        private readonly SemaphoreSlim _start = new(0);
+        private readonly SemaphoreSlim _done = new(0);
+        private Action _work = () => { };
+        private Exception? _error;
+
+        public Helper() => new Thread(Loop) { IsBackground = true, Name = "TorchFlash worker" }.Start();
+
+        public void Start(Action work)
+        {
+            _work = work;
+            _error = null;
+            _start.Release();
+        }
+
+        public Exception? Wait()
+        {
+            _done.Wait();
+            return _error;
+        }
+
+        private void Loop()
+        {
+            for (; ; )
+            {
+                _start.Wait();
+                try
+                {
+                    _work();
+                }
+                catch (Exception e)
+                {
+                    _error = e;
+                }
+                _work = () => { };
+                _done.Release();
+            }
+        }
+    }
+}

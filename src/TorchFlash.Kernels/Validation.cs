@@ -1,0 +1,66 @@
+namespace TorchFlash.Kernels;
+
+/// <summary>What every engine refuses before it starts.</summary>
+internal static class Validation
+{
+    public static long Rows(in AttentionProblem problem) => (long)problem.Batch * problem.Heads * problem.QueryLength;
+
+    public static void Check(in AttentionProblem problem, in ForwardArguments arguments, in ExecutionOptions options)
+    {
+        Check(problem, options);
+        bool queries = Rows(problem) > 0, keys = HasKeys(problem);
+        Check(arguments.Query, queries, nameof(arguments.Query));
+        Check(arguments.Key, queries && keys, nameof(arguments.Key));
+        Check(arguments.Value, queries && keys, nameof(arguments.Value));
+        Check(arguments.Output, queries, nameof(arguments.Output));
+        Check(arguments.Statistics, queries);
+    }
+
+    public static void Check(in AttentionProblem problem, in BackwardArguments arguments, in ExecutionOptions options)
+    {
+        Check(problem, options);
+        bool queries = Rows(problem) > 0, keys = HasKeys(problem);
+        Check(arguments.Query, queries, nameof(arguments.Query));
+        Check(arguments.Key, queries && keys, nameof(arguments.Key));
+        Check(arguments.Value, queries && keys, nameof(arguments.Value));
+        Check(arguments.Output, queries, nameof(arguments.Output));
+        Check(arguments.OutputGradient, queries, nameof(arguments.OutputGradient));
+        Check(arguments.Statistics, queries);
+        Check(arguments.QueryGradient, queries, nameof(arguments.QueryGradient));
+        Check(arguments.KeyGradient, keys, nameof(arguments.KeyGradient));
+        Check(arguments.ValueGradient, keys, nameof(arguments.ValueGradient));
+    }
+
+    public static void Check(in AttentionProblem problem, in WeightsArguments arguments, in ExecutionOptions options)
+    {
+        Check(problem, options);
+        bool elements = Rows(problem) > 0 && HasKeys(problem);
+        Check(arguments.Query, elements, nameof(arguments.Query));
+        Check(arguments.Key, elements, nameof(arguments.Key));
+        Check(arguments.Statistics, elements);
+        Check(arguments.Weights, elements, nameof(arguments.Weights));
+    }
+
+    private static bool HasKeys(in AttentionProblem problem) => (long)problem.Batch * problem.Heads * problem.KeyLength > 0;
+
+    private static void Check(in AttentionProblem problem, in ExecutionOptions options)
+    {
+        problem.Validate();
+        if (options.Threads < 0)
+            throw new ArgumentOutOfRangeException(nameof(options.Threads), options.Threads, "The number of threads is 0 (one for every processor) or more.");
+    }
+
+    private static void Check(in TensorView view, bool hasElements, string name)
+    {
+        if (hasElements && view.Data == 0)
+            throw new ArgumentNullException(name, $"{name} has elements, but its address is null.");
+    }
+
+    private static void Check(in RowStatistics statistics, bool hasElements)
+    {
+        if (hasElements && statistics.Max == 0)
+            throw new ArgumentNullException(nameof(statistics.Max), "The row statistics have elements, but the address of m is null.");
+        if (hasElements && statistics.Sum == 0)
+            throw new ArgumentNullException(nameof(statistics.Sum), "The row statistics have elements, but the address of l is null.");
+    }
+}
