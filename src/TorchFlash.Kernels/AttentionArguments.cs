@@ -68,8 +68,9 @@ public readonly record struct WeightsArguments
 
 /// <summary>
 /// The softmax statistics of every row of S, two contiguous [B, H, Nq] arrays of the compute type (float for Float32,
-/// double for Float64): m = log2(e) max_j S_ij and l = sum_j 2^(log2(e) S_ij - m). A row without keys has m = -inf, l = 0.
-/// In natural units the log-sum-exp of a row is ln(2) m + ln(l).
+/// double for Float64). m is kept before scaling, so that the backward pass finds the same exponents again whatever their size:
+/// m_i = max_j sign(scale) q_i·k_j and l_i = sum_j exp(|scale| (sign(scale) q_i·k_j - m_i)) over the keys that query i attends to.
+/// A row without keys has m = -inf, l = 0. The log-sum-exp of a row is |scale| m + ln(l).
 /// </summary>
 /// <param name="Max">Address of m.</param>
 /// <param name="Sum">Address of l.</param>

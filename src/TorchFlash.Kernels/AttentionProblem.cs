@@ -58,6 +58,11 @@ public readonly record struct AttentionProblem
         ArgumentOutOfRangeException.ThrowIfLessThan(ValueDim, 1);
         if ((long)Batch * Heads > int.MaxValue)
             throw new ArgumentOutOfRangeException(nameof(Heads), Heads, $"Batch x heads must be at most {int.MaxValue}, but the batch size is {Batch}.");
+        if ((Int128)Batch * Heads * Math.Max(QueryLength, KeyLength) * Math.Max(HeadDim, ValueDim) > long.MaxValue / sizeof(double))
+        {
+            throw new ArgumentOutOfRangeException(QueryLength > KeyLength ? nameof(QueryLength) : nameof(KeyLength), Math.Max(QueryLength, KeyLength),
+                "An operand would have more elements than there are addresses.");
+        }
         if (!double.IsFinite(Scale))
             throw new ArgumentOutOfRangeException(nameof(Scale), Scale, "The scale must be a finite number.");
         if (!Enum.IsDefined(ElementType))

@@ -9,15 +9,15 @@ namespace TorchFlash.Kernels.Cpu;
 /// dQ, dK and dV with S and P recomputed tile by tile from (m, l) (FlashAttention-2, algorithm 2): the key-value tile stays, query tiles
 /// pass by.
 /// <code>
-/// P  = 2^(log2(e) scale Q Kᵀ - m) / l        delta = rowsum(dO o O)
+/// P  = exp(scale Q Kᵀ - |scale| m) / l       delta = rowsum(dO o O)
 /// dV += Pᵀ dO
-/// dS = scale P o (dO Vᵀ - delta)             (over P in place)
-/// dK += dSᵀ Q
-/// dQ += dS K
+/// dS = P o (dO Vᵀ - delta)                   (over P in place)
+/// dK += dSᵀ Q                                (times scale at the end)
+/// dQ += dS K                                 (times scale at the end)
 /// </code>
 /// </summary>
 /// <remarks>
-/// Kᵀ and Vᵀ are packed once per key-value tile, the scale of dS goes into the packing of Vᵀ and into delta. Workers take heads; when
+/// Kᵀ and Vᵀ are packed once per key-value tile. Workers take heads; when
 /// none is left they help with the key-value tiles of others. dQ is summed in place, key-value tile by key-value tile: each query tile
 /// has a turn counter, so that the order of its sums does not depend on who computes them, and no second dQ exists.
 /// </remarks>
@@ -28,6 +28,7 @@ internal sealed unsafe class BackwardPass<V, T>
     private readonly AttentionProblem _problem;
     private readonly BackwardArguments _arguments;
     private readonly Exponent<T> _exponent;
+    private readonly T _scale;
     private readonly TileSizes _sizes;
     private readonly int _heads;
     private readonly int _queryTiles;
@@ -36,7 +37,7 @@ internal sealed unsafe class BackwardPass<V, T>
     private readonly int _paddedValueDim;
     private readonly int _scoreStride;
 
-    /// <summary>-m, 1/l and scale delta of every query tile, <see cref="RowScalars"/> elements each.</summary>
+    /// <summary>m, 1/l and delta of every query tile, <see cref="RowScalars"/> elements each.</summary>
     private readonly T* _rowScalars;
 
     /// <summary>Next key-value tile to be taken of every head.</summary>
@@ -54,6 +55,7 @@ internal sealed unsafe class BackwardPass<V, T>
         _problem = problem;
         _arguments = arguments;
         _exponent = new(problem.Scale);
+        _scale = T.CreateChecked(problem.Scale);
         _sizes = TileSizes.For(problem, sizeof(T));
         _heads = problem.Batch * problem.Heads;
         _queryTiles = QueryTiles(problem, _sizes);
@@ -104,7 +106,7 @@ internal sealed unsafe class BackwardPass<V, T>
         /// <summary>± Kᵀ in panels.</summary>
         public readonly T* KeyTransposed;
 
-        /// <summary>scale Vᵀ in panels.</summary>
+        /// <summary>Vᵀ in panels.</summary>
         public readonly T* ValueTransposed;
 
         /// <summary>P, then dS: queries x keys.</summary>
@@ -165,7 +167,7 @@ internal sealed unsafe class BackwardPass<V, T>
         int start = tile * _sizes.Keys, count = Math.Min(_sizes.Keys, _problem.KeyLength - start);
         Rows<T> key = Rows<T>.OfHead(_arguments.Key, head, _problem.Heads).From(start), value = Rows<T>.OfHead(_arguments.Value, head, _problem.Heads).From(start);
         Packing<V, T>.Transpose(key.Data, key.Stride, count, _problem.HeadDim, _exponent.Sign, w.KeyTransposed);
-        Packing<V, T>.Transpose(value.Data, value.Stride, count, _problem.ValueDim, T.CreateChecked(_problem.Scale), w.ValueTransposed);
+        Packing<V, T>.Transpose(value.Data, value.Stride, count, _problem.ValueDim, T.One, w.ValueTransposed);
         key = Packing<V, T>.Pad(key, count, int.MaxValue, _problem.HeadDim, w.KeyPadding);
         new Span<T>(w.KeyGradient, Panels<V, T>.PadRows(count) * _paddedDim).Clear();
         new Span<T>(w.ValueGradient, Panels<V, T>.PadRows(count) * _paddedValueDim).Clear();
@@ -174,10 +176,11 @@ internal sealed unsafe class BackwardPass<V, T>
         int firstQuery = (int)Math.Clamp((long)start - _problem.DiagonalOffset, 0, _problem.QueryLength);
         if (tile == 0)
             ClearQueryGradients(head, firstQuery / _sizes.Queries * _sizes.Queries);
-        for (int q = firstQuery / _sizes.Queries; q < _queryTiles; q++)
+        for (int q = firstQuery < _problem.QueryLength ? firstQuery / _sizes.Queries : _queryTiles; q < _queryTiles; q++)
             QueryTile(head, q, tile, key, start, count, w);
 
         Packing<V, T>.Copy(new(w.KeyGradient, _paddedDim), Rows<T>.OfHead(_arguments.KeyGradient, head, _problem.Heads).From(start), count, _problem.HeadDim);
+        Packing<V, T>.Scale(Rows<T>.OfHead(_arguments.KeyGradient, head, _problem.Heads).From(start), count, _problem.HeadDim, _scale);
         Packing<V, T>.Copy(new(w.ValueGradient, _paddedValueDim), Rows<T>.OfHead(_arguments.ValueGradient, head, _problem.Heads).From(start), count, _problem.ValueDim);
     }
 
@@ -199,11 +202,14 @@ internal sealed unsafe class BackwardPass<V, T>
         ScoreGradients(gradient, rows, count, diagonal, scalars + 2 * Epilogue.Stride, w);
         AddToKeySide(w.Scores, query, rows, count, diagonal, w.KeyGradient, _paddedDim);
         Wait(ref turn, keyTile);
-        AddToQueryGradient(Rows<T>.OfHead(_arguments.QueryGradient, head, _problem.Heads).From(first), rows, key, count, diagonal, keyTile == 0, w);
+        Rows<T> queryGradient = Rows<T>.OfHead(_arguments.QueryGradient, head, _problem.Heads).From(first);
+        AddToQueryGradient(queryGradient, rows, key, count, diagonal, keyTile == 0, w);
+        if (keyTile == _keyTiles - 1 || diagonal + rows - 1 < count)
+            Packing<V, T>.Scale(queryGradient, rows, _problem.HeadDim, _scale); // no later tile holds a key that these queries see
         Volatile.Write(ref turn, keyTile + 1);
     }
 
-    /// <summary>P = 2^(factor Q Kᵀ - m) / l</summary>
+    /// <summary>P = 2^(factor (± Q Kᵀ - m)) / l</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Probabilities(Rows<T> query, int rows, int count, int diagonal, T* scalars, in Workspace w)
     {
@@ -220,7 +226,7 @@ internal sealed unsafe class BackwardPass<V, T>
         }
     }
 
-    /// <summary>dS = P o (scale dO Vᵀ - scale delta), over P</summary>
+    /// <summary>dS = P o (dO Vᵀ - delta), over P</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void ScoreGradients(Rows<T> gradient, int rows, int count, int diagonal, T* delta, in Workspace w)
     {
@@ -287,7 +293,7 @@ internal sealed unsafe class BackwardPass<V, T>
             Packing<V, T>.Copy(to, gradient, rows, _problem.HeadDim, add: !isFirst);
     }
 
-    /// <summary>-m, 1/l and scale delta = scale rowsum(dO o O)</summary>
+    /// <summary>m, 1/l and delta = rowsum(dO o O)</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void SetRowScalars(int head, int first, int rows, T* scalars)
     {
@@ -295,12 +301,11 @@ internal sealed unsafe class BackwardPass<V, T>
         Rows<T> gradient = Rows<T>.OfHead(_arguments.OutputGradient, head, _problem.Heads).From(first);
         nint statistics = (nint)head * _problem.QueryLength + first;
         T* max = (T*)_arguments.Statistics.Max + statistics, sum = (T*)_arguments.Statistics.Sum + statistics;
-        T scale = T.CreateChecked(_problem.Scale);
         for (int r = 0; r < rows; r++)
         {
-            scalars[r] = -max[r];
+            scalars[r] = max[r];
             scalars[r + Epilogue.Stride] = T.One / sum[r];
-            scalars[r + 2 * Epilogue.Stride] = scale * Dot(output.At(r), gradient.At(r), _problem.ValueDim);
+            scalars[r + 2 * Epilogue.Stride] = Dot(output.At(r), gradient.At(r), _problem.ValueDim);
         }
         for (int r = rows; r < Panels<V, T>.PadRows(rows); r++)
             scalars[r] = scalars[r + Epilogue.Stride] = scalars[r + 2 * Epilogue.Stride] = T.Zero;

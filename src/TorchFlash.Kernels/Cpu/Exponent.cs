@@ -3,7 +3,7 @@ using System.Numerics;
 namespace TorchFlash.Kernels.Cpu;
 
 /// <summary>
-/// How a softmax weight is made of a product q·k: 2^(Factor (Sign q·k) - m). The factor is positive, so that a maximum of
+/// How a softmax weight is made of a product q·k: 2^(Factor (Sign q·k - m)). The factor is positive, so that a maximum of
 /// Sign q·k is one of the scores whatever the sign of the scale; a scale of 0 goes into Sign.
 /// </summary>
 internal readonly struct Exponent<T>(double scale)

@@ -6,19 +6,19 @@ using TorchFlash.Kernels.Cpu.Tiles;
 namespace TorchFlash.Kernels.Cpu;
 
 /// <summary>
-/// O = softmax(scale Q Kᵀ) V, query tile by query tile (FlashAttention-2, algorithm 1), with m = log2(e) rowmax S and
-/// l = rowsum 2^(log2(e) S - m).
+/// O = softmax(scale Q Kᵀ) V, query tile by query tile (FlashAttention-2, algorithm 1), and (m, l) as <see cref="RowStatistics"/> has them.
 /// </summary>
 /// <remarks>
 /// Tiles of S are computed transposed, Sᵀ = K Qᵀ: then m, l and the exponentials run along the lanes of a register, no operation
-/// is horizontal, and K and V are used where they lie; only the small Qᵀ tile is packed. log2(e) |scale| is applied inside the
-/// exponent (one fused multiply-add), its sign in the packing of Q: the backward pass computes the very same bits of Q Kᵀ and m.
+/// is horizontal, and K and V are used where they lie; only the small Qᵀ tile is packed. The sign of the scale goes
+/// into the packing of Q, its magnitude into the exponent, after the subtraction of the maximum: scores of any size lose nothing, and
+/// the backward pass computes the very same bits of Q Kᵀ and P l.
 /// </remarks>
 internal sealed unsafe class ForwardPass<V, T>
     where V : unmanaged, ILanes<V, T>
     where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
-    /// <summary>How far (in powers of 2) a maximum may outgrow the reference of the exponentials: no rounding differs, nothing overflows.</summary>
+    /// <summary>How far (in powers of 2) a maximum may outgrow the reference of the exponentials: relative errors stay what they are, nothing overflows.</summary>
     private static readonly T s_slack = T.CreateChecked(16);
 
     private readonly AttentionProblem _problem;
@@ -73,10 +73,10 @@ internal sealed unsafe class ForwardPass<V, T>
         public readonly T* KeyPadding;
         public readonly T* ValuePadding;
 
-        /// <summary>Minus the reference of the exponentials (at most <see cref="s_slack"/> below the running maximum), in powers of 2.</summary>
+        /// <summary>Reference of the exponentials: the running maximum, or an earlier one that it has not outgrown by more than the slack.</summary>
         public readonly T* Reference;
 
-        /// <summary>Running maximum of ± Q Kᵀ, not scaled.</summary>
+        /// <summary>Running maximum of Q Kᵀ (before scaling, like all maxima here).</summary>
         public readonly T* Max;
 
         /// <summary>Sum of this tile's exponentials.</summary>
@@ -85,7 +85,7 @@ internal sealed unsafe class ForwardPass<V, T>
         /// <summary>l relative to the reference.</summary>
         public readonly T* Sum;
 
-        /// <summary>2^(old reference - new reference).</summary>
+        /// <summary>2^(factor (old reference - new reference)).</summary>
         public readonly T* Rescale;
 
         public Workspace(ForwardPass<V, T> pass, Scratch scratch)
@@ -140,7 +140,7 @@ internal sealed unsafe class ForwardPass<V, T>
     private void Setup(Rows<T> query, int rows, in Workspace w)
     {
         Packing<V, T>.Transpose(query.Data, query.Stride, rows, _problem.HeadDim, _exponent.Sign, w.Query);
-        new Span<T>(w.Reference, Epilogue.Stride).Fill(_exponent.Highest);
+        new Span<T>(w.Reference, Epilogue.Stride).Fill(-_exponent.Highest);
         new Span<T>(w.Max, Epilogue.Stride).Fill(-_exponent.Highest);
         new Span<T>(w.Sum, Epilogue.Stride).Clear();
         new Span<T>(w.Rescale, Epilogue.Stride).Fill(T.One);
@@ -152,7 +152,7 @@ internal sealed unsafe class ForwardPass<V, T>
     private void Softmax(Rows<T> key, int rows, int count, int diagonal, bool isFirst, in Workspace w)
     {
         int columns = Panels<V, T>.PadColumns(rows);
-        bool masked = count - 1 > diagonal;
+        bool masked = Panels<V, T>.PadRows(count) - 1 > diagonal; // rows that fill up the last register tile count for the maxima
         for (int x = 0; x < columns; x += Panels<V, T>.Width)
         {
             int vectors = Math.Min(Panels<V, T>.Width, columns - x) / V.Count;
@@ -178,7 +178,7 @@ internal sealed unsafe class ForwardPass<V, T>
         V factor = V.Broadcast(_exponent.Factor), slack = V.Broadcast(s_slack);
         for (int y = x; y < x + vectors * V.Count; y += V.Count)
         {
-            if (V.AnyGreater(V.MultiplyAdd(V.Load(w.Max + y), factor, V.Load(w.Reference + y)), slack))
+            if (V.AnyGreater(V.Multiply(V.Subtract(V.Load(w.Max + y), V.Load(w.Reference + y)), factor), slack))
                 return false;
         }
         for (int y = x; y < x + vectors * V.Count; y += V.Count)
@@ -213,17 +213,17 @@ internal sealed unsafe class ForwardPass<V, T>
         }
     }
 
-    /// <summary>One register's columns: P = 2^(factor S - m), l = 2^(m_old - m) l + sum P.</summary>
+    /// <summary>One register's columns: P = 2^(factor (S - m)), l = 2^(factor (m_old - m)) l + sum P.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Exponentiate(T* scores, nint stride, int rows, int column, in Workspace w)
     {
         V factor = V.Broadcast(_exponent.Factor);
-        V reference = V.Subtract(V.Zero, V.Max(V.Broadcast(-_exponent.Highest), V.Multiply(factor, V.Load(w.Max + column))));
-        V rescale = V.Exp2(V.Subtract(reference, V.Load(w.Reference + column)));
+        V reference = V.Load(w.Max + column);
+        V rescale = V.Exp2(V.Multiply(V.Subtract(V.Load(w.Reference + column), reference), factor));
         V sum = V.Multiply(rescale, V.Load(w.Sum + column));
         for (; rows > 0; rows--, scores += stride)
         {
-            V p = V.Exp2(V.MultiplyAdd(V.Load(scores), factor, reference));
+            V p = V.Exp2(V.Multiply(V.Subtract(V.Load(scores), reference), factor));
             V.Store(scores, p);
             sum = V.Add(sum, p);
         }
@@ -275,8 +275,8 @@ internal sealed unsafe class ForwardPass<V, T>
                 V.Store(o + x, V.Multiply(V.Load(from + x), scale));
             for (; x < _problem.ValueDim; x++)
                 o[x] = from[x] * inverse;
-            max[r] = _exponent.Factor * w.Max[r];
-            sum[r] = w.Sum[r] * T.Exp2(-w.Reference[r] - max[r]);
+            max[r] = w.Max[r];
+            sum[r] = w.Sum[r] * T.Exp2((w.Reference[r] - w.Max[r]) * _exponent.Factor);
         }
     }
 }

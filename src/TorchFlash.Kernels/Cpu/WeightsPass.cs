@@ -72,7 +72,7 @@ internal sealed unsafe class WeightsPass<V, T>
             nint statistics = (nint)head * _problem.QueryLength + first;
             for (int r = 0; r < Panels<V, T>.PadRows(rows); r++)
             {
-                scalars[r] = r < rows ? -((T*)_arguments.Statistics.Max)[statistics + r] : T.Zero;
+                scalars[r] = r < rows ? ((T*)_arguments.Statistics.Max)[statistics + r] : T.Zero;
                 scalars[r + Epilogue.Stride] = r < rows ? perHead / ((T*)_arguments.Statistics.Sum)[statistics + r] : T.Zero;
             }
             T* to = h == 0 ? sum : scores;

@@ -72,7 +72,7 @@ internal readonly struct MaskedScoreMax<V, T> : IEpilogue<V, T>
 }
 
 /// <summary>
-/// Pᵀ = 2^(factor K Qᵀ + e) for negated column references e left by an earlier tile, exponentiated while still in registers;
+/// Pᵀ = 2^(factor (K Qᵀ - e)) for column references e left by an earlier tile, exponentiated while still in registers;
 /// raises the column maxima of K Qᵀ in e[Stride..] and adds the column sums of Pᵀ to e[2 Stride..].
 /// </summary>
 internal readonly struct OnlineSoftmax<V, T> : IEpilogue<V, T>
@@ -82,7 +82,7 @@ internal readonly struct OnlineSoftmax<V, T> : IEpilogue<V, T>
     public static bool FromC => false;
 }
 
-/// <summary>P = 2^(factor Q Kᵀ - m) / l with -m = e[0..] and 1/l = e[Stride..].</summary>
+/// <summary>P = 2^(factor (Q Kᵀ - m)) / l with m = e[0..] and 1/l = e[Stride..].</summary>
 internal readonly unsafe struct Probability<V, T> : IEpilogue<V, T>
     where V : unmanaged, ILanes<V, T>
     where T : unmanaged, IBinaryFloatingPointIeee754<T>
@@ -91,7 +91,7 @@ internal readonly unsafe struct Probability<V, T> : IEpilogue<V, T>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static V End(V accumulator, T* c, T* e, T factor)
-        => V.Multiply(V.Exp2(V.MultiplyAdd(accumulator, V.Broadcast(factor), V.Broadcast(e[0]))), V.Broadcast(e[Epilogue.Stride]));
+        => V.Multiply(V.Exp2(V.Multiply(V.Subtract(accumulator, V.Broadcast(e[0])), V.Broadcast(factor))), V.Broadcast(e[Epilogue.Stride]));
 }
 
 /// <summary>dS = P o (dO Vᵀ - e) over P in place, e = delta.</summary>

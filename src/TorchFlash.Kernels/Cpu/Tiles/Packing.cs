@@ -96,6 +96,22 @@ internal static unsafe class Packing<V, T>
         return new(scratch, columns);
     }
 
+    /// <summary>x *= factor, for n rows of d elements.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Scale(Rows<T> x, int n, int d, T factor)
+    {
+        V f = V.Broadcast(factor);
+        for (int r = 0; r < n; r++)
+        {
+            T* row = x.At(r);
+            int c = 0;
+            for (; c + V.Count <= d; c += V.Count)
+                V.Store(row + c, V.Multiply(V.Load(row + c), f));
+            for (; c < d; c++)
+                row[c] *= factor;
+        }
+    }
+
     /// <summary>y = x, or y += x, for n rows of d elements.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Copy(Rows<T> x, Rows<T> y, int n, int d, bool add = false)

@@ -208,12 +208,12 @@ internal static unsafe class RegisterTile<V, T, N, E>
     {
         RaiseMax(e + Epilogue.Stride, x0, x1, x2, x3, x4, x5);
         V f = V.Broadcast(factor), m = V.Load(e);
-        x0 = V.Exp2(V.MultiplyAdd(x0, f, m));
-        x1 = V.Exp2(V.MultiplyAdd(x1, f, m));
-        x2 = V.Exp2(V.MultiplyAdd(x2, f, m));
-        x3 = V.Exp2(V.MultiplyAdd(x3, f, m));
-        x4 = V.Exp2(V.MultiplyAdd(x4, f, m));
-        x5 = V.Exp2(V.MultiplyAdd(x5, f, m));
+        x0 = V.Exp2(V.Multiply(V.Subtract(x0, m), f));
+        x1 = V.Exp2(V.Multiply(V.Subtract(x1, m), f));
+        x2 = V.Exp2(V.Multiply(V.Subtract(x2, m), f));
+        x3 = V.Exp2(V.Multiply(V.Subtract(x3, m), f));
+        x4 = V.Exp2(V.Multiply(V.Subtract(x4, m), f));
+        x5 = V.Exp2(V.Multiply(V.Subtract(x5, m), f));
         V.Store(c, x0);
         V.Store(c + ldc, x1);
         V.Store(c + 2 * ldc, x2);
