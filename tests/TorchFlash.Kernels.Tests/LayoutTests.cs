@@ -10,21 +10,19 @@ public class LayoutTestsFloat64 : LayoutTests<double>;
 /// <summary>Strides of every kind: right results, nothing but the elements of the outputs written.</summary>
 public abstract class LayoutTests<T> where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
-    private static readonly Layout[] Writable = [Layout.Contiguous, Layout.Interleaved, Layout.Padded, Layout.Misaligned, Layout.Reversed];
-
-    public static TheoryData<Layout, Layout> Layouts
+    public static TheoryData<Layout, Layout> LayoutPairs
     {
         get
         {
             var data = new TheoryData<Layout, Layout>();
             foreach (Layout inputs in Enum.GetValues<Layout>())
-                foreach (Layout outputs in Writable)
+                foreach (Layout outputs in Layouts.Writable)
                     data.Add(inputs, outputs);
             return data;
         }
     }
 
-    public static TheoryData<Layout> OutputLayouts => [.. Writable];
+    public static TheoryData<Layout> OutputLayouts => [.. Layouts.Writable];
 
     private static AttentionProblem Problem(CausalMask mask) => new()
     {
@@ -39,7 +37,7 @@ public abstract class LayoutTests<T> where T : unmanaged, IBinaryFloatingPointIe
     };
 
     [Theory]
-    [MemberData(nameof(Layouts))]
+    [MemberData(nameof(LayoutPairs))]
     public void AnyStrides(Layout inputs, Layout outputs)
     {
         foreach (CausalMask mask in Enum.GetValues<CausalMask>())

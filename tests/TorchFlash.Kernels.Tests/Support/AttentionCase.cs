@@ -12,7 +12,8 @@ internal sealed class AttentionCase<T> : IDisposable where T : unmanaged, IBinar
     /// <param name="inputs">Layout of Q, K, V and dO.</param>
     /// <param name="outputs">Layout of O, dQ, dK and dV.</param>
     /// <param name="seed">Seed of the inputs.</param>
-    public AttentionCase(AttentionProblem problem, Layout inputs = Layout.Contiguous, Layout outputs = Layout.Contiguous, int seed = 1)
+    /// <param name="withWeights">Whether there is room for the averaged weights, the one result of size Nq x Nk.</param>
+    public AttentionCase(AttentionProblem problem, Layout inputs = Layout.Contiguous, Layout outputs = Layout.Contiguous, int seed = 1, bool withWeights = true)
     {
         Problem = problem with { ElementType = ElementTypeOf };
         var query = new Shape(problem.Batch, problem.Heads, problem.QueryLength, problem.HeadDim);
@@ -28,7 +29,7 @@ internal sealed class AttentionCase<T> : IDisposable where T : unmanaged, IBinar
         ValueGradient = new Operand<T>(value, outputs);
         _max = new Operand<T>(query with { Width = 1 });
         _sum = new Operand<T>(query with { Width = 1 });
-        Weights = new Operand<T>(new Shape(problem.Batch, 1, problem.QueryLength, problem.KeyLength), outputs);
+        Weights = new Operand<T>(new Shape(withWeights ? problem.Batch : 0, 1, problem.QueryLength, problem.KeyLength), outputs);
     }
 
     public AttentionProblem Problem { get; }

@@ -18,11 +18,23 @@ public enum Layout
     /// <summary>Rows, heads and batch entries run backwards through memory.</summary>
     Reversed,
 
+    /// <summary>Dense, starting where the memory starts: the page before may not be touched.</summary>
+    PageStart,
+
+    /// <summary>Dense, ending where the memory ends: the page behind may not be touched.</summary>
+    PageEnd,
+
     /// <summary>One head serves every head and batch entry (inputs only).</summary>
     SharedHeads,
 
     /// <summary>One row serves every row, head and batch entry, as the gradient of a sum (inputs only).</summary>
     SharedRow,
+}
+
+internal static class Layouts
+{
+    /// <summary>Those that an output may have.</summary>
+    public static readonly Layout[] Writable = [.. Enum.GetValues<Layout>().Where(l => l < Layout.SharedHeads)];
 }
 
 /// <summary>Extent of an operand [B, H, N, d].</summary>

@@ -4,19 +4,18 @@ using System.Runtime.InteropServices;
 namespace TorchFlash.Kernels.Tests.Support;
 
 /// <summary>
-/// An operand in native memory of its own. Everything that is not an element of it (guard zones at both ends, padding
+/// An operand in native memory of its own. Everything that is not an element of it (guard zones at the ends, padding
 /// between rows) holds a NaN of a known payload, and so do the elements until they are filled: a value read from outside
 /// shows up in the result, a value written outside shows up in <see cref="AssertOnlyElementsWritten"/>.
 /// </summary>
 internal sealed unsafe class Operand<T> : IDisposable where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
     private const int GuardElements = 64;
-    private const int Alignment = 64;
 
     private readonly Shape _shape;
-    private readonly long _length;
+    private readonly FencedPages _pages;
     private readonly T[] _snapshot;
-    private T* _block;
+    private readonly long _first;
 
     public Operand(Shape shape, Layout layout = Layout.Contiguous)
     {
@@ -28,11 +27,16 @@ internal sealed unsafe class Operand<T> : IDisposable where T : unmanaged, IBina
             first += Math.Max(0, size - 1) * Math.Min(0, stride);
             last += Math.Max(0, size - 1) * Math.Max(0, stride);
         }
-        long guard = GuardElements + (layout == Layout.Misaligned ? 1 : 0);
-        _length = guard + (last - first) + GuardElements;
-        _block = (T*)NativeMemory.AlignedAlloc((nuint)(_length * sizeof(T)), Alignment);
-        View = new TensorView((nint)(_block + guard - first), batch, head, row);
-        _snapshot = new T[_length];
+        _pages = new FencedPages((nint)((last - first + 2 * GuardElements) * sizeof(T)));
+        _snapshot = new T[_pages.Bytes / sizeof(T)];
+        _first = layout switch
+        {
+            Layout.PageStart => 0,
+            Layout.PageEnd => _snapshot.Length - (last - first),
+            Layout.Misaligned => GuardElements + 1,
+            _ => GuardElements,
+        };
+        View = new TensorView((nint)((T*)_pages.Start + _first - first), batch, head, row);
         Poison();
     }
 
@@ -40,10 +44,9 @@ internal sealed unsafe class Operand<T> : IDisposable where T : unmanaged, IBina
     public TensorView View { get; }
 
     /// <summary>Element (b, h, n, x).</summary>
-    public ref T this[int b, int h, int n, int x] =>
-        ref ((T*)View.Data)[b * View.BatchStride + h * View.HeadStride + n * View.RowStride + x];
+    public ref T this[int b, int h, int n, int x] => ref *Address(b, h, n, x);
 
-    private Span<T> Block => new(_block, checked((int)_length));
+    private Span<T> Block => new(_pages.Start, _snapshot.Length);
 
     private static T Canary => typeof(T) == typeof(float)
         ? T.CreateTruncating(BitConverter.UInt32BitsToSingle(0x7FC0BEEF))
@@ -94,23 +97,21 @@ internal sealed unsafe class Operand<T> : IDisposable where T : unmanaged, IBina
     {
         ForEach((b, h, n, x) =>
         {
-            ref T element = ref this[b, h, n, x];
-            _snapshot[(T*)System.Runtime.CompilerServices.Unsafe.AsPointer(ref element) - _block] = element;
+            T* element = Address(b, h, n, x);
+            _snapshot[element - (T*)_pages.Start] = *element;
         });
         AssertEqualsSnapshot(name, "was written outside its elements");
     }
 
-    public void Dispose()
-    {
-        NativeMemory.AlignedFree(_block);
-        _block = null;
-    }
+    public void Dispose() => _pages.Dispose();
+
+    private T* Address(int b, int h, int n, int x) => (T*)View.Data + b * View.BatchStride + h * View.HeadStride + n * View.RowStride + x;
 
     private void AssertEqualsSnapshot(string name, string complaint)
     {
         int same = MemoryMarshal.AsBytes(Block).CommonPrefixLength(MemoryMarshal.AsBytes(_snapshot.AsSpan()));
-        if (same != _length * sizeof(T))
-            Assert.Fail($"{name} {complaint}: element {same / sizeof(T) - GuardElements} from its start, of {_length - 2 * GuardElements}.");
+        if (same != _pages.Bytes)
+            Assert.Fail($"{name} {complaint}: element {same / sizeof(T) - _first} from its lowest address.");
     }
 
     private void ForEach(Action<int, int, int, int> action)
