@@ -1,0 +1,85 @@
+using TorchFlash.Kernels;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace TorchFlash.Attention;
+
+/// <summary>Who computes an attention.</summary>
+internal enum AttentionRoute
+{
+    /// <summary>One of this project's engines.</summary>
+    Fused,
+
+    /// <summary>Matmul, softmax, matmul of libtorch with the semantics of the fused path.</summary>
+    Composed,
+
+    /// <summary>libtorch's own attention.</summary>
+    LibTorch,
+}
+
+/// <summary>One attention over [B, H, N, d] operands, checked and broadcast: where every route starts from.</summary>
+internal sealed class AttentionCall
+{
+    /// <summary>Q, [B, H, Nq, d].</summary>
+    public required Tensor Query { get; init; }
+
+    /// <summary>K, [B, H, Nk, d].</summary>
+    public required Tensor Key { get; init; }
+
+    /// <summary>V, [B, H, Nk, d_v].</summary>
+    public required Tensor Value { get; init; }
+
+    /// <summary>Bool, broadcasts to [B, H, Nq, Nk]: true = may attend.</summary>
+    public Tensor? Allowed { get; init; }
+
+    /// <summary>Added to the scores, broadcasts to [B, H, Nq, Nk].</summary>
+    public Tensor? Bias { get; init; }
+
+    /// <summary>Which keys a query may attend to by position.</summary>
+    public CausalMask Causal { get; init; }
+
+    /// <summary>Factor of Q Kᵀ.</summary>
+    public required double Scale { get; init; }
+
+    /// <summary>Probability with which a weight is dropped.</summary>
+    public double Dropout { get; init; }
+
+    /// <summary>Nq.</summary>
+    public long QueryLength => Query.shape[2];
+
+    /// <summary>Nk.</summary>
+    public long KeyLength => Key.shape[2];
+
+    /// <summary>The route for the output alone.</summary>
+    public AttentionRoute Route
+    {
+        get
+        {
+            bool masked = Allowed is not null || Bias is not null;
+            bool plain = !masked && Dropout == 0;
+            bool onCpu = Query.device_type == DeviceType.CPU;
+            if (onCpu && Query.dtype is ScalarType.Float32 or ScalarType.Float64)
+                return plain ? AttentionRoute.Fused : AttentionRoute.Composed;
+            // libtorch takes either a mask or a causal mask aligned top left.
+            bool oneMask = Causal == CausalMask.None || (Causal == CausalMask.TopLeft && !masked);
+            return oneMask && (plain || !onCpu) ? AttentionRoute.LibTorch : AttentionRoute.Composed;
+        }
+    }
+
+    /// <summary>O, [B, H, Nq, d_v].</summary>
+    public Tensor Attend() => Route switch
+    {
+        AttentionRoute.Fused => FusedAttention.Attend(this),
+        AttentionRoute.LibTorch => LibTorchAttention.Attend(this),
+        _ => ComposedAttention.Attend(this).Output,
+    };
+
+    /// <summary>O, [B, H, Nq, d_v], and the weights averaged over heads, [B, Nq, Nk].</summary>
+    public (Tensor Output, Tensor Weights) AttendWithWeights()
+    {
+        if (Route == AttentionRoute.Fused)
+            return FusedAttention.AttendWithWeights(this);
+        (Tensor output, Tensor weights) = ComposedAttention.Attend(this);
+        return (output, weights.mean([1L]));
+    }
+}

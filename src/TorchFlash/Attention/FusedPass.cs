@@ -1,0 +1,40 @@
+using TorchFlash.Kernels;
+using static TorchSharp.torch;
+
+namespace TorchFlash.Attention;
+
+/// <summary>
+/// What one fused forward pass is asked for and what it leaves behind besides O. Goes through the autograd functions as an
+/// argument that is not a tensor, because a second output would cost memory for as long as the node lives.
+/// </summary>
+internal sealed class FusedPass(AttentionCall call)
+{
+    /// <summary>The engine's problem.</summary>
+    public AttentionProblem Problem { get; } = new()
+    {
+        Batch = (int)call.Query.shape[0],
+        Heads = (int)call.Query.shape[1],
+        QueryLength = (int)call.QueryLength,
+        KeyLength = (int)call.KeyLength,
+        HeadDim = (int)call.Query.shape[3],
+        ValueDim = (int)call.Value.shape[3],
+        Scale = call.Scale,
+        ElementType = call.Query.dtype == ScalarType.Float64 ? ElementType.Float64 : ElementType.Float32,
+        Causal = call.Causal,
+    };
+
+    /// <summary>Q as the engine read it: the operand, or its contiguous copy.</summary>
+    public Tensor? Query { get; set; }
+
+    /// <summary>K as the engine read it.</summary>
+    public Tensor? Key { get; set; }
+
+    /// <summary>V as the engine read it.</summary>
+    public Tensor? Value { get; set; }
+
+    /// <summary>m, [B, H, Nq].</summary>
+    public Tensor? Max { get; set; }
+
+    /// <summary>l, [B, H, Nq].</summary>
+    public Tensor? Sum { get; set; }
+}

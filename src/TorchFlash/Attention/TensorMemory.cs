@@ -1,0 +1,53 @@
+using System.Runtime.InteropServices;
+using TorchFlash.Kernels;
+using static TorchSharp.torch;
+
+namespace TorchFlash.Attention;
+
+/// <summary>Between tensors and the engines' raw operands.</summary>
+internal static partial class TensorMemory
+{
+    /// <summary>
+    /// The address of a tensor's first element whatever its type, storage offset included; 0 when it has none.
+    /// TorchSharp's own accessors are typed, so this calls the export under them.
+    /// </summary>
+    [LibraryImport("LibTorchSharp")]
+    private static partial nint THSTensor_data(nint tensor);
+
+    /// <summary>The address of the first element; the caller keeps the tensor alive while it is used.</summary>
+    public static nint Data(Tensor tensor) => THSTensor_data(tensor.Handle);
+
+    /// <summary>An operand [B, H, N, d] with unit last stride; the caller keeps the tensor alive while it is used.</summary>
+    public static TensorView View(Tensor tensor)
+    {
+        long[] strides = tensor.stride();
+        return new TensorView(Data(tensor), strides[0], strides[1], strides[2]);
+    }
+
+    /// <summary>The tensor itself where the engines can read it, else a contiguous copy.</summary>
+    public static Tensor Readable(Tensor tensor) =>
+        tensor.stride(-1) == 1 || tensor.shape[^1] == 1 ? tensor : tensor.contiguous();
+
+    /// <summary>
+    /// Uninitialised [B, H, N, width], dense, with its first three dimensions in the memory order of <paramref name="like"/>
+    /// [B, H, N, *], so that what undoes the views that led to <paramref name="like"/> is a view again.
+    /// Strided at creation and not permuted afterwards: an output of an autograd function that is a view refuses in-place use.
+    /// </summary>
+    public static Tensor EmptyInOrderOf(Tensor like, long width)
+    {
+        long[] size = like.shape;
+        long[] source = like.stride();
+        size[3] = width;
+        int[] innermostFirst = [2, 1, 0];
+        if (!innermostFirst.Any(i => size[i] > 1 && source[i] == 0)) // An expanded dimension has no place in memory.
+            Array.Sort(innermostFirst, (a, b) => source[a] != source[b] ? source[a].CompareTo(source[b]) : b.CompareTo(a));
+        long[] strides = [0, 0, 0, 1];
+        long stride = width;
+        foreach (int i in innermostFirst)
+        {
+            strides[i] = stride;
+            stride *= Math.Max(size[i], 1);
+        }
+        return empty_strided(size, strides, dtype: like.dtype, device: like.device);
+    }
+}

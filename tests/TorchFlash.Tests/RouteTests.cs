@@ -1,0 +1,62 @@
+using TorchFlash.Attention;
+using TorchFlash.Kernels;
+using static TorchSharp.torch;
+
+namespace TorchFlash.Tests;
+
+/// <summary>Which path takes what, and that the user is told.</summary>
+public class RouteTests
+{
+    private static AttentionCall Call(ScalarType dtype, bool masked = false, double dropout = 0, CausalMask causal = CausalMask.None)
+    {
+        Tensor x = zeros([1, 2, 5, 4], dtype);
+        return new() { Query = x, Key = x, Value = x, Scale = 0.5, Dropout = dropout, Causal = causal, Allowed = masked ? ones([5, 5], ScalarType.Bool) : null };
+    }
+
+    [Fact]
+    public void PlainFloatAttentionIsFusedAndTheRestIsNot()
+    {
+        foreach (ScalarType dtype in new[] { ScalarType.Float32, ScalarType.Float64 })
+        {
+            foreach (CausalMask causal in Enum.GetValues<CausalMask>())
+                Assert.Equal(AttentionRoute.Fused, Call(dtype, causal: causal).Route);
+            Assert.Equal(AttentionRoute.Composed, Call(dtype, masked: true).Route);
+            Assert.Equal(AttentionRoute.Composed, Call(dtype, dropout: 0.1).Route);
+        }
+        Assert.Equal(AttentionRoute.LibTorch, Call(ScalarType.BFloat16).Route);
+        Assert.Equal(AttentionRoute.LibTorch, Call(ScalarType.BFloat16, causal: CausalMask.TopLeft).Route);
+        Assert.Equal(AttentionRoute.Composed, Call(ScalarType.BFloat16, causal: CausalMask.BottomRight).Route);
+        Assert.Equal(AttentionRoute.Composed, Call(ScalarType.BFloat16, masked: true).Route);
+    }
+
+    [Fact]
+    public void FallingBackToLibtorchIsSaidOnce()
+    {
+        List<string> said = [];
+        Action<string> before = flash.warn;
+        flash.warn = said.Add;
+        try
+        {
+            (Tensor q, Tensor k, Tensor v, _) = TestData.Operands(1, 2, 9, 9, 8, 8, ScalarType.BFloat16, requiresGrad: false);
+            Tensor expected = Reference.Attention(q.to(ScalarType.Float32), k.to(ScalarType.Float32), v.to(ScalarType.Float32), 0.3, Reference.Causal(9, 9));
+            for (int i = 0; i < 2; i++)
+                TestData.Close(expected, flash.nn.functional.scaled_dot_product_attention(q, k, v, is_causal: true, scale: 0.3), 0.05);
+        }
+        finally
+        {
+            flash.warn = before;
+        }
+        Assert.Equal(["TorchFlash: no engine for BFloat16 tensors on CPU yet; libtorch's own attention is used."], said);
+    }
+
+    [Fact]
+    public void DescribeTellsTheEngineItsThreadsAndEveryPath()
+    {
+        string text = flash.describe();
+        Assert.Contains(TorchFlash.Kernels.Cpu.CpuEngine.Instance.Describe(), text);
+        Assert.Contains($"threads   {get_num_threads()}", text);
+        Assert.Contains(__version__, text);
+        foreach (string word in new[] { "fused", "composed", "libtorch", "attn_mask", "key_padding_mask", "dropout", "float16", "bfloat16" })
+            Assert.Contains(word, text);
+    }
+}
