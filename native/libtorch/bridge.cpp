@@ -7,6 +7,7 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/grad_mode.h>
 #include <c10/core/InferenceMode.h>
+#include <torch/csrc/api/include/torch/version.h>
 
 using bridge::guarded;
 using bridge::Tag;
@@ -176,6 +177,8 @@ BRIDGE_EXPORT const char* TorchBridge_strides(const at::Tensor* tensor, int64_t*
 
 BRIDGE_EXPORT int64_t TorchBridge_isGradEnabled() { return at::GradMode::is_enabled(); }
 BRIDGE_EXPORT void TorchBridge_setGradEnabled(int64_t enabled) { at::GradMode::set_enabled(enabled != 0); }
+
+BRIDGE_EXPORT const char* TorchBridge_version() { return TORCH_VERSION; }
 
 BRIDGE_EXPORT int64_t TorchBridge_getThreads() { return at::get_num_threads(); }
 BRIDGE_EXPORT const char* TorchBridge_setThreads(int64_t count) {

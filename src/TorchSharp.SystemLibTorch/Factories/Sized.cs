@@ -34,6 +34,11 @@ public static partial class torch
         long[] size, ScalarType? dtype = null, Device? device = null, bool requires_grad = false, string[]? names = null) =>
         Make("empty", "memory_format", dtype, device, requires_grad, names, size);
 
+    /// <summary>A tensor of the given strides whose elements are not set.</summary>
+    public static Tensor empty_strided(
+        long[] size, long[] strides, ScalarType? dtype = null, Device? device = null, bool requires_grad = false, string[]? names = null) =>
+        Make("empty_strided", "", dtype, device, requires_grad, names, size, strides);
+
     /// <summary>A tensor whose elements are not set.</summary>
     public static Tensor empty(
         ReadOnlySpan<long> size, ScalarType? dtype = null, Device? device = null, bool requires_grad = false, string[]? names = null) =>

@@ -116,6 +116,10 @@ internal static unsafe partial class Bridge
     [LibraryImport(Library, EntryPoint = "TorchBridge_setGradEnabled")]
     internal static partial void SetGradEnabled(long enabled);
 
+    /// <summary>libtorch's version, a constant of the library.</summary>
+    [LibraryImport(Library, EntryPoint = "TorchBridge_version")]
+    internal static partial byte* Version();
+
     [LibraryImport(Library, EntryPoint = "TorchBridge_getThreads")]
     internal static partial long GetThreads();
 

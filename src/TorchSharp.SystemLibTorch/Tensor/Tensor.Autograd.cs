@@ -84,6 +84,9 @@ public static partial class torch
     /// <summary>Whether gradients are recorded on this thread.</summary>
     public static bool is_grad_enabled() => Bridge.IsGradEnabled() != 0;
 
+    /// <summary>The version of libtorch.</summary>
+    public static unsafe string __version__ => System.Runtime.InteropServices.Marshal.PtrToStringUTF8((IntPtr)Bridge.Version())!;
+
     /// <summary>Threads libtorch uses within an operation.</summary>
     public static int get_num_threads() => (int)Bridge.GetThreads();
 

@@ -62,6 +62,10 @@ public static partial class torch
             Two(Operator.CallMany("min", "dim", this, dim, keepdim));
 
         /// <summary>Largest elements over dimensions.</summary>
+        public Tensor amax(long[] dims, bool keepdim = false, Tensor? @out = null) =>
+            @out is null ? Operator.Call("amax", "", this, dims, keepdim) : Operator.Call("amax", "out", this, dims, keepdim, @out);
+
+        /// <summary>Largest elements over dimensions.</summary>
         public Tensor amax(params long[] dims) => Operator.Call("amax", "", this, dims);
 
         /// <summary>Smallest elements over dimensions.</summary>
