@@ -1,1 +1,5 @@
-return 0;
+using System.Text;
+using Gpt2.Cli;
+
+Console.OutputEncoding = Encoding.UTF8;
+return Application.Run(args, Console.Error);

@@ -1,0 +1,45 @@
+using System.CommandLine;
+using Gpt2.Model;
+using Gpt2.Training;
+using TorchFlash;
+
+namespace Gpt2.Cli;
+
+/// <summary>The <c>info</c> verb: the model sizes, the attention engine of this machine, and what a checkpoint holds.</summary>
+internal static class InfoCommand
+{
+    internal static Command Create()
+    {
+        var checkpointOption = new Option<FileInfo?>("--checkpoint") { Description = "Also describe this checkpoint.", HelpName = "FILE" };
+        checkpointOption.Validators.Add(CommonOptions.FilesExist);
+        var command = new Command("info", "Describe the presets, the attention engine and a checkpoint.") { checkpointOption };
+        command.SetAction(parsed =>
+        {
+            Console.WriteLine("Presets (parameters with GPT-2's vocabulary / with bytes):");
+            foreach (Preset preset in Preset.All)
+            {
+                long words = preset.Config(GptConfig.Gpt2VocabularySize).ParameterCount, bytes = preset.Config(256).ParameterCount;
+                Console.WriteLine(
+                    $"  {preset.Name,-12} {preset.Layers,2} layers  {preset.Heads,2} heads  width {preset.Width,4}  context {preset.Context,4}  {words,13:N0} / {bytes,13:N0}");
+            }
+
+            Console.WriteLine();
+            Console.WriteLine(flash.describe());
+            if (parsed.GetValue(checkpointOption) is { } file) Describe(file.FullName);
+            return ExitCode.Success;
+        });
+        return command;
+    }
+
+    private static void Describe(string path)
+    {
+        using Checkpoint checkpoint = Checkpoint.Open(path);
+        RunState state = checkpoint.State;
+        Console.WriteLine();
+        Console.WriteLine(path);
+        Console.WriteLine($"  {state.Config}, {state.Config.ParameterCount:N0} parameters");
+        Console.WriteLine($"  {state.Corpus.Name}, tokeniser {state.Corpus.Tokenizer.Kind}");
+        Console.WriteLine($"  step {state.Step} of {state.Options.Steps}, attention {state.Attention.ToString().ToLowerInvariant()}");
+        if (state.History.Validation is [.., var last]) Console.WriteLine($"  validation loss {last.Loss:F3} after step {last.Step}");
+    }
+}

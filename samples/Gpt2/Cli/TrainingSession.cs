@@ -1,0 +1,138 @@
+using System.Diagnostics;
+using Gpt2.Generation;
+using Gpt2.Model;
+using Gpt2.Reporting;
+using Gpt2.Text;
+using Gpt2.Training;
+using Spectre.Console;
+
+namespace Gpt2.Cli;
+
+/// <summary>One <c>train</c> from start to end: prepare, train, save, show.</summary>
+internal sealed class TrainingSession : IDisposable
+{
+    private const int SampleTokens = 400;
+    private const double SampleTemperature = 0.7;
+    private const int SampleTopK = 50;
+
+    private readonly string _path;
+    private readonly AttentionKind _attention;
+    private readonly ITokenizer _tokenizer;
+    private readonly CorpusDescription _corpus;
+
+    private TrainingSession(string path, Trainer trainer, AttentionKind attention, ITokenizer tokenizer, CorpusDescription corpus)
+    {
+        (_path, Trainer, _attention, _tokenizer, _corpus) = (path, trainer, attention, tokenizer, corpus);
+    }
+
+    internal Trainer Trainer { get; }
+
+    private string CurvePath => Path.ChangeExtension(_path, ".svg");
+
+    /// <summary>A new run. A checkpoint of an earlier one is kept under another name.</summary>
+    internal static TrainingSession Start(string path, TrainingSettings settings, AttentionKind attention)
+    {
+        ITokenizer tokenizer = settings.Tokenizer.Load();
+        Corpus corpus = Corpus.Load(settings.Files, tokenizer);
+        GptConfig config = settings.Preset.Config(tokenizer.VocabularySize) with { Context = settings.Context, Dropout = settings.Dropout };
+        var trainer = new Trainer(config, settings.Options, corpus, attention);
+        var description = new CorpusDescription(settings.Files, corpus.Name, corpus.Fingerprint, settings.Tokenizer);
+        var session = new TrainingSession(path, trainer, attention, tokenizer, description);
+        session.Describe(settings.Preset.Name, corpus);
+        if (File.Exists(path))
+        {
+            string kept = Path.ChangeExtension(path, ".previous" + Path.GetExtension(path));
+            File.Move(path, kept, overwrite: true);
+            Console.WriteLine($"The checkpoint of an earlier run is kept as {kept}.");
+        }
+
+        return session;
+    }
+
+    /// <summary>Goes on from a checkpoint.</summary>
+    internal static TrainingSession Resume(string path, int? steps, AttentionKind? attention)
+    {
+        using Checkpoint checkpoint = Checkpoint.Open(path);
+        RunState state = checkpoint.State;
+        TrainingOptions options = state.Options with { Steps = steps ?? state.Options.Steps };
+        if (state.Step >= options.Steps)
+            throw new UserException($"{path} has finished its {state.Step} steps; give a larger --steps to go on.");
+
+        AttentionKind kind = attention ?? state.Attention;
+        ITokenizer tokenizer = state.Corpus.Tokenizer.Load();
+        Corpus corpus = Corpus.Load(state.Corpus.Files, tokenizer);
+        Trainer trainer = checkpoint.Resume(corpus, options, kind);
+        var session = new TrainingSession(path, trainer, kind, tokenizer, state.Corpus);
+        session.Describe($"resumed after step {state.Step}", corpus);
+        return session;
+    }
+
+    /// <summary>Trains to the end, or until the user stops it, and saves. The result is the exit code.</summary>
+    internal int Run(int validateEvery, int saveEvery)
+    {
+        using var interruption = new Interruption();
+        TrainingDisplay.Run(
+            AnsiConsole.Console, Trainer.Step, Trainer.Options.Steps, display => Train(display, interruption, validateEvery, saveEvery));
+
+        Save();
+        LossCurveSvg.Write(CurvePath, Trainer.History, Title());
+        if (interruption.ExitCode is { } code)
+        {
+            Console.WriteLine($"Stopped after step {Trainer.Step}; saved {_path}. Go on with: train --resume --checkpoint {_path}");
+            return code;
+        }
+
+        List<LossPoint> losses = Trainer.History.Training;
+        Console.WriteLine($"Loss {losses[0].Loss:F3} -> {losses[^1].Loss:F3}, validation {Trainer.History.Validation[^1].Loss:F3} (nats a token).");
+        Console.WriteLine($"Checkpoint {_path}, loss curve {CurvePath}");
+        PrintSample();
+        return ExitCode.Success;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => Trainer.Dispose();
+
+    private void Train(ITrainingDisplay display, Interruption interruption, int validateEvery, int saveEvery)
+    {
+        // The curve starts with the untrained model.
+        double? validation = Trainer.Step == 0 ? Trainer.Validate() : null;
+        var clock = new Stopwatch();
+        int firstStep = Trainer.Step;
+        while (Trainer.Step < Trainer.Options.Steps && interruption.ExitCode is null)
+        {
+            clock.Start();
+            StepResult result = Trainer.TrainStep();
+            clock.Stop();
+
+            bool isLast = Trainer.Step == Trainer.Options.Steps;
+            if (isLast || Trainer.Step % validateEvery == 0) validation = Trainer.Validate();
+            double tokensPerSecond = (Trainer.Step - firstStep) * Trainer.TokensPerStep / clock.Elapsed.TotalSeconds;
+            display.Report(new TrainingProgress(Trainer.Step, result, validation, tokensPerSecond));
+            if (!isLast && Trainer.Step % saveEvery == 0) Save();
+        }
+    }
+
+    private void Save() => Checkpoint.Save(_path, Trainer, _corpus, _attention);
+
+    private void PrintSample()
+    {
+        Console.WriteLine();
+        var sampler = new TokenSampler(SampleTemperature, SampleTopK, Trainer.Options.Seed);
+        foreach (string piece in TextGenerator.Continue(Trainer.Model, _tokenizer, "", SampleTokens, sampler)) Console.Write(piece);
+        Console.WriteLine();
+    }
+
+    private void Describe(string origin, Corpus corpus)
+    {
+        GptConfig config = Trainer.Model.Config;
+        TrainingOptions options = Trainer.Options;
+        Console.WriteLine(
+            $"Model    {origin}: {config.Layers} layers, {config.Heads} heads, width {config.Width}, context {config.Context}, " +
+            $"{config.ParameterCount:N0} parameters, attention {_attention.ToString().ToLowerInvariant()}");
+        Console.WriteLine($"Text     {corpus.Name}: {corpus.Training.Length:N0} training and {corpus.Validation.Length:N0} validation tokens");
+        Console.WriteLine($"Run      {options.Steps:N0} steps of {Trainer.TokensPerStep:N0} tokens; Ctrl-C saves and stops");
+    }
+
+    private string Title() =>
+        $"GPT-2 {Trainer.Model.Config.ParameterCount / 1e6:F1}M parameters, {_attention.ToString().ToLowerInvariant()} attention";
+}

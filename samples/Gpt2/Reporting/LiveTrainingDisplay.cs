@@ -1,0 +1,17 @@
+using Spectre.Console;
+
+namespace Gpt2.Reporting;
+
+/// <summary>A progress bar that shows the current losses.</summary>
+internal sealed class LiveTrainingDisplay(IAnsiConsole console, ProgressTask bar) : ITrainingDisplay
+{
+    /// <inheritdoc/>
+    public void Report(TrainingProgress progress)
+    {
+        bar.Value = progress.Step;
+        bar.Description = Markup.Escape(TrainingDisplay.Describe(progress));
+    }
+
+    /// <inheritdoc/>
+    public void WriteLine(string line) => console.WriteLine(line);
+}

@@ -1,0 +1,36 @@
+namespace Gpt2.Text;
+
+/// <summary>Text to token ids and back. Ids run from 0 to <see cref="VocabularySize"/> - 1.</summary>
+public interface ITokenizer
+{
+    /// <summary>Number of different tokens.</summary>
+    int VocabularySize { get; }
+
+    /// <summary>The token put between two documents, or null if the vocabulary has none.</summary>
+    int? EndOfText { get; }
+
+    /// <summary>What a checkpoint has to carry to rebuild this tokeniser.</summary>
+    TokenizerDescription Description { get; }
+
+    /// <summary>The tokens of a text. Every text has an encoding.</summary>
+    int[] Encode(string text);
+
+    /// <summary>The bytes that one token stands for; a character of UTF-8 may span several tokens.</summary>
+    ReadOnlySpan<byte> Bytes(int token);
+}
+
+/// <summary>How to rebuild a tokeniser: its kind and, for byte-pair encoding, its two files.</summary>
+/// <param name="Kind"><c>bytes</c> or <c>bpe</c>.</param>
+/// <param name="Vocabulary">Full path of <c>vocab.json</c> (byte-pair encoding only).</param>
+/// <param name="Merges">Full path of <c>merges.txt</c> (byte-pair encoding only).</param>
+public sealed record TokenizerDescription(string Kind, string? Vocabulary = null, string? Merges = null)
+{
+    /// <summary>Builds the tokeniser described here, reading its files.</summary>
+    /// <exception cref="UserException">The files are missing or are not a GPT-2 vocabulary.</exception>
+    public ITokenizer Load() => Kind switch
+    {
+        ByteTokenizer.Kind => new ByteTokenizer(),
+        BytePairTokenizer.Kind => BytePairTokenizer.Load(Vocabulary!, Merges!),
+        _ => throw new UserException($"Unknown tokeniser '{Kind}'."),
+    };
+}

@@ -1,0 +1,132 @@
+using Gpt2.Model;
+using Gpt2.Text;
+using TorchSharp;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace Gpt2.Training;
+
+/// <summary>
+/// Trains a model step by step. Its state is complete in the sense of a checkpoint: model, optimiser, step number, order
+/// of the data, torch's random generator.
+/// </summary>
+public sealed class Trainer : IDisposable
+{
+    private readonly Corpus _corpus;
+    private readonly BatchSampler _sampler;
+    private readonly CosineSchedule _schedule;
+    private readonly long[] _validationStarts;
+
+    /// <summary>A new run: seeds torch's global generator and draws the initial weights from it.</summary>
+    /// <exception cref="UserException">The text is shorter than one sequence.</exception>
+    public Trainer(GptConfig config, TrainingOptions options, Corpus corpus, AttentionKind attention)
+    {
+        // A sequence and its targets are context + 1 tokens.
+        if (corpus.Training.Length <= config.Context || corpus.Validation.Length <= config.Context)
+        {
+            throw new UserException(
+                $"The text is too short for --context {config.Context}: {corpus.Training.Length:N0} training and " +
+                $"{corpus.Validation.Length:N0} validation tokens; each part needs more than the context.");
+        }
+
+        (Options, _corpus, _schedule) = (options, corpus, options.Schedule);
+        random.manual_seed(options.Seed);
+        Model = new GptModel(config, attention);
+        (Decayed, Undecayed) = DecayGroups.Split(Model);
+        Optimizer = new AdamW(
+            [Group(Decayed, options.WeightDecay), Group(Undecayed, 0)],
+            options.LearningRate, options.Beta1, options.Beta2, weight_decay: options.WeightDecay);
+        _sampler = new BatchSampler(corpus.Training, options.BatchSize, config.Context, new SplitMix64((ulong)options.Seed));
+        _validationStarts = SpreadEvenly(options.ValidationWindows, corpus.Validation.Length - config.Context);
+
+        AdamW.ParamGroup Group(List<(string Name, Parameter Parameter)> parameters, double decay) =>
+            new([.. parameters.Select(p => p.Parameter)], options.LearningRate, options.Beta1, options.Beta2, weight_decay: decay);
+    }
+
+    /// <summary>The model being trained.</summary>
+    public GptModel Model { get; }
+
+    /// <summary>The settings of the run.</summary>
+    public TrainingOptions Options { get; }
+
+    /// <summary>Steps finished.</summary>
+    public int Step { get; internal set; }
+
+    /// <summary>The losses so far.</summary>
+    public LossHistory History { get; internal set; } = new();
+
+    /// <summary>Tokens that one step learns from.</summary>
+    public long TokensPerStep => (long)Options.BatchSize * Options.Accumulation * Model.Config.Context;
+
+    internal AdamW Optimizer { get; }
+
+    internal List<(string Name, Parameter Parameter)> Decayed { get; }
+
+    internal List<(string Name, Parameter Parameter)> Undecayed { get; }
+
+    internal ulong DataOrderState { get => _sampler.Random.State; set => _sampler.Random.State = value; }
+
+    /// <summary>One optimiser step over <see cref="TrainingOptions.Accumulation"/> batches.</summary>
+    /// <exception cref="UserException">The loss or the gradient is not finite; the model is as before the step.</exception>
+    public StepResult TrainStep()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        double learningRate = _schedule.LearningRate(Step);
+        foreach (optim.ILearningRateController group in Optimizer.ParamGroups) group.LearningRate = learningRate;
+
+        Model.train();
+        Model.zero_grad(set_to_none: true);
+        double loss = 0;
+        for (int i = 0; i < Options.Accumulation; i++) loss += Backpropagate() / Options.Accumulation;
+
+        double limit = Options.GradientClip > 0 ? Options.GradientClip : double.PositiveInfinity;
+        double norm = nn.utils.clip_grad_norm_(Model.parameters(), limit);
+        if (!double.IsFinite(loss) || !double.IsFinite(norm))
+        {
+            throw new UserException(
+                $"Training diverged at step {Step + 1}: loss {loss}, gradient norm {norm}. Try a smaller --learning-rate or a longer --warmup.");
+        }
+
+        Optimizer.step();
+        Step++;
+        History.Training.Add(new LossPoint(Step, loss));
+        return new StepResult(loss, norm, learningRate);
+    }
+
+    /// <summary>Mean loss over the validation windows. Draws no random number, so that it does not change the run.</summary>
+    public double Validate()
+    {
+        using IDisposable noGradient = no_grad();
+        Model.eval();
+        double sum = 0;
+        foreach (long[] starts in _validationStarts.Chunk(Options.BatchSize))
+        {
+            using DisposeScope scope = NewDisposeScope();
+            (Tensor inputs, Tensor targets) = BatchSampler.Windows(_corpus.Validation, starts, Model.Config.Context);
+            sum += Model.Loss(inputs, targets).item<float>() * (double)starts.Length;
+        }
+
+        double loss = sum / _validationStarts.Length;
+        History.Validation.Add(new LossPoint(Step, loss));
+        return loss;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Optimizer.Dispose();
+        Model.Dispose();
+    }
+
+    private double Backpropagate()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        (Tensor inputs, Tensor targets) = _sampler.Next();
+        Tensor loss = Model.Loss(inputs, targets);
+        (loss / Options.Accumulation).backward();
+        return loss.item<float>();
+    }
+
+    private static long[] SpreadEvenly(int count, long positions) =>
+        [.. Enumerable.Range(0, count).Select(i => i * positions / count)];
+}

@@ -1,0 +1,48 @@
+using Gpt2.Cli;
+
+namespace Gpt2.Tests;
+
+public class CommandLineTests
+{
+    [Theory]
+    [InlineData("train --preset huge", "--preset", "nano")]
+    [InlineData("train --attention fast", "--attention", "naive")]
+    [InlineData("train --steps 0", "--steps must be at least 1, but is 0")]
+    [InlineData("train --steps many", "--steps", "many")]
+    [InlineData("train --batch-size -1", "--batch-size must be at least 1")]
+    [InlineData("train --accumulate 0", "--accumulate must be at least 1")]
+    [InlineData("train --context 0", "--context must be at least 1")]
+    [InlineData("train --learning-rate 0", "--learning-rate must be greater than 0")]
+    [InlineData("train --learning-rate NaN", "--learning-rate must be greater than 0")]
+    [InlineData("train --warmup -1", "--warmup must be at least 0")]
+    [InlineData("train --weight-decay -0.1", "--weight-decay must be at least 0")]
+    [InlineData("train --clip -1", "--clip must be at least 0")]
+    [InlineData("train --dropout 1", "--dropout must be at least 0 and less than 1")]
+    [InlineData("train --validate-every 0", "--validate-every must be at least 1")]
+    [InlineData("train --save-every 0", "--save-every must be at least 1")]
+    [InlineData("train --data missing.txt", "--data: there is no file 'missing.txt'")]
+    [InlineData("train --vocab missing.json --merges missing.txt", "--vocab: there is no file 'missing.json'")]
+    [InlineData("train --resume --preset micro --seed 3", "--preset cannot be given with --resume", "--seed cannot be given with --resume")]
+    [InlineData("train --resume --checkpoint missing.safetensors", "Cannot read the checkpoint", "missing.safetensors")]
+    [InlineData("generate --checkpoint missing.safetensors", "Cannot read the checkpoint", "missing.safetensors")]
+    [InlineData("generate --tokens 0", "--tokens must be at least 1")]
+    [InlineData("generate --temperature -1", "--temperature must be at least 0")]
+    [InlineData("generate --top-k -1", "--top-k must be at least 0")]
+    [InlineData("info --checkpoint missing.safetensors", "--checkpoint: there is no file")]
+    [InlineData("paint", "paint")]
+    public void Wrong_options_are_refused_by_name(string commandLine, params string[] messages)
+    {
+        var error = new StringWriter();
+        Assert.Equal(ExitCode.Failure, Application.Run(commandLine.Split(' '), error));
+        Assert.All(messages, message => Assert.Contains(message, error.ToString()));
+    }
+
+    [Fact]
+    public void Vocabulary_and_merges_belong_together()
+    {
+        using var folder = new TemporaryFolder();
+        var error = new StringWriter();
+        Assert.Equal(ExitCode.Failure, Application.Run(["train", "--vocab", folder.Write("vocab.json", "{}")], error));
+        Assert.Contains("--vocab and --merges belong together", error.ToString());
+    }
+}
