@@ -1,22 +1,18 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
+using System.Globalization;
+using System.Numerics;
 using Gpt2.Model;
 
 namespace Gpt2.Cli;
 
-/// <summary>Options that several verbs share, and checks whose messages name the option.</summary>
+/// <summary>Options that several verbs share, and kinds of options whose messages name the option.</summary>
 internal static class CommonOptions
 {
-    internal static Option<string> Attention()
-    {
-        var option = new Option<string>("--attention")
-        {
-            Description = "flash: TorchFlash; sdpa: libtorch's own; naive: matmul, softmax, matmul.",
-            DefaultValueFactory = _ => nameof(AttentionKind.Flash).ToLowerInvariant(),
-        };
-        option.AcceptOnlyFromAmong([.. Enum.GetNames<AttentionKind>().Select(name => name.ToLowerInvariant())]);
-        return option;
-    }
+    internal static Option<string> Attention() => Choice(
+        "--attention",
+        "flash: TorchFlash; sdpa: libtorch's own; naive: matmul, softmax, matmul.",
+        [.. Enum.GetNames<AttentionKind>().Select(name => name.ToLowerInvariant())]);
 
     internal static AttentionKind ParseAttention(ParseResult parsed, Option<string> option) =>
         Enum.Parse<AttentionKind>(parsed.GetRequiredValue(option), ignoreCase: true);
@@ -28,14 +24,42 @@ internal static class CommonOptions
         DefaultValueFactory = _ => new FileInfo(Path.Combine("artifacts", "gpt2.safetensors")),
     };
 
-    internal static void Require<T>(Option<T> option, Func<T?, bool> isValid, string requirement) =>
+    /// <summary>One of the given words; the first one is the default.</summary>
+    internal static Option<string> Choice(string name, string description, string[] words)
+    {
+        var option = new Option<string>(name)
+        {
+            Description = description,
+            HelpName = string.Join('|', words),
+            DefaultValueFactory = _ => words[0],
+        };
         option.Validators.Add(result =>
         {
-            // A value that could not be parsed has an error already.
-            if (result.Errors.Any() || result.Implicit) return;
-            T? value = result.GetValueOrDefault<T>();
-            if (!result.Errors.Any() && !isValid(value)) result.AddError($"{option.Name} {requirement}, but is {value}.");
+            foreach (Token token in result.Tokens.Where(token => !words.Contains(token.Value)))
+                result.AddError($"{name} must be one of {string.Join(", ", words)}, but is {token.Value}.");
         });
+        return option;
+    }
+
+    /// <summary>A number with a condition, for example "at least 1".</summary>
+    internal static Option<T?> Number<T>(string name, string description, string condition, Func<T, bool> isValid, T? defaultValue = null)
+        where T : struct, INumber<T>
+    {
+        var option = new Option<T?>(name)
+        {
+            Description = description,
+            HelpName = typeof(T) == typeof(double) ? "X" : "N",
+            CustomParser = result =>
+            {
+                string text = result.Tokens[0].Value;
+                if (T.TryParse(text, CultureInfo.InvariantCulture, out T value) && isValid(value)) return value;
+                result.AddError($"{name} must be {condition}, but is {text}.");
+                return null;
+            },
+        };
+        if (defaultValue is { } number) option.DefaultValueFactory = _ => number;
+        return option;
+    }
 
     internal static void FilesExist(OptionResult result)
     {

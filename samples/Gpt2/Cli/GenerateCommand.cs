@@ -14,13 +14,12 @@ internal static class GenerateCommand
         Option<FileInfo> checkpointOption = CommonOptions.Checkpoint();
         Option<string> attention = CommonOptions.Attention();
         var prompt = new Option<string>("--prompt") { Description = "Text to continue. Default: the start of a document.", DefaultValueFactory = _ => "" };
-        var count = new Option<int>("--tokens") { Description = "Tokens to write.", DefaultValueFactory = _ => 400 };
-        var temperature = new Option<double>("--temperature") { Description = "Below 1: more predictable; 0: always the most probable token.", DefaultValueFactory = _ => 0.8 };
-        var topK = new Option<int>("--top-k") { Description = "Draw only from the k most probable tokens; 0: from all.", DefaultValueFactory = _ => 50 };
-        var seed = new Option<long>("--seed") { Description = "Equal seeds write equal texts.", DefaultValueFactory = _ => 1337 };
-        CommonOptions.Require(count, value => value > 0, "must be at least 1");
-        CommonOptions.Require(temperature, value => value is >= 0 and < double.PositiveInfinity, "must be at least 0");
-        CommonOptions.Require(topK, value => value >= 0, "must be at least 0");
+        Option<int?> count = CommonOptions.Number("--tokens", "Tokens to write.", "a whole number, at least 1", x => x > 0, 400);
+        Option<double?> temperature = CommonOptions.Number(
+            "--temperature", "Below 1: more predictable; 0: always the most probable token.", "a number, at least 0", x => x is >= 0 and < double.PositiveInfinity, 0.8);
+        Option<int?> topK = CommonOptions.Number(
+            "--top-k", "Draw only from the k most probable tokens; 0: from all.", "a whole number, at least 0", x => x >= 0, 50);
+        Option<long?> seed = CommonOptions.Number("--seed", "Equal seeds write equal texts.", "a whole number", _ => true, 1337L);
 
         var command = new Command("generate", "Continue a text with a trained model.") { checkpointOption, attention, prompt, count, temperature, topK, seed };
         command.SetAction(parsed =>
@@ -30,9 +29,9 @@ internal static class GenerateCommand
             using GptModel model = checkpoint.LoadModel(CommonOptions.ParseAttention(parsed, attention));
 
             string text = parsed.GetRequiredValue(prompt);
-            var sampler = new TokenSampler(parsed.GetValue(temperature), parsed.GetValue(topK), parsed.GetValue(seed));
+            var sampler = new TokenSampler(parsed.GetValue(temperature)!.Value, parsed.GetValue(topK)!.Value, parsed.GetValue(seed)!.Value);
             Console.Write(text);
-            foreach (string piece in TextGenerator.Continue(model, tokenizer, text, parsed.GetValue(count), sampler)) Console.Write(piece);
+            foreach (string piece in TextGenerator.Continue(model, tokenizer, text, parsed.GetValue(count)!.Value, sampler)) Console.Write(piece);
             Console.WriteLine();
             return ExitCode.Success;
         });

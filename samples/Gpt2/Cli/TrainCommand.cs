@@ -9,11 +9,7 @@ namespace Gpt2.Cli;
 /// <summary>The <c>train</c> verb: its options and what they mean together.</summary>
 internal sealed class TrainCommand
 {
-    private readonly Option<string> _preset = new("--preset")
-    {
-        Description = "Size of the model.",
-        DefaultValueFactory = _ => Preset.All[0].Name,
-    };
+    private readonly Option<string> _preset = CommonOptions.Choice("--preset", "Size of the model.", [.. Preset.All.Select(preset => preset.Name)]);
 
     private readonly Option<string> _attention = CommonOptions.Attention();
     private readonly Option<FileInfo> _checkpoint = CommonOptions.Checkpoint();
@@ -32,43 +28,46 @@ internal sealed class TrainCommand
 
     private readonly Option<FileInfo?> _vocabulary = new("--vocab") { Description = "GPT-2's vocab.json; with --merges: byte-pair encoding. Default: one token a byte.", HelpName = "FILE" };
     private readonly Option<FileInfo?> _merges = new("--merges") { Description = "GPT-2's merges.txt.", HelpName = "FILE" };
-    private readonly Option<int?> _steps = new("--steps") { Description = "Optimiser steps in all. Default: by preset." };
-    private readonly Option<int?> _batchSize = new("--batch-size") { Description = "Sequences in a forward pass. Default: by preset." };
-    private readonly Option<int> _accumulation = new("--accumulate") { Description = "Forward passes a step.", DefaultValueFactory = _ => 1 };
-    private readonly Option<int?> _context = new("--context") { Description = "Tokens in a sequence. Default: by preset." };
-    private readonly Option<double?> _learningRate = new("--learning-rate") { Description = "Peak learning rate. Default: by preset." };
-    private readonly Option<int?> _warmup = new("--warmup") { Description = "Warm-up steps. Default: a tenth of --steps, at most 200." };
-    private readonly Option<double> _weightDecay = new("--weight-decay") { Description = "AdamW's weight decay of matrices.", DefaultValueFactory = _ => 0.1 };
-    private readonly Option<double> _clip = new("--clip") { Description = "Largest norm of the gradient; 0: no clipping.", DefaultValueFactory = _ => 1 };
-    private readonly Option<double> _dropout = new("--dropout") { Description = "Dropout probability.", DefaultValueFactory = _ => 0 };
-    private readonly Option<long> _seed = new("--seed") { Description = "Seed of weights, data order and dropout.", DefaultValueFactory = _ => 1337 };
-    private readonly Option<int?> _validateEvery = new("--validate-every") { Description = "Steps between validations. Default: a tenth of --steps." };
-    private readonly Option<int?> _saveEvery = new("--save-every") { Description = "Steps between checkpoints. Default: a tenth of --steps, at most 500." };
+    private readonly Option<int?> _steps = Count("--steps", "Optimiser steps in all. Default: by preset.");
+    private readonly Option<int?> _batchSize = Count("--batch-size", "Sequences in a forward pass. Default: by preset.");
+    private readonly Option<int?> _accumulation = Count("--accumulate", "Forward passes a step.", 1);
+    private readonly Option<int?> _context = Count("--context", "Tokens in a sequence. Default: by preset.");
+    private readonly Option<double?> _learningRate = CommonOptions.Number<double>(
+        "--learning-rate", "Peak learning rate. Default: by preset.", "a number greater than 0", x => x is > 0 and < double.PositiveInfinity);
+
+    private readonly Option<int?> _warmup = CommonOptions.Number<int>(
+        "--warmup", "Warm-up steps. Default: a tenth of --steps, at most 200.", "a whole number, at least 0", x => x >= 0);
+
+    private readonly Option<double?> _weightDecay = CommonOptions.Number(
+        "--weight-decay", "AdamW's weight decay of matrices.", "a number, at least 0", x => x is >= 0 and < double.PositiveInfinity, 0.1);
+
+    private readonly Option<double?> _clip = CommonOptions.Number(
+        "--clip", "Largest norm of the gradient; 0: no clipping.", "a number, at least 0", x => x is >= 0 and < double.PositiveInfinity, 1.0);
+
+    private readonly Option<double?> _dropout = CommonOptions.Number(
+        "--dropout", "Dropout probability.", "a number, at least 0 and less than 1", x => x is >= 0 and < 1, 0.0);
+
+    private readonly Option<long?> _seed = CommonOptions.Number(
+        "--seed", "Seed of weights, data order and dropout.", "a whole number", _ => true, 1337L);
+
+    private readonly Option<int?> _validateEvery = Count("--validate-every", "Steps between validations. Default: a tenth of --steps.");
+    private readonly Option<int?> _saveEvery = Count("--save-every", "Steps between checkpoints. Default: a tenth of --steps, at most 500.");
 
     private readonly Command _command = new("train", "Train a GPT-2 model, print a sample of it, and leave a checkpoint and the loss curve (SVG).");
 
     private TrainCommand()
     {
-        _preset.AcceptOnlyFromAmong([.. Preset.All.Select(preset => preset.Name)]);
         _data.Validators.Add(CommonOptions.FilesExist);
         _vocabulary.Validators.Add(CommonOptions.FilesExist);
         _merges.Validators.Add(CommonOptions.FilesExist);
-        CommonOptions.Require(_steps, value => value is null or > 0, "must be at least 1");
-        CommonOptions.Require(_batchSize, value => value is null or > 0, "must be at least 1");
-        CommonOptions.Require(_accumulation, value => value > 0, "must be at least 1");
-        CommonOptions.Require(_context, value => value is null or > 0, "must be at least 1");
-        CommonOptions.Require(_learningRate, value => value is null or (> 0 and < double.PositiveInfinity), "must be greater than 0");
-        CommonOptions.Require(_warmup, value => value is null or >= 0, "must be at least 0");
-        CommonOptions.Require(_weightDecay, value => value is >= 0 and < double.PositiveInfinity, "must be at least 0");
-        CommonOptions.Require(_clip, value => value is >= 0 and < double.PositiveInfinity, "must be at least 0");
-        CommonOptions.Require(_dropout, value => value is >= 0 and < 1, "must be at least 0 and less than 1");
-        CommonOptions.Require(_validateEvery, value => value is null or > 0, "must be at least 1");
-        CommonOptions.Require(_saveEvery, value => value is null or > 0, "must be at least 1");
 
         foreach (Option option in AllOptions()) _command.Add(option);
         _command.Validators.Add(CheckTogether);
         _command.SetAction(Run);
     }
+
+    private static Option<int?> Count(string name, string description, int? defaultValue = null) =>
+        CommonOptions.Number(name, description, "a whole number, at least 1", x => x > 0, defaultValue);
 
     internal static Command Create() => new TrainCommand()._command;
 
@@ -109,18 +108,18 @@ internal sealed class TrainCommand
         {
             Steps = steps,
             BatchSize = parsed.GetValue(_batchSize) ?? preset.BatchSize,
-            Accumulation = parsed.GetValue(_accumulation),
+            Accumulation = parsed.GetValue(_accumulation)!.Value,
             LearningRate = parsed.GetValue(_learningRate) ?? preset.LearningRate,
             WarmupSteps = parsed.GetValue(_warmup) ?? Math.Min(steps / 10, 200),
-            WeightDecay = parsed.GetValue(_weightDecay),
-            GradientClip = parsed.GetValue(_clip),
-            Seed = parsed.GetValue(_seed),
+            WeightDecay = parsed.GetValue(_weightDecay)!.Value,
+            GradientClip = parsed.GetValue(_clip)!.Value,
+            Seed = parsed.GetValue(_seed)!.Value,
         };
         TokenizerDescription tokenizer = parsed.GetValue(_vocabulary) is { } vocabulary && parsed.GetValue(_merges) is { } merges
             ? new TokenizerDescription(BytePairTokenizer.Kind, vocabulary.FullName, merges.FullName)
             : new TokenizerDescription(ByteTokenizer.Kind);
         string[] files = [.. (parsed.GetValue(_data) ?? []).Select(file => file.FullName)];
         return new TrainingSettings(
-            preset, parsed.GetValue(_context) ?? preset.Context, parsed.GetValue(_dropout), options, files, tokenizer);
+            preset, parsed.GetValue(_context) ?? preset.Context, parsed.GetValue(_dropout)!.Value, options, files, tokenizer);
     }
 }
