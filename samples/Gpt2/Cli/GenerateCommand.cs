@@ -14,12 +14,12 @@ internal static class GenerateCommand
         Option<FileInfo> checkpointOption = CommonOptions.Checkpoint();
         Option<string> attention = CommonOptions.Attention();
         var prompt = new Option<string>("--prompt") { Description = "Text to continue. Default: the start of a document.", DefaultValueFactory = _ => "" };
-        Option<int?> count = CommonOptions.Number("--tokens", "Tokens to write.", "a whole number, at least 1", x => x > 0, 400);
-        Option<double?> temperature = CommonOptions.Number(
+        Option<int?> count = CommonOptions.Number<int>("--tokens", "Tokens to write.", "a whole number, at least 1", x => x > 0, 400);
+        Option<double?> temperature = CommonOptions.Number<double>(
             "--temperature", "Below 1: more predictable; 0: always the most probable token.", "a number, at least 0", x => x is >= 0 and < double.PositiveInfinity, 0.8);
-        Option<int?> topK = CommonOptions.Number(
+        Option<int?> topK = CommonOptions.Number<int>(
             "--top-k", "Draw only from the k most probable tokens; 0: from all.", "a whole number, at least 0", x => x >= 0, 50);
-        Option<long?> seed = CommonOptions.Number("--seed", "Equal seeds write equal texts.", "a whole number", _ => true, 1337L);
+        Option<long?> seed = CommonOptions.Number<long>("--seed", "Equal seeds write equal texts.", "a whole number", _ => true, 1337L);
 
         var command = new Command("generate", "Continue a text with a trained model.") { checkpointOption, attention, prompt, count, temperature, topK, seed };
         command.SetAction(parsed =>

@@ -38,16 +38,16 @@ internal sealed class TrainCommand
     private readonly Option<int?> _warmup = CommonOptions.Number<int>(
         "--warmup", "Warm-up steps. Default: a tenth of --steps, at most 200.", "a whole number, at least 0", x => x >= 0);
 
-    private readonly Option<double?> _weightDecay = CommonOptions.Number(
+    private readonly Option<double?> _weightDecay = CommonOptions.Number<double>(
         "--weight-decay", "AdamW's weight decay of matrices.", "a number, at least 0", x => x is >= 0 and < double.PositiveInfinity, 0.1);
 
-    private readonly Option<double?> _clip = CommonOptions.Number(
+    private readonly Option<double?> _clip = CommonOptions.Number<double>(
         "--clip", "Largest norm of the gradient; 0: no clipping.", "a number, at least 0", x => x is >= 0 and < double.PositiveInfinity, 1.0);
 
-    private readonly Option<double?> _dropout = CommonOptions.Number(
+    private readonly Option<double?> _dropout = CommonOptions.Number<double>(
         "--dropout", "Dropout probability.", "a number, at least 0 and less than 1", x => x is >= 0 and < 1, 0.0);
 
-    private readonly Option<long?> _seed = CommonOptions.Number(
+    private readonly Option<long?> _seed = CommonOptions.Number<long>(
         "--seed", "Seed of weights, data order and dropout.", "a whole number", _ => true, 1337L);
 
     private readonly Option<int?> _validateEvery = Count("--validate-every", "Steps between validations. Default: a tenth of --steps.");
