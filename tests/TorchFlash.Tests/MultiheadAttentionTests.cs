@@ -118,11 +118,26 @@ public class MultiheadAttentionTests
     }
 
     [Fact]
-    public void AMaskForEveryHeadOfEveryEntry()
+    public void AMaskForEveryHeadOfEveryEntry() // libtorch's C++ module takes none.
     {
-        (LibTorchModule theirs, MultiheadAttention ours) = Pair();
+        MultiheadAttention ours = flash.nn.MultiheadAttention(12, 3);
         Tensor q = Input(1, 5, 2, 12), k = Input(2, 7, 2, 12);
-        Agree(theirs, ours, q, k, k, mask: TestData.Normal(5, [6, 5, 7], ScalarType.Float32));
+        Tensor perEntry = TestData.Normal(5, [2, 5, 7], ScalarType.Float32);
+        (Tensor output, Tensor weights) = ours.call(q, k, k, attn_mask: perEntry.repeat_interleave(3, 0));
+        for (int n = 0; n < 2; n++)
+        {
+            Tensor keys = k.narrow(1, n, 1);
+            (Tensor expected, Tensor expectedWeights) = ours.call(q.narrow(1, n, 1), keys, keys, attn_mask: perEntry[n]);
+            TestData.Close(expected, output.narrow(1, n, 1), 1e-6);
+            TestData.Close(expectedWeights, weights.narrow(0, n, 1), 1e-6);
+        }
+
+        using IDisposable noGrad = no_grad();
+        Tensor perHead = zeros([6L, 5L, 7L]);
+        perHead.narrow(0, 1, 1).fill_(double.NegativeInfinity); // Head 1 of entry 0 is out.
+        weights = ours.call(q, k, k, attn_mask: perHead).Item2;
+        TestData.Close(full([5L], 2.0 / 3, ScalarType.Float32), weights[0].sum(-1L), 1e-6);
+        TestData.Close(ones([5L]), weights[1].sum(-1L), 1e-6);
     }
 
     [Theory]

@@ -41,9 +41,9 @@ internal sealed class AttentionWeightsFunction : SingleTensorFunction<AttentionW
         {
             using var scope = NewDisposeScope();
             Tensor qh = q.select(1, h), kh = k.select(1, h); // [B, N, d]
-            // P = e^(scale Q Kᵀ - ln(2) m) / l
+            // P = e^(scale Q Kᵀ - |scale| m) / l
             Tensor p = matmul(qh * problem.Scale, kh.transpose(1, 2))
-                .sub_((m.select(1, h) * double.Log(2)).unsqueeze(-1)).exp_().div_(l.select(1, h).unsqueeze(-1));
+                .sub_((m.select(1, h) * Math.Abs(problem.Scale)).unsqueeze(-1)).exp_().div_(l.select(1, h).unsqueeze(-1));
             if (masked is not null)
                 p = p.masked_fill_(masked, 0);
             // dS = P o (dP - rowsum(P o dP))

@@ -65,8 +65,8 @@ public sealed class MultiheadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
         }
         if (add_bias_kv)
         {
-            bias_k = XavierNormal(1, 1, embedded_dim);
-            bias_v = XavierNormal(1, 1, embedded_dim);
+            bias_k = XavierNormal(embedded_dim);
+            bias_v = XavierNormal(embedded_dim);
         }
         RegisterComponents();
     }
@@ -229,11 +229,15 @@ public sealed class MultiheadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
         return weight;
     }
 
-    private static Parameter XavierNormal(long a, long b, long c)
+    /// <summary>
+    /// [1, 1, width] of variance 2 / (fan in + fan out), both of which are the width here. Not by TorchSharp's
+    /// <c>init.xavier_normal_</c>, which draws from a uniform distribution.
+    /// </summary>
+    private static Parameter XavierNormal(long width)
     {
-        Parameter weight = new(empty(a, b, c));
-        nn.init.xavier_normal_(weight);
-        return weight;
+        Parameter element = new(empty(1, 1, width));
+        nn.init.normal_(element, 0, Math.Sqrt(2.0 / (width + width)));
+        return element;
     }
 
     private static void CheckSizes(long embedded_dim, long num_heads, double dropout, long? kdim, long? vdim)
