@@ -5,7 +5,7 @@ public static partial class torch
     /// <summary>A source of random numbers.</summary>
     public unsafe class Generator : IDisposable
     {
-        internal Generator(IntPtr nativeHandle)
+        private Generator(IntPtr nativeHandle)
         {
             Handle = nativeHandle;
             device = CPU;
@@ -44,6 +44,7 @@ public static partial class torch
         public Tensor get_state()
         {
             Bridge.Check(Bridge.GetGeneratorState(Handle, out IntPtr state));
+            GC.KeepAlive(this);
             return new Tensor(state);
         }
 
@@ -51,6 +52,7 @@ public static partial class torch
         public void set_state(Tensor value)
         {
             Bridge.Check(Bridge.SetGeneratorState(Handle, value.Handle));
+            GC.KeepAlive(this);
             GC.KeepAlive(value);
         }
 
@@ -73,6 +75,7 @@ public static partial class torch
         public long initial_seed()
         {
             Bridge.Check(Bridge.GeneratorSeed(Handle, out ulong seed));
+            GC.KeepAlive(this);
             return (long)seed;
         }
 

@@ -20,6 +20,8 @@ internal static unsafe class Operator
 
     private static readonly ConcurrentDictionary<(string Name, string Overload), IntPtr> Handles = new();
 
+    private static readonly ConcurrentDictionary<(string Name, string Overload), bool> Known = new();
+
     static Operator() => LinearAlgebraLibrary.WarnWhenSlow();
 
     /// <summary>Calls an operator that returns one tensor.</summary>
@@ -73,14 +75,8 @@ internal static unsafe class Operator
     }
 
     /// <summary>Whether this libtorch has the operator.</summary>
-    internal static bool Exists(string name, string overload)
-    {
-        if (Handles.ContainsKey((name, overload)))
-        {
-            return true;
-        }
-        return Bridge.Find(Qualified(name), overload, out _) is null;
-    }
+    internal static bool Exists(string name, string overload) =>
+        Known.GetOrAdd((name, overload), static key => Bridge.Find(Qualified(key.Name), key.Overload, out _) is null);
 
     private static string Qualified(string name) => name.Contains("::", StringComparison.Ordinal) ? name : "aten::" + name;
 
@@ -176,6 +172,7 @@ internal static unsafe class Operator
             case Device device:
                 return new Bridge.Value { Tag = Bridge.Tag.Device, Payload = (long)device.type, Length = device.index };
             case Generator generator:
+                ObjectDisposedException.ThrowIf(generator.Handle == IntPtr.Zero, generator);
                 return new Bridge.Value { Tag = Bridge.Tag.Generator, Payload = generator.Handle };
             case long[] list:
                 {

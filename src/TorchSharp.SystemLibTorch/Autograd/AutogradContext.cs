@@ -9,12 +9,15 @@ public static partial class torch
         {
             private readonly Dictionary<string, object> _data = [];
 
+            // The native context lives as long as the node; it is known here only while forward or backward runs.
+            private IntPtr _native;
+
             internal AutogradContext()
             {
             }
 
-            /// <summary>The native context: set while forward or backward runs.</summary>
-            internal IntPtr Handle { get; set; }
+            private IntPtr Handle =>
+                _native != IntPtr.Zero ? _native : throw new InvalidOperationException("the context is valid only within forward and backward");
 
             /// <summary>Whether undefined gradients come to backward as zeros. True by default.</summary>
             public bool MaterializeGrads { get; private set; } = true;
@@ -74,9 +77,13 @@ public static partial class torch
             /// <summary>Chooses whether undefined gradients come to backward as zeros or as invalid tensors.</summary>
             public void set_materialize_grads(bool value)
             {
-                MaterializeGrads = value;
                 Bridge.ContextMaterializeGradients(Handle, value ? 1 : 0);
+                MaterializeGrads = value;
             }
+
+            internal void Enter(IntPtr native) => _native = native;
+
+            internal void Leave() => _native = IntPtr.Zero;
 
             /// <inheritdoc/>
             public void Dispose()

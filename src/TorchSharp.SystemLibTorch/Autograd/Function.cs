@@ -18,7 +18,8 @@ public static partial class torch
 
             /// <summary>Runs forward with gradient recording off and puts the function into the graph of its outputs.</summary>
             /// <param name="vars">Forward's arguments. Valid tensors among them take gradients; nothing else does.</param>
-            public static List<Tensor> apply_internal(params object[] vars) => new Application(Instance.forward_internal, Instance.backward_internal, Instance.Name, vars).Run();
+            public static List<Tensor> apply_internal(params object[] vars) =>
+                new Application(Instance.forward_internal, Instance.backward_internal, Instance.Name, vars).Run();
 
             internal abstract List<Tensor> forward_internal(AutogradContext ctx, params object[] vars);
 
@@ -127,7 +128,7 @@ public static partial class torch
                 Application self = At(state);
                 try
                 {
-                    self._context.Handle = context;
+                    self._context.Enter(context);
                     List<Tensor> outputs = self._forward(self._context, self._arguments);
                     foreach (Tensor output in outputs)
                     {
@@ -140,6 +141,10 @@ public static partial class torch
                     self._failure = ExceptionDispatchInfo.Capture(exception);
                     Bridge.Fail(outcome, exception.Message);
                 }
+                finally
+                {
+                    self._context.Leave();
+                }
             }
 
             // Exceptions end here and travel on as native ones, to be thrown by the call that started the backward pass.
@@ -149,7 +154,7 @@ public static partial class torch
                 Application self = At(state);
                 try
                 {
-                    self._context.Handle = context;
+                    self._context.Enter(context);
                     var incoming = new List<Tensor>((int)count);
                     for (long i = 0; i < count; i++)
                     {
@@ -164,6 +169,10 @@ public static partial class torch
                 catch (Exception exception)
                 {
                     Bridge.Fail(outcome, $"{self._name}: {exception.Message}");
+                }
+                finally
+                {
+                    self._context.Leave();
                 }
             }
 

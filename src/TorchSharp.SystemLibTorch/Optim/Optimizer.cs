@@ -36,7 +36,7 @@ public static partial class torch
             /// <summary>Changes the parameters by their gradients. Parameters without one stay as they are.</summary>
             /// <param name="closure">Computes the loss and its gradients anew, before the step; may be null.</param>
             /// <returns>What the closure returned, or null.</returns>
-            public abstract Tensor? step(Func<Tensor>? closure = null);
+            public virtual Tensor? step(Func<Tensor>? closure = null) => throw new NotSupportedException("an optimiser overrides step");
 
             /// <summary>Disposes the optimiser's state, not the parameters.</summary>
             public void Dispose()
@@ -49,10 +49,7 @@ public static partial class torch
             /// <param name="disposing">True when called from <see cref="Dispose()"/>.</param>
             protected virtual void Dispose(bool disposing)
             {
-                if (disposing) DisposeState();
             }
-
-            private protected abstract void DisposeState();
 
             /// <summary>
             /// The options of the groups and the states of the parameters, in the order of the groups. They are the

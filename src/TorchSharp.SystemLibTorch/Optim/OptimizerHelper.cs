@@ -9,11 +9,6 @@ public abstract class OptimizerHelper : Optimizer
 {
     private readonly Dictionary<Parameter, OptimizerState> states = new(ReferenceEqualityComparer.Instance);
 
-    /// <summary>An optimiser without groups.</summary>
-    public OptimizerHelper()
-    {
-    }
-
     /// <inheritdoc/>
     public override void add_param_group(ParamGroup param_group)
     {
@@ -115,8 +110,11 @@ public abstract class OptimizerHelper : Optimizer
         foreach (var state in states.Values) state.to(device);
     }
 
-    private protected override void DisposeState()
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
     {
+        base.Dispose(disposing);
+        if (!disposing) return;
         foreach (var state in states.Values) (state as IDisposable)?.Dispose();
     }
 
