@@ -27,7 +27,6 @@ internal sealed unsafe class BackwardPass<V, T>
 {
     private readonly AttentionProblem _problem;
     private readonly BackwardArguments _arguments;
-    private readonly Exponent<T> _exponent;
     private readonly T _scale;
     private readonly TileSizes _sizes;
     private readonly int _heads;
@@ -54,7 +53,6 @@ internal sealed unsafe class BackwardPass<V, T>
     {
         _problem = problem;
         _arguments = arguments;
-        _exponent = new(problem.Scale);
         _scale = T.CreateChecked(problem.Scale);
         _sizes = TileSizes.For(problem, sizeof(T));
         _heads = problem.Batch * problem.Heads;
@@ -119,6 +117,9 @@ internal sealed unsafe class BackwardPass<V, T>
         public readonly T* OutputGradientPadding;
         public readonly T* QueryGradient;
 
+        /// <summary>Constants of the exponential.</summary>
+        public readonly T* Exponent;
+
         public Workspace(BackwardPass<V, T> pass, Scratch scratch)
         {
             Lengths n = new(pass);
@@ -131,13 +132,15 @@ internal sealed unsafe class BackwardPass<V, T>
             QueryPadding = scratch.Take<T>(n.Query);
             OutputGradientPadding = scratch.Take<T>(n.Output);
             QueryGradient = scratch.Take<T>(n.Query);
+            Exponent = Cpu.Exponent.Write(scratch.Take<T>(Cpu.Exponent.Length<T>()), pass._problem.Scale);
         }
 
         public static nuint Bytes(BackwardPass<V, T> pass)
         {
             Lengths n = new(pass);
             return Scratch.Bytes<T>(n.KeyTransposed) + Scratch.Bytes<T>(n.ValueTransposed) + Scratch.Bytes<T>(n.Scores) + 2 * Scratch.Bytes<T>(n.Key)
-                + Scratch.Bytes<T>(n.Value) + 2 * Scratch.Bytes<T>(n.Query) + Scratch.Bytes<T>(n.Output);
+                + Scratch.Bytes<T>(n.Value) + 2 * Scratch.Bytes<T>(n.Query) + Scratch.Bytes<T>(n.Output)
+                + Scratch.Bytes<T>(Cpu.Exponent.Length<T>());
         }
 
         private readonly struct Lengths(BackwardPass<V, T> pass)
@@ -166,7 +169,7 @@ internal sealed unsafe class BackwardPass<V, T>
     {
         int start = tile * _sizes.Keys, count = Math.Min(_sizes.Keys, _problem.KeyLength - start);
         Rows<T> key = Rows<T>.OfHead(_arguments.Key, head, _problem.Heads).From(start), value = Rows<T>.OfHead(_arguments.Value, head, _problem.Heads).From(start);
-        Packing<V, T>.Transpose(key.Data, key.Stride, count, _problem.HeadDim, _exponent.Sign, w.KeyTransposed);
+        Packing<V, T>.Transpose(key.Data, key.Stride, count, _problem.HeadDim, Exponent.Sign<T>(_problem.Scale), w.KeyTransposed);
         Packing<V, T>.Transpose(value.Data, value.Stride, count, _problem.ValueDim, T.One, w.ValueTransposed);
         key = Packing<V, T>.Pad(key, count, int.MaxValue, _problem.HeadDim, w.KeyPadding);
         new Span<T>(w.KeyGradient, Panels<V, T>.PadRows(count) * _paddedDim).Clear();
@@ -221,7 +224,7 @@ internal sealed unsafe class BackwardPass<V, T>
                 int vectors = VisibleVectors(r, x, columns, diagonal);
                 if (vectors > 0)
                     Panels<V, T>.Tile<Probability<V, T>>(vectors, query.At(r), query.Stride, 1, w.KeyTransposed + (nint)x * d, Panels<V, T>.Width,
-                        w.Scores + (nint)r * _scoreStride + x, _scoreStride, d, scalars + r, _exponent.Factor);
+                        w.Scores + (nint)r * _scoreStride + x, _scoreStride, d, scalars + r, w.Exponent);
             }
         }
     }
@@ -238,7 +241,7 @@ internal sealed unsafe class BackwardPass<V, T>
                 int vectors = VisibleVectors(r, x, columns, diagonal);
                 if (vectors > 0)
                     Panels<V, T>.Tile<ScoreGradient<V, T>>(vectors, gradient.At(r), gradient.Stride, 1, w.ValueTransposed + (nint)x * d, Panels<V, T>.Width,
-                        w.Scores + (nint)r * _scoreStride + x, _scoreStride, d, delta + r, T.Zero);
+                        w.Scores + (nint)r * _scoreStride + x, _scoreStride, d, delta + r, null);
             }
         }
     }

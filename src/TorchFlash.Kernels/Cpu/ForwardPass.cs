@@ -23,7 +23,6 @@ internal sealed unsafe class ForwardPass<V, T>
 
     private readonly AttentionProblem _problem;
     private readonly ForwardArguments _arguments;
-    private readonly Exponent<T> _exponent;
     private readonly TileSizes _sizes;
     private readonly int _queryTiles;
     private readonly int _paddedValueDim;
@@ -34,7 +33,6 @@ internal sealed unsafe class ForwardPass<V, T>
     {
         _problem = problem;
         _arguments = arguments;
-        _exponent = new(problem.Scale);
         _sizes = TileSizes.For(problem, sizeof(T));
         _queryTiles = (problem.QueryLength + _sizes.Queries - 1) / _sizes.Queries;
         _paddedValueDim = Panels<V, T>.PadColumns(problem.ValueDim);
@@ -88,6 +86,9 @@ internal sealed unsafe class ForwardPass<V, T>
         /// <summary>2^(factor (old reference - new reference)).</summary>
         public readonly T* Rescale;
 
+        /// <summary>Constants of the exponential.</summary>
+        public readonly T* Exponent;
+
         public Workspace(ForwardPass<V, T> pass, Scratch scratch)
         {
             (long query, long scores, long output, long key, long value) = Lengths(pass);
@@ -101,13 +102,15 @@ internal sealed unsafe class ForwardPass<V, T>
             TileSum = Reference + 2 * Epilogue.Stride;
             Sum = scratch.Take<T>(Epilogue.Stride);
             Rescale = scratch.Take<T>(Epilogue.Stride);
+            Exponent = Cpu.Exponent.Write(scratch.Take<T>(Cpu.Exponent.Length<T>()), pass._problem.Scale);
         }
 
         public static nuint Bytes(ForwardPass<V, T> pass)
         {
             (long query, long scores, long output, long key, long value) = Lengths(pass);
             return Scratch.Bytes<T>(query) + Scratch.Bytes<T>(scores) + Scratch.Bytes<T>(output) + Scratch.Bytes<T>(key) + Scratch.Bytes<T>(value)
-                + Scratch.Bytes<T>(3 * Epilogue.Stride) + 2 * Scratch.Bytes<T>(Epilogue.Stride);
+                + Scratch.Bytes<T>(3 * Epilogue.Stride) + 2 * Scratch.Bytes<T>(Epilogue.Stride)
+                + Scratch.Bytes<T>(Cpu.Exponent.Length<T>());
         }
 
         private static (long Query, long Scores, long Output, long Key, long Value) Lengths(ForwardPass<V, T> pass)
@@ -139,9 +142,10 @@ internal sealed unsafe class ForwardPass<V, T>
 
     private void Setup(Rows<T> query, int rows, in Workspace w)
     {
-        Packing<V, T>.Transpose(query.Data, query.Stride, rows, _problem.HeadDim, _exponent.Sign, w.Query);
-        new Span<T>(w.Reference, Epilogue.Stride).Fill(-_exponent.Highest);
-        new Span<T>(w.Max, Epilogue.Stride).Fill(-_exponent.Highest);
+        Packing<V, T>.Transpose(query.Data, query.Stride, rows, _problem.HeadDim, Exponent.Sign<T>(_problem.Scale), w.Query);
+        T lowest = T.BitIncrement(T.NegativeInfinity); // finite, so that a difference of two of them is no NaN
+        new Span<T>(w.Reference, Epilogue.Stride).Fill(lowest);
+        new Span<T>(w.Max, Epilogue.Stride).Fill(lowest);
         new Span<T>(w.Sum, Epilogue.Stride).Clear();
         new Span<T>(w.Rescale, Epilogue.Stride).Fill(T.One);
         new Span<T>(w.Output, Panels<V, T>.PadRows(rows) * _paddedValueDim).Clear();
@@ -173,9 +177,9 @@ internal sealed unsafe class ForwardPass<V, T>
         for (int r = 0; r < count; r += Panels<V, T>.TileRows)
         {
             Panels<V, T>.Tile<OnlineSoftmax<V, T>>(vectors, key.At(r), key.Stride, 1, w.Query + (nint)x * d, Panels<V, T>.Width,
-                w.Scores + (nint)r * _scoreStride + x, _scoreStride, d, w.Reference + x, _exponent.Factor);
+                w.Scores + (nint)r * _scoreStride + x, _scoreStride, d, w.Reference + x, w.Exponent);
         }
-        V factor = V.Broadcast(_exponent.Factor), slack = V.Broadcast(s_slack);
+        V factor = V.Broadcast(w.Exponent[0]), slack = V.Broadcast(s_slack);
         for (int y = x; y < x + vectors * V.Count; y += V.Count)
         {
             if (V.AnyGreater(V.Multiply(V.Subtract(V.Load(w.Max + y), V.Load(w.Reference + y)), factor), slack))
@@ -202,9 +206,9 @@ internal sealed unsafe class ForwardPass<V, T>
             int from = x + skip * V.Count, firstSeen = r - diagonal - from; // the first column that sees key r
             T* query = w.Query + (nint)x * d + skip * V.Count, scores = w.Scores + (nint)r * _scoreStride + from;
             if (masked && firstSeen + Panels<V, T>.TileRows > 1)
-                Panels<V, T>.Tile<MaskedScoreMax<V, T>>(vectors - skip, key.At(r), key.Stride, 1, query, Panels<V, T>.Width, scores, _scoreStride, d, w.Max + from, T.Zero, firstSeen);
+                Panels<V, T>.Tile<MaskedScoreMax<V, T>>(vectors - skip, key.At(r), key.Stride, 1, query, Panels<V, T>.Width, scores, _scoreStride, d, w.Max + from, null, firstSeen);
             else
-                Panels<V, T>.Tile<ScoreMax<V, T>>(vectors - skip, key.At(r), key.Stride, 1, query, Panels<V, T>.Width, scores, _scoreStride, d, w.Max + from, T.Zero);
+                Panels<V, T>.Tile<ScoreMax<V, T>>(vectors - skip, key.At(r), key.Stride, 1, query, Panels<V, T>.Width, scores, _scoreStride, d, w.Max + from, null);
         }
         for (int y = x; y < x + vectors * V.Count; y += V.Count)
         {
@@ -217,13 +221,12 @@ internal sealed unsafe class ForwardPass<V, T>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Exponentiate(T* scores, nint stride, int rows, int column, in Workspace w)
     {
-        V factor = V.Broadcast(_exponent.Factor);
         V reference = V.Load(w.Max + column);
-        V rescale = V.Exp2(V.Multiply(V.Subtract(V.Load(w.Reference + column), reference), factor));
+        V rescale = V.Power(V.Load(w.Reference + column), reference, w.Exponent);
         V sum = V.Multiply(rescale, V.Load(w.Sum + column));
         for (; rows > 0; rows--, scores += stride)
         {
-            V p = V.Exp2(V.Multiply(V.Subtract(V.Load(scores), reference), factor));
+            V p = V.Power(V.Load(scores), reference, w.Exponent);
             V.Store(scores, p);
             sum = V.Add(sum, p);
         }
@@ -276,7 +279,7 @@ internal sealed unsafe class ForwardPass<V, T>
             for (; x < _problem.ValueDim; x++)
                 o[x] = from[x] * inverse;
             max[r] = w.Max[r];
-            sum[r] = w.Sum[r] * T.Exp2((w.Reference[r] - w.Max[r]) * _exponent.Factor);
+            sum[r] = w.Sum[r] * T.Exp2((w.Reference[r] - w.Max[r]) * w.Exponent[0]);
         }
     }
 }

@@ -14,7 +14,6 @@ internal sealed unsafe class WeightsPass<V, T>
 {
     private readonly AttentionProblem _problem;
     private readonly WeightsArguments _arguments;
-    private readonly Exponent<T> _exponent;
     private readonly TileSizes _sizes;
     private readonly int _queryTiles;
     private readonly int _keyTiles;
@@ -25,7 +24,6 @@ internal sealed unsafe class WeightsPass<V, T>
     {
         _problem = problem;
         _arguments = arguments;
-        _exponent = new(problem.Scale);
         _sizes = TileSizes.For(problem, sizeof(T));
         _queryTiles = (problem.QueryLength + _sizes.Queries - 1) / _sizes.Queries;
         _keyTiles = (problem.KeyLength + _sizes.Keys - 1) / _sizes.Keys;
@@ -49,15 +47,16 @@ internal sealed unsafe class WeightsPass<V, T>
     private void Work()
     {
         using var scratch = Scratch.Rent(Scratch.Bytes<T>(PackedLength) + 2 * Scratch.Bytes<T>(ScoresLength) + Scratch.Bytes<T>(QueryLength)
-            + Scratch.Bytes<T>(2 * Epilogue.Stride));
+            + Scratch.Bytes<T>(2 * Epilogue.Stride) + Scratch.Bytes<T>(Exponent.Length<T>()));
         T* packed = scratch.Take<T>(PackedLength), scores = scratch.Take<T>(ScoresLength), sum = scratch.Take<T>(ScoresLength);
         T* padding = scratch.Take<T>(QueryLength), scalars = scratch.Take<T>(2 * Epilogue.Stride);
+        T* exponent = Exponent.Write(scratch.Take<T>(Exponent.Length<T>()), _problem.Scale);
         for (long item; (item = Interlocked.Increment(ref _next) - 1) < Items;)
-            Tile((int)(item / _keyTiles / _queryTiles), (int)(item / _keyTiles % _queryTiles), (int)(item % _keyTiles), packed, scores, sum, padding, scalars);
+            Tile((int)(item / _keyTiles / _queryTiles), (int)(item / _keyTiles % _queryTiles), (int)(item % _keyTiles), packed, scores, sum, padding, scalars, exponent);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Tile(int batch, int queryTile, int keyTile, T* packed, T* scores, T* sum, T* padding, T* scalars)
+    private void Tile(int batch, int queryTile, int keyTile, T* packed, T* scores, T* sum, T* padding, T* scalars, T* exponent)
     {
         int first = queryTile * _sizes.Queries, rows = Math.Min(_sizes.Queries, _problem.QueryLength - first);
         int start = keyTile * _sizes.Keys, count = Math.Min(_sizes.Keys, _problem.KeyLength - start), columns = Panels<V, T>.PadColumns(count);
@@ -67,7 +66,7 @@ internal sealed unsafe class WeightsPass<V, T>
         {
             int head = batch * _problem.Heads + h;
             Rows<T> key = Rows<T>.OfHead(_arguments.Key, head, _problem.Heads).From(start);
-            Packing<V, T>.Transpose(key.Data, key.Stride, count, d, _exponent.Sign, packed);
+            Packing<V, T>.Transpose(key.Data, key.Stride, count, d, Exponent.Sign<T>(_problem.Scale), packed);
             Rows<T> query = Packing<V, T>.Pad(Rows<T>.OfHead(_arguments.Query, head, _problem.Heads).From(first), rows, _problem.QueryLength - first, d, padding);
             nint statistics = (nint)head * _problem.QueryLength + first;
             for (int r = 0; r < Panels<V, T>.PadRows(rows); r++)
@@ -80,7 +79,7 @@ internal sealed unsafe class WeightsPass<V, T>
             {
                 for (int r = 0; r < rows; r += Panels<V, T>.TileRows)
                     Panels<V, T>.Tile<Probability<V, T>>(Math.Min(Panels<V, T>.Width, columns - x) / V.Count, query.At(r), query.Stride, 1,
-                        packed + (nint)x * d, Panels<V, T>.Width, to + (nint)r * _stride + x, _stride, d, scalars + r, _exponent.Factor);
+                        packed + (nint)x * d, Panels<V, T>.Width, to + (nint)r * _stride + x, _stride, d, scalars + r, exponent);
             }
             if (h > 0)
                 Packing<V, T>.Copy(new(scores, _stride), new(sum, _stride), rows, columns, add: true);

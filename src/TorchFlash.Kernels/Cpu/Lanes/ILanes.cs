@@ -6,6 +6,10 @@ namespace TorchFlash.Kernels.Cpu.Lanes;
 /// A register of <typeparamref name="T"/> lanes. Every kernel is written once, generic over it; the JIT compiles it anew
 /// for each width, and the abstraction leaves no trace in the machine code.
 /// </summary>
+/// <remarks>
+/// Implementations are flat, one level of calls to intrinsics: what a register tile may inline is limited by number, and a call that
+/// is left in it moves the accumulators to memory.
+/// </remarks>
 internal unsafe interface ILanes<TSelf, T>
     where TSelf : unmanaged, ILanes<TSelf, T>
     where T : unmanaged, IBinaryFloatingPointIeee754<T>
@@ -39,8 +43,11 @@ internal unsafe interface ILanes<TSelf, T>
     /// <summary>The larger one; either of the two where one of them is NaN.</summary>
     static abstract TSelf Max(TSelf a, TSelf b);
 
-    /// <summary>2^x: 0 for -inf and far below the range, NaN for NaN; see <see cref="Exp2Polynomial"/> for its error.</summary>
-    static abstract TSelf Exp2(TSelf x);
+    /// <summary>
+    /// 2^(factor (x - m)) for exponents up to 64, with factor and the constants of 2^y at <paramref name="exponent"/> (see
+    /// <see cref="Exponent"/>): 0 for -inf and far below the range, NaN for NaN.
+    /// </summary>
+    static abstract TSelf Power(TSelf x, TSelf m, T* exponent);
 
     /// <summary>a &lt; b ? x : y</summary>
     static abstract TSelf IfLess(TSelf a, TSelf b, TSelf x, TSelf y);

@@ -53,5 +53,5 @@ internal readonly unsafe struct Lanes1<T> : ILanes<Lanes1<T>, T>
     public static bool AnyGreater(Lanes1<T> a, Lanes1<T> b) => a._value > b._value;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes1<T> Exp2(Lanes1<T> x) => new(T.Exp2(x._value));
+    public static Lanes1<T> Power(Lanes1<T> x, Lanes1<T> m, T* exponent) => new(T.Exp2((x._value - m._value) * exponent[0]));
 }

@@ -14,9 +14,17 @@ internal readonly unsafe struct Lanes128<T> : ILanes<Lanes128<T>, T>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private Lanes128(Vector128<T> value) => _value = value;
 
-    public static int Count => Vector128<T>.Count;
+    public static int Count
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => Vector128<T>.Count;
+    }
 
-    public static int TileVectors => AdvSimd.IsSupported ? 4 : 2;
+    public static int TileVectors
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => AdvSimd.IsSupported ? 4 : 2;
+    }
 
     public static Lanes128<T> Zero
     {
@@ -39,8 +47,11 @@ internal readonly unsafe struct Lanes128<T> : ILanes<Lanes128<T>, T>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes128<T> Broadcast(T x) => new(Vector128.Create(x));
 
+    // Without an instruction for it a fused operation would be a call of the C library; the estimate is a b + c there.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes128<T> MultiplyAdd(Lanes128<T> a, Lanes128<T> b, Lanes128<T> c) => new(MultiplyAdd(a._value, b._value, c._value));
+    public static Lanes128<T> MultiplyAdd(Lanes128<T> a, Lanes128<T> b, Lanes128<T> c) => new(typeof(T) == typeof(float)
+            ? Vector128.MultiplyAddEstimate(a._value.AsSingle(), b._value.AsSingle(), c._value.AsSingle()).As<float, T>()
+            : Vector128.MultiplyAddEstimate(a._value.AsDouble(), b._value.AsDouble(), c._value.AsDouble()).As<double, T>());
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes128<T> Add(Lanes128<T> a, Lanes128<T> b) => new(a._value + b._value);
@@ -64,64 +75,41 @@ internal readonly unsafe struct Lanes128<T> : ILanes<Lanes128<T>, T>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool AnyGreater(Lanes128<T> a, Lanes128<T> b) => Vector128.GreaterThanAny(a._value, b._value);
 
+    // The bound comes first in the maximum, whose second operand passes a NaN.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes128<T> Exp2(Lanes128<T> x)
-        => typeof(T) == typeof(float) ? new(Exp2(x._value.AsSingle()).As<float, T>()) : new(Exp2(x._value.AsDouble()).As<double, T>());
-
-    // 2^x = p(x - n) 2^n with n = round(x), which stands in the low bits of x + 1.5 2^23 and is shifted into an exponent field;
-    // n = -127 makes that field 0. The bound comes first in the maximum, whose second operand passes a NaN.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector128<float> Exp2(Vector128<float> x)
+    public static Lanes128<T> Power(Lanes128<T> x, Lanes128<T> m, T* exponent)
     {
-        Vector128<float> magic = Vector128.Create(12582912f);
-        x = Vector128.MinNative(Vector128.Create(128f), Vector128.MaxNative(Vector128.Create(-127f), x));
-        Vector128<float> n = x + magic;
-        Vector128<int> power = Vector128.ShiftLeft(n.AsInt32() + Vector128.Create(127), 23);
-        return Polynomial(x - (n - magic)) * power.AsSingle();
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector128<double> Exp2(Vector128<double> x)
-    {
-        Vector128<double> magic = Vector128.Create(6755399441055744.0); // 1.5 2^52
-        x = Vector128.MinNative(Vector128.Create(1024.0), Vector128.MaxNative(Vector128.Create(-1023.0), x));
-        Vector128<double> n = x + magic;
-        Vector128<long> power = Vector128.ShiftLeft(n.AsInt64() + Vector128.Create(1023L), 52);
-        return Polynomial(x - (n - magic)) * power.AsDouble();
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector128<float> Polynomial(Vector128<float> f)
-    {
-        Vector128<float> p = Vector128.MultiplyAddEstimate(Vector128.Create(Exp2Polynomial.Single.C5), f, Vector128.Create(Exp2Polynomial.Single.C4));
-        p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(Exp2Polynomial.Single.C3));
-        p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(Exp2Polynomial.Single.C2));
-        p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(Exp2Polynomial.Single.C1));
-        return Vector128.MultiplyAddEstimate(p, f, Vector128<float>.One);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector128<double> Polynomial(Vector128<double> f)
-    {
-        Vector128<double> p = Vector128.MultiplyAddEstimate(Vector128.Create(Exp2Polynomial.Double.C11), f, Vector128.Create(Exp2Polynomial.Double.C10));
-        p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(Exp2Polynomial.Double.C9));
-        p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(Exp2Polynomial.Double.C8));
-        p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(Exp2Polynomial.Double.C7));
-        p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(Exp2Polynomial.Double.C6));
-        p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(Exp2Polynomial.Double.C5));
-        p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(Exp2Polynomial.Double.C4));
-        p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(Exp2Polynomial.Double.C3));
-        p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(Exp2Polynomial.Double.C2));
-        p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(Exp2Polynomial.Double.C1));
-        return Vector128.MultiplyAddEstimate(p, f, Vector128<double>.One);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector128<T> MultiplyAdd(Vector128<T> a, Vector128<T> b, Vector128<T> c)
-    {
-        // Without an instruction for it a fused operation would be a call of the C library; the estimate is a b + c there.
-        return typeof(T) == typeof(float)
-            ? Vector128.MultiplyAddEstimate(a.AsSingle(), b.AsSingle(), c.AsSingle()).As<float, T>()
-            : Vector128.MultiplyAddEstimate(a.AsDouble(), b.AsDouble(), c.AsDouble()).As<double, T>();
+        if (typeof(T) == typeof(float))
+        {
+            float* t = (float*)exponent;
+            Vector128<float> y = (x._value.AsSingle() - m._value.AsSingle()) * Vector128.Create(t[0]);
+            y = Vector128.MaxNative(Vector128.Create(t[8]), y);
+            Vector128<float> n = y + Vector128.Create(t[7]), f = y - (n - Vector128.Create(t[7]));
+            Vector128<float> p = Vector128.MultiplyAddEstimate(Vector128.Create(t[1]), f, Vector128.Create(t[2]));
+            p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(t[3]));
+            p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(t[4]));
+            p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(t[5]));
+            p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(t[6]));
+            return new((p * Vector128.ShiftLeft(n.AsInt32(), 23).AsSingle()).As<float, T>());
+        }
+        else
+        {
+            double* t = (double*)exponent;
+            Vector128<double> y = (x._value.AsDouble() - m._value.AsDouble()) * Vector128.Create(t[0]);
+            y = Vector128.MaxNative(Vector128.Create(t[14]), y);
+            Vector128<double> n = y + Vector128.Create(t[13]), f = y - (n - Vector128.Create(t[13]));
+            Vector128<double> p = Vector128.MultiplyAddEstimate(Vector128.Create(t[1]), f, Vector128.Create(t[2]));
+            p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(t[3]));
+            p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(t[4]));
+            p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(t[5]));
+            p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(t[6]));
+            p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(t[7]));
+            p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(t[8]));
+            p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(t[9]));
+            p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(t[10]));
+            p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(t[11]));
+            p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(t[12]));
+            return new((p * Vector128.ShiftLeft(n.AsInt64(), 52).AsDouble()).As<double, T>());
+        }
     }
 }

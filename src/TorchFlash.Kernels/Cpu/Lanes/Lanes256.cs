@@ -13,9 +13,17 @@ internal readonly unsafe struct Lanes256<T> : ILanes<Lanes256<T>, T>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private Lanes256(Vector256<T> value) => _value = value;
 
-    public static int Count => Vector256<T>.Count;
+    public static int Count
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => Vector256<T>.Count;
+    }
 
-    public static int TileVectors => 2;
+    public static int TileVectors
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => 2;
+    }
 
     public static Lanes256<T> Zero
     {
@@ -39,7 +47,9 @@ internal readonly unsafe struct Lanes256<T> : ILanes<Lanes256<T>, T>
     public static Lanes256<T> Broadcast(T x) => new(Vector256.Create(x));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes256<T> MultiplyAdd(Lanes256<T> a, Lanes256<T> b, Lanes256<T> c) => new(MultiplyAdd(a._value, b._value, c._value));
+    public static Lanes256<T> MultiplyAdd(Lanes256<T> a, Lanes256<T> b, Lanes256<T> c) => new(typeof(T) == typeof(float)
+            ? Vector256.FusedMultiplyAdd(a._value.AsSingle(), b._value.AsSingle(), c._value.AsSingle()).As<float, T>()
+            : Vector256.FusedMultiplyAdd(a._value.AsDouble(), b._value.AsDouble(), c._value.AsDouble()).As<double, T>());
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes256<T> Add(Lanes256<T> a, Lanes256<T> b) => new(a._value + b._value);
@@ -63,63 +73,41 @@ internal readonly unsafe struct Lanes256<T> : ILanes<Lanes256<T>, T>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool AnyGreater(Lanes256<T> a, Lanes256<T> b) => Vector256.GreaterThanAny(a._value, b._value);
 
+    // The bound comes first in the maximum, whose second operand passes a NaN.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes256<T> Exp2(Lanes256<T> x)
-        => typeof(T) == typeof(float) ? new(Exp2(x._value.AsSingle()).As<float, T>()) : new(Exp2(x._value.AsDouble()).As<double, T>());
-
-    // 2^x = p(x - n) 2^n with n = round(x), which stands in the low bits of x + 1.5 2^23 and is shifted into an exponent field;
-    // n = -127 makes that field 0. The bound comes first in the maximum, whose second operand passes a NaN.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<float> Exp2(Vector256<float> x)
+    public static Lanes256<T> Power(Lanes256<T> x, Lanes256<T> m, T* exponent)
     {
-        Vector256<float> magic = Vector256.Create(12582912f);
-        x = Vector256.MinNative(Vector256.Create(128f), Vector256.MaxNative(Vector256.Create(-127f), x));
-        Vector256<float> n = x + magic;
-        Vector256<int> power = Vector256.ShiftLeft(n.AsInt32() + Vector256.Create(127), 23);
-        return Polynomial(x - (n - magic)) * power.AsSingle();
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<double> Exp2(Vector256<double> x)
-    {
-        Vector256<double> magic = Vector256.Create(6755399441055744.0); // 1.5 2^52
-        x = Vector256.MinNative(Vector256.Create(1024.0), Vector256.MaxNative(Vector256.Create(-1023.0), x));
-        Vector256<double> n = x + magic;
-        Vector256<long> power = Vector256.ShiftLeft(n.AsInt64() + Vector256.Create(1023L), 52);
-        return Polynomial(x - (n - magic)) * power.AsDouble();
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<float> Polynomial(Vector256<float> f)
-    {
-        Vector256<float> p = Vector256.FusedMultiplyAdd(Vector256.Create(Exp2Polynomial.Single.C5), f, Vector256.Create(Exp2Polynomial.Single.C4));
-        p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(Exp2Polynomial.Single.C3));
-        p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(Exp2Polynomial.Single.C2));
-        p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(Exp2Polynomial.Single.C1));
-        return Vector256.FusedMultiplyAdd(p, f, Vector256<float>.One);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<double> Polynomial(Vector256<double> f)
-    {
-        Vector256<double> p = Vector256.FusedMultiplyAdd(Vector256.Create(Exp2Polynomial.Double.C11), f, Vector256.Create(Exp2Polynomial.Double.C10));
-        p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(Exp2Polynomial.Double.C9));
-        p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(Exp2Polynomial.Double.C8));
-        p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(Exp2Polynomial.Double.C7));
-        p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(Exp2Polynomial.Double.C6));
-        p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(Exp2Polynomial.Double.C5));
-        p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(Exp2Polynomial.Double.C4));
-        p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(Exp2Polynomial.Double.C3));
-        p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(Exp2Polynomial.Double.C2));
-        p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(Exp2Polynomial.Double.C1));
-        return Vector256.FusedMultiplyAdd(p, f, Vector256<double>.One);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<T> MultiplyAdd(Vector256<T> a, Vector256<T> b, Vector256<T> c)
-    {
-        return typeof(T) == typeof(float)
-            ? Vector256.FusedMultiplyAdd(a.AsSingle(), b.AsSingle(), c.AsSingle()).As<float, T>()
-            : Vector256.FusedMultiplyAdd(a.AsDouble(), b.AsDouble(), c.AsDouble()).As<double, T>();
+        if (typeof(T) == typeof(float))
+        {
+            float* t = (float*)exponent;
+            Vector256<float> y = (x._value.AsSingle() - m._value.AsSingle()) * Vector256.Create(t[0]);
+            y = Vector256.MaxNative(Vector256.Create(t[8]), y);
+            Vector256<float> n = y + Vector256.Create(t[7]), f = y - (n - Vector256.Create(t[7]));
+            Vector256<float> p = Vector256.FusedMultiplyAdd(Vector256.Create(t[1]), f, Vector256.Create(t[2]));
+            p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(t[3]));
+            p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(t[4]));
+            p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(t[5]));
+            p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(t[6]));
+            return new((p * Vector256.ShiftLeft(n.AsInt32(), 23).AsSingle()).As<float, T>());
+        }
+        else
+        {
+            double* t = (double*)exponent;
+            Vector256<double> y = (x._value.AsDouble() - m._value.AsDouble()) * Vector256.Create(t[0]);
+            y = Vector256.MaxNative(Vector256.Create(t[14]), y);
+            Vector256<double> n = y + Vector256.Create(t[13]), f = y - (n - Vector256.Create(t[13]));
+            Vector256<double> p = Vector256.FusedMultiplyAdd(Vector256.Create(t[1]), f, Vector256.Create(t[2]));
+            p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(t[3]));
+            p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(t[4]));
+            p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(t[5]));
+            p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(t[6]));
+            p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(t[7]));
+            p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(t[8]));
+            p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(t[9]));
+            p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(t[10]));
+            p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(t[11]));
+            p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(t[12]));
+            return new((p * Vector256.ShiftLeft(n.AsInt64(), 52).AsDouble()).As<double, T>());
+        }
     }
 }

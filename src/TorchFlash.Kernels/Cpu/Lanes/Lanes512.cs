@@ -14,9 +14,17 @@ internal readonly unsafe struct Lanes512<T> : ILanes<Lanes512<T>, T>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private Lanes512(Vector512<T> value) => _value = value;
 
-    public static int Count => Vector512<T>.Count;
+    public static int Count
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => Vector512<T>.Count;
+    }
 
-    public static int TileVectors => 4;
+    public static int TileVectors
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => 4;
+    }
 
     public static Lanes512<T> Zero
     {
@@ -40,7 +48,9 @@ internal readonly unsafe struct Lanes512<T> : ILanes<Lanes512<T>, T>
     public static Lanes512<T> Broadcast(T x) => new(Vector512.Create(x));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes512<T> MultiplyAdd(Lanes512<T> a, Lanes512<T> b, Lanes512<T> c) => new(MultiplyAdd(a._value, b._value, c._value));
+    public static Lanes512<T> MultiplyAdd(Lanes512<T> a, Lanes512<T> b, Lanes512<T> c) => new(typeof(T) == typeof(float)
+            ? Vector512.FusedMultiplyAdd(a._value.AsSingle(), b._value.AsSingle(), c._value.AsSingle()).As<float, T>()
+            : Vector512.FusedMultiplyAdd(a._value.AsDouble(), b._value.AsDouble(), c._value.AsDouble()).As<double, T>());
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes512<T> Add(Lanes512<T> a, Lanes512<T> b) => new(a._value + b._value);
@@ -64,53 +74,42 @@ internal readonly unsafe struct Lanes512<T> : ILanes<Lanes512<T>, T>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool AnyGreater(Lanes512<T> a, Lanes512<T> b) => Vector512.GreaterThanAny(a._value, b._value);
 
+    // VREDUCE gives y - n (0 for infinities), VSCALEF multiplies by 2^n for every n.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes512<T> Exp2(Lanes512<T> x)
-        => typeof(T) == typeof(float) ? new(Exp2(x._value.AsSingle()).As<float, T>()) : new(Exp2(x._value.AsDouble()).As<double, T>());
-
-    // 2^x = p(x - n) 2^n with n = round(x); VREDUCE gives x - n (0 for infinities) and VSCALEF multiplies by 2^n for every n.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<float> Exp2(Vector512<float> x)
-        => Avx512F.Scale(Polynomial(Avx512DQ.Reduce(x, Nearest)), Avx512F.RoundScale(x, Nearest));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<double> Exp2(Vector512<double> x)
-        => Avx512F.Scale(Polynomial(Avx512DQ.Reduce(x, Nearest)), Avx512F.RoundScale(x, Nearest));
+    public static Lanes512<T> Power(Lanes512<T> x, Lanes512<T> m, T* exponent)
+    {
+        if (typeof(T) == typeof(float))
+        {
+            float* t = (float*)exponent;
+            Vector512<float> y = (x._value.AsSingle() - m._value.AsSingle()) * Vector512.Create(t[0]);
+            Vector512<float> n = Avx512F.RoundScale(y, Nearest), f = Avx512DQ.Reduce(y, Nearest);
+            Vector512<float> p = Vector512.FusedMultiplyAdd(Vector512.Create(t[1]), f, Vector512.Create(t[2]));
+            p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(t[3]));
+            p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(t[4]));
+            p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(t[5]));
+            p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(t[6]));
+            return new(Avx512F.Scale(p, n).As<float, T>());
+        }
+        else
+        {
+            double* t = (double*)exponent;
+            Vector512<double> y = (x._value.AsDouble() - m._value.AsDouble()) * Vector512.Create(t[0]);
+            Vector512<double> n = Avx512F.RoundScale(y, Nearest), f = Avx512DQ.Reduce(y, Nearest);
+            Vector512<double> p = Vector512.FusedMultiplyAdd(Vector512.Create(t[1]), f, Vector512.Create(t[2]));
+            p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(t[3]));
+            p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(t[4]));
+            p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(t[5]));
+            p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(t[6]));
+            p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(t[7]));
+            p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(t[8]));
+            p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(t[9]));
+            p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(t[10]));
+            p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(t[11]));
+            p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(t[12]));
+            return new(Avx512F.Scale(p, n).As<double, T>());
+        }
+    }
 
     /// <summary>Immediate of VREDUCE and VRNDSCALE: to a multiple of 2^0, ties to even, no exception flags.</summary>
     private const byte Nearest = 0x08;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<float> Polynomial(Vector512<float> f)
-    {
-        Vector512<float> p = Vector512.FusedMultiplyAdd(Vector512.Create(Exp2Polynomial.Single.C5), f, Vector512.Create(Exp2Polynomial.Single.C4));
-        p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(Exp2Polynomial.Single.C3));
-        p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(Exp2Polynomial.Single.C2));
-        p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(Exp2Polynomial.Single.C1));
-        return Vector512.FusedMultiplyAdd(p, f, Vector512<float>.One);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<double> Polynomial(Vector512<double> f)
-    {
-        Vector512<double> p = Vector512.FusedMultiplyAdd(Vector512.Create(Exp2Polynomial.Double.C11), f, Vector512.Create(Exp2Polynomial.Double.C10));
-        p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(Exp2Polynomial.Double.C9));
-        p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(Exp2Polynomial.Double.C8));
-        p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(Exp2Polynomial.Double.C7));
-        p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(Exp2Polynomial.Double.C6));
-        p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(Exp2Polynomial.Double.C5));
-        p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(Exp2Polynomial.Double.C4));
-        p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(Exp2Polynomial.Double.C3));
-        p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(Exp2Polynomial.Double.C2));
-        p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(Exp2Polynomial.Double.C1));
-        return Vector512.FusedMultiplyAdd(p, f, Vector512<double>.One);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<T> MultiplyAdd(Vector512<T> a, Vector512<T> b, Vector512<T> c)
-    {
-        return typeof(T) == typeof(float)
-            ? Vector512.FusedMultiplyAdd(a.AsSingle(), b.AsSingle(), c.AsSingle()).As<float, T>()
-            : Vector512.FusedMultiplyAdd(a.AsDouble(), b.AsDouble(), c.AsDouble()).As<double, T>();
-    }
 }

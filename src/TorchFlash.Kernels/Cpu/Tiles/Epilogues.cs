@@ -19,7 +19,7 @@ internal unsafe interface IEpilogue<V, T>
     static virtual V Begin(V c, T* e) => c;
 
     /// <summary>What is stored at c for an accumulator.</summary>
-    static virtual V End(V accumulator, T* c, T* e, T factor) => accumulator;
+    static virtual V End(V accumulator, T* c, T* e, T* exponent) => accumulator;
 }
 
 internal static class Epilogue
@@ -90,8 +90,8 @@ internal readonly unsafe struct Probability<V, T> : IEpilogue<V, T>
     public static bool FromC => false;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static V End(V accumulator, T* c, T* e, T factor)
-        => V.Multiply(V.Exp2(V.Multiply(V.Subtract(accumulator, V.Broadcast(e[0])), V.Broadcast(factor))), V.Broadcast(e[Epilogue.Stride]));
+    public static V End(V accumulator, T* c, T* e, T* exponent)
+        => V.Multiply(V.Power(accumulator, V.Broadcast(e[0]), exponent), V.Broadcast(e[Epilogue.Stride]));
 }
 
 /// <summary>dS = P o (dO Vᵀ - e) over P in place, e = delta.</summary>
@@ -102,6 +102,6 @@ internal readonly unsafe struct ScoreGradient<V, T> : IEpilogue<V, T>
     public static bool FromC => false;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static V End(V accumulator, T* c, T* e, T factor)
+    public static V End(V accumulator, T* c, T* e, T* exponent)
         => V.Multiply(V.Load(c), V.Subtract(accumulator, V.Broadcast(*e)));
 }

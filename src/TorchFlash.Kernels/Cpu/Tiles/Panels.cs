@@ -32,22 +32,22 @@ internal static unsafe class Panels<V, T>
 
     /// <summary>One register tile of so many vectors; see <see cref="RegisterTile{V, T, N, E}.Run"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Tile<E>(int vectors, T* a, nint rs, nint ks, T* b, nint ldb, T* c, nint ldc, nint depth, T* e, T factor, int diagonal = 0)
+    public static void Tile<E>(int vectors, T* a, nint rs, nint ks, T* b, nint ldb, T* c, nint ldc, nint depth, T* e, T* exponent, int diagonal = 0)
         where E : struct, IEpilogue<V, T>
     {
         switch (vectors)
         {
             case 1:
-                RegisterTile<V, T, One, E>.Run(a, rs, ks, b, ldb, c, ldc, depth, e, factor, diagonal);
+                RegisterTile<V, T, One, E>.Run(a, rs, ks, b, ldb, c, ldc, depth, e, exponent, diagonal);
                 break;
             case 2:
-                RegisterTile<V, T, Two, E>.Run(a, rs, ks, b, ldb, c, ldc, depth, e, factor, diagonal);
+                RegisterTile<V, T, Two, E>.Run(a, rs, ks, b, ldb, c, ldc, depth, e, exponent, diagonal);
                 break;
             case 3:
-                RegisterTile<V, T, Three, E>.Run(a, rs, ks, b, ldb, c, ldc, depth, e, factor, diagonal);
+                RegisterTile<V, T, Three, E>.Run(a, rs, ks, b, ldb, c, ldc, depth, e, exponent, diagonal);
                 break;
             default:
-                RegisterTile<V, T, Four, E>.Run(a, rs, ks, b, ldb, c, ldc, depth, e, factor, diagonal);
+                RegisterTile<V, T, Four, E>.Run(a, rs, ks, b, ldb, c, ldc, depth, e, exponent, diagonal);
                 break;
         }
     }
@@ -58,7 +58,7 @@ internal static unsafe class Panels<V, T>
         where E : struct, IEpilogue<V, T>
     {
         for (int x = 0; x < columns; x += Width)
-            Tile<E>(Math.Min(Width, columns - x) / V.Count, a, rs, ks, b + x, ldb, c + x, ldc, depth, e, T.Zero);
+            Tile<E>(Math.Min(Width, columns - x) / V.Count, a, rs, ks, b + x, ldb, c + x, ldc, depth, e, null);
     }
 
     /// <summary>

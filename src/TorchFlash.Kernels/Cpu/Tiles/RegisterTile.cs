@@ -28,10 +28,10 @@ internal static unsafe class RegisterTile<V, T, N, E>
     /// <param name="ldc">Elements from a row of C to the next.</param>
     /// <param name="depth">Columns of A, rows of B.</param>
     /// <param name="e">Row or column scalars of the epilogue.</param>
-    /// <param name="factor">Scalar of the epilogue.</param>
+    /// <param name="exponent">Constants of the exponential (see <see cref="Exponent"/>), where the epilogue has one.</param>
     /// <param name="diagonal">First column of row 0 that is not masked (masked epilogues only).</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Run(T* a, nint rs, nint ks, T* b, nint ldb, T* c, nint ldc, nint depth, T* e, T factor, int diagonal)
+    public static void Run(T* a, nint rs, nint ks, T* b, nint ldb, T* c, nint ldc, nint depth, T* e, T* exponent, int diagonal)
     {
         V c00, c01, c02, c03, c10, c11, c12, c13, c20, c21, c22, c23, c30, c31, c32, c33, c40, c41, c42, c43, c50, c51, c52, c53;
         if (E.FromC)
@@ -120,13 +120,13 @@ internal static unsafe class RegisterTile<V, T, N, E>
 
         if (typeof(E) == typeof(OnlineSoftmax<V, T>))
         {
-            Online(c + 0 * V.Count, ldc, e + 0 * V.Count, factor, c00, c10, c20, c30, c40, c50);
+            Online(c + 0 * V.Count, ldc, e + 0 * V.Count, exponent, c00, c10, c20, c30, c40, c50);
             if (N.Value > 1)
-                Online(c + 1 * V.Count, ldc, e + 1 * V.Count, factor, c01, c11, c21, c31, c41, c51);
+                Online(c + 1 * V.Count, ldc, e + 1 * V.Count, exponent, c01, c11, c21, c31, c41, c51);
             if (N.Value > 2)
-                Online(c + 2 * V.Count, ldc, e + 2 * V.Count, factor, c02, c12, c22, c32, c42, c52);
+                Online(c + 2 * V.Count, ldc, e + 2 * V.Count, exponent, c02, c12, c22, c32, c42, c52);
             if (N.Value > 3)
-                Online(c + 3 * V.Count, ldc, e + 3 * V.Count, factor, c03, c13, c23, c33, c43, c53);
+                Online(c + 3 * V.Count, ldc, e + 3 * V.Count, exponent, c03, c13, c23, c33, c43, c53);
             return;
         }
 
@@ -152,12 +152,12 @@ internal static unsafe class RegisterTile<V, T, N, E>
         }
 
         T* er = typeof(E) == typeof(ScoreMax<V, T>) || typeof(E) == typeof(MaskedScoreMax<V, T>) ? null : e;
-        End(c + 0 * ldc, er + 0, factor, c00, c01, c02, c03);
-        End(c + 1 * ldc, er + 1, factor, c10, c11, c12, c13);
-        End(c + 2 * ldc, er + 2, factor, c20, c21, c22, c23);
-        End(c + 3 * ldc, er + 3, factor, c30, c31, c32, c33);
-        End(c + 4 * ldc, er + 4, factor, c40, c41, c42, c43);
-        End(c + 5 * ldc, er + 5, factor, c50, c51, c52, c53);
+        End(c + 0 * ldc, er + 0, exponent, c00, c01, c02, c03);
+        End(c + 1 * ldc, er + 1, exponent, c10, c11, c12, c13);
+        End(c + 2 * ldc, er + 2, exponent, c20, c21, c22, c23);
+        End(c + 3 * ldc, er + 3, exponent, c30, c31, c32, c33);
+        End(c + 4 * ldc, er + 4, exponent, c40, c41, c42, c43);
+        End(c + 5 * ldc, er + 5, exponent, c50, c51, c52, c53);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -174,15 +174,15 @@ internal static unsafe class RegisterTile<V, T, N, E>
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void End(T* c, T* e, T factor, V x0, V x1, V x2, V x3)
+    private static void End(T* c, T* e, T* exponent, V x0, V x1, V x2, V x3)
     {
-        V.Store(c, E.End(x0, c, e, factor));
+        V.Store(c, E.End(x0, c, e, exponent));
         if (N.Value > 1)
-            V.Store(c + V.Count, E.End(x1, c + V.Count, e, factor));
+            V.Store(c + V.Count, E.End(x1, c + V.Count, e, exponent));
         if (N.Value > 2)
-            V.Store(c + 2 * V.Count, E.End(x2, c + 2 * V.Count, e, factor));
+            V.Store(c + 2 * V.Count, E.End(x2, c + 2 * V.Count, e, exponent));
         if (N.Value > 3)
-            V.Store(c + 3 * V.Count, E.End(x3, c + 3 * V.Count, e, factor));
+            V.Store(c + 3 * V.Count, E.End(x3, c + 3 * V.Count, e, exponent));
     }
 
     /// <summary>S = -inf in the columns before the diagonal.</summary>
@@ -204,23 +204,22 @@ internal static unsafe class RegisterTile<V, T, N, E>
         => V.Store(max, V.Max(V.Max(V.Max(x0, x1), V.Max(x2, x3)), V.Max(V.Max(x4, x5), V.Load(max))));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Online(T* c, nint ldc, T* e, T factor, V x0, V x1, V x2, V x3, V x4, V x5)
+    private static void Online(T* c, nint ldc, T* e, T* exponent, V x0, V x1, V x2, V x3, V x4, V x5)
     {
         RaiseMax(e + Epilogue.Stride, x0, x1, x2, x3, x4, x5);
-        V f = V.Broadcast(factor), m = V.Load(e);
-        x0 = V.Exp2(V.Multiply(V.Subtract(x0, m), f));
-        x1 = V.Exp2(V.Multiply(V.Subtract(x1, m), f));
-        x2 = V.Exp2(V.Multiply(V.Subtract(x2, m), f));
-        x3 = V.Exp2(V.Multiply(V.Subtract(x3, m), f));
-        x4 = V.Exp2(V.Multiply(V.Subtract(x4, m), f));
-        x5 = V.Exp2(V.Multiply(V.Subtract(x5, m), f));
+        V m = V.Load(e), sum = V.Load(e + 2 * Epilogue.Stride);
+        x0 = V.Power(x0, m, exponent);
         V.Store(c, x0);
+        x1 = V.Power(x1, m, exponent);
         V.Store(c + ldc, x1);
+        x2 = V.Power(x2, m, exponent);
         V.Store(c + 2 * ldc, x2);
+        x3 = V.Power(x3, m, exponent);
         V.Store(c + 3 * ldc, x3);
+        x4 = V.Power(x4, m, exponent);
         V.Store(c + 4 * ldc, x4);
+        x5 = V.Power(x5, m, exponent);
         V.Store(c + 5 * ldc, x5);
-        T* sum = e + 2 * Epilogue.Stride;
-        V.Store(sum, V.Add(V.Load(sum), V.Add(V.Add(V.Add(x0, x1), V.Add(x2, x3)), V.Add(x4, x5))));
+        V.Store(e + 2 * Epilogue.Stride, V.Add(sum, V.Add(V.Add(V.Add(x0, x1), V.Add(x2, x3)), V.Add(x4, x5))));
     }
 }
