@@ -10,34 +10,20 @@ internal static class Executable
     public const int TimedOut = 124;
 
     /// <summary>Runs a program on this console and returns its exit code.</summary>
+    /// <param name="program">A name on the PATH.</param>
+    /// <param name="arguments">Its arguments, one element each.</param>
     /// <param name="workingDirectory">The repository's root when null.</param>
-    /// <param name="environment">Variables set in addition to this process's own.</param>
-    /// <param name="limit">When given, the program and its children are stopped after this time.</param>
-    /// <param name="onlyErrors">Drops what the program writes to its standard output.</param>
-    public static int Run(
-        string program,
-        IEnumerable<string> arguments,
-        string? workingDirectory = null,
-        IReadOnlyDictionary<string, string>? environment = null,
-        TimeSpan? limit = null,
-        bool onlyErrors = false)
+    public static int Run(string program, IEnumerable<string> arguments, string? workingDirectory = null)
     {
         // Ctrl-C reaches the whole process group: the program decides what it means, this process waits for it.
         ConsoleCancelEventHandler leaveToProgram = (_, e) => e.Cancel = true;
         Console.CancelKeyPress += leaveToProgram;
         try
         {
-            using var process = Start(program, arguments, workingDirectory, environment, redirectOutput: onlyErrors, redirectErrors: false);
-            _ = onlyErrors ? process.StandardOutput.BaseStream.CopyToAsync(Stream.Null) : Task.CompletedTask;
+            using var process = Start(new ProcessStartInfo(program, arguments) { WorkingDirectory = workingDirectory ?? Repository.Root });
             using var terminated = PosixSignalRegistration.Create(PosixSignal.SIGTERM, _ => process.Kill(entireProcessTree: true));
-            if (process.WaitForExit(limit ?? Timeout.InfiniteTimeSpan))
-            {
-                return process.ExitCode;
-            }
-
-            process.Kill(entireProcessTree: true);
             process.WaitForExit();
-            return TimedOut;
+            return process.ExitCode;
         }
         finally
         {
@@ -45,23 +31,41 @@ internal static class Executable
         }
     }
 
-    /// <summary>Runs a program to its end and returns its exit code and everything it wrote.</summary>
-    public static (int ExitCode, string Output) Capture(
+    /// <summary>Runs a program in the repository's root to its end and returns its exit code and everything it wrote.</summary>
+    /// <param name="program">A name on the PATH.</param>
+    /// <param name="arguments">Its arguments, one element each.</param>
+    /// <param name="environment">Variables set in addition to this process's own.</param>
+    /// <param name="limit">When given, the program and its children are stopped after this time.</param>
+    public static (int ExitCode, string Output, string Errors) Capture(
         string program,
         IEnumerable<string> arguments,
-        IReadOnlyDictionary<string, string>? environment = null)
+        IReadOnlyDictionary<string, string>? environment = null,
+        TimeSpan? limit = null)
     {
-        // A build server that outlives the program would keep its end of the pipes open.
-        var alone = new Dictionary<string, string>(environment ?? new Dictionary<string, string>())
+        var start = new ProcessStartInfo(program, arguments)
         {
-            ["MSBUILDDISABLENODEREUSE"] = "1",
-            ["UseSharedCompilation"] = "false",
+            WorkingDirectory = Repository.Root,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
         };
-        using var process = Start(program, arguments, null, alone, redirectOutput: true, redirectErrors: true);
+        // A build server that outlives the program would keep its end of the pipes open.
+        start.Environment["MSBUILDDISABLENODEREUSE"] = "1";
+        start.Environment["UseSharedCompilation"] = "false";
+        foreach (var (name, value) in environment ?? new Dictionary<string, string>())
+        {
+            start.Environment[name] = value;
+        }
+
+        using var process = Start(start);
+        var output = process.StandardOutput.ReadToEndAsync();
         var errors = process.StandardError.ReadToEndAsync();
-        string output = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
-        return (process.ExitCode, output + errors.Result);
+        bool inTime = process.WaitForExit(limit ?? Timeout.InfiniteTimeSpan);
+        if (!inTime)
+        {
+            process.Kill(entireProcessTree: true);
+        }
+
+        return (inTime ? process.ExitCode : TimedOut, output.Result, errors.Result);
     }
 
     /// <summary>Whether a program of this name is on the PATH.</summary>
@@ -70,25 +74,6 @@ internal static class Executable
             .Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries)
             .Any(folder => File.Exists(Path.Combine(folder, program)));
 
-    private static Process Start(
-        string program,
-        IEnumerable<string> arguments,
-        string? workingDirectory,
-        IReadOnlyDictionary<string, string>? environment,
-        bool redirectOutput,
-        bool redirectErrors)
-    {
-        var start = new ProcessStartInfo(program, arguments)
-        {
-            WorkingDirectory = workingDirectory ?? Repository.Root,
-            RedirectStandardOutput = redirectOutput,
-            RedirectStandardError = redirectErrors,
-        };
-        foreach (var (name, value) in environment ?? new Dictionary<string, string>())
-        {
-            start.Environment[name] = value;
-        }
-
-        return Process.Start(start) ?? throw new InvalidOperationException($"{program} did not start.");
-    }
+    private static Process Start(ProcessStartInfo start) =>
+        Process.Start(start) ?? throw new InvalidOperationException($"{start.FileName} did not start.");
 }

@@ -99,10 +99,10 @@ internal static class SystemLibTorch
 
     private static void Require(string[] line)
     {
-        var (exitCode, output) = Executable.Capture(line[0], line[1..]);
+        var (exitCode, output, errors) = Executable.Capture(line[0], line[1..]);
         if (exitCode != 0)
         {
-            throw new BuildException($"'{string.Join(' ', line)}' failed with exit code {exitCode}:\n{output}");
+            throw new BuildException($"'{string.Join(' ', line)}' failed with exit code {exitCode}:\n{output}{errors}");
         }
     }
 }

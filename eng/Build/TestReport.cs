@@ -10,11 +10,13 @@ internal sealed record TestReport(string Name, int Passed, int Skipped, IReadOnl
     /// <param name="name">What the run is called in the summary.</param>
     /// <param name="trxPath">The TRX file, which a crashed test host leaves incomplete or does not leave at all.</param>
     /// <param name="exitCode">The test command's exit code: a run that ended badly without a failed test counts as one failure.</param>
-    public static TestReport Read(string name, string trxPath, int exitCode)
+    /// <param name="errors">What the command wrote to its standard error: how a test host died stands only there.</param>
+    public static TestReport Read(string name, string trxPath, int exitCode, string errors)
     {
+        string ending = (exitCode == Executable.TimedOut ? "stopped at the time limit" : $"exit code {exitCode}") + Excerpt(errors);
         if (!File.Exists(trxPath))
         {
-            return new TestReport(name, 0, 0, [new TestFailure(name, $"the run left no result file ({Ending(exitCode)})")]);
+            return new TestReport(name, 0, 0, [new TestFailure(name, $"the run left no result file ({ending})")]);
         }
 
         XNamespace ns = "http://microsoft.com/schemas/VisualStudio/TeamTest/2010";
@@ -25,13 +27,14 @@ internal sealed record TestReport(string Name, int Passed, int Skipped, IReadOnl
         }
         catch (XmlException e)
         {
-            return new TestReport(name, 0, 0, [new TestFailure(name, $"the run left a broken result file ({Ending(exitCode)}): {e.Message}")]);
+            return new TestReport(name, 0, 0, [new TestFailure(name, $"the run left a broken result file: {e.Message} ({ending})")]);
         }
 
         var failures = results.Where(r => Outcome(r) is not ("Passed" or "NotExecuted")).Select(Failure).ToList();
-        if (failures.Count == 0 && exitCode != 0)
+        bool aborted = errors.Contains("test run was aborted", StringComparison.OrdinalIgnoreCase);
+        if (aborted || (failures.Count == 0 && exitCode != 0))
         {
-            failures.Add(new TestFailure(name, $"the run did not end properly ({Ending(exitCode)})"));
+            failures.Add(new TestFailure(name, $"the run did not end properly ({ending})"));
         }
         else if (results.Count == 0)
         {
@@ -69,8 +72,9 @@ internal sealed record TestReport(string Name, int Passed, int Skipped, IReadOnl
         }
     }
 
-    private static string Ending(int exitCode) =>
-        exitCode == Executable.TimedOut ? "stopped at the time limit" : $"exit code {exitCode}";
+    // The beginning tells what happened; xunit's own lines repeat the result file.
+    private static string Excerpt(string errors) =>
+        string.Concat(errors.Split('\n').Where(line => line.Trim().Length > 0 && !line.StartsWith("[xUnit.net", StringComparison.Ordinal)).Take(30).Select(line => "\n" + line.TrimEnd()));
 }
 
 /// <summary>A test that did not pass, and what it said.</summary>

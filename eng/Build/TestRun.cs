@@ -49,22 +49,20 @@ internal sealed record TestRun(string Project, string Variant, IReadOnlyDictiona
         return reports.Sum(r => r.Passed) > 0 && reports.All(r => r.Failures.Count == 0) ? 0 : 1;
     }
 
-    // The result file tells everything but how a test host died: that stands on its standard error.
     private TestReport Execute()
     {
         string results = Repository.PathOf("artifacts", "test-results");
         string trx = Path.Combine(results, Name + ".trx");
         Directory.CreateDirectory(results);
         File.Delete(trx);
-        int exitCode = Executable.Run(
+        var (exitCode, _, errors) = Executable.Capture(
             "dotnet",
             [
                 "test", Repository.ReleaseAssembly(Project), "--logger", $"trx;LogFileName={Path.GetFileName(trx)}", "--results-directory", results, "--nologo",
                 .. Filter is null ? Array.Empty<string>() : ["--filter", Filter],
             ],
-            environment: Environment,
-            limit: Limit,
-            onlyErrors: true);
-        return TestReport.Read(Name, trx, exitCode);
+            Environment,
+            Limit);
+        return TestReport.Read(Name, trx, exitCode, errors);
     }
 }

@@ -96,7 +96,7 @@ internal static partial class TorchSharpSetup
     /// <summary>Restores a throw-away project with the very packages wanted: null on success, else NuGet's first reason.</summary>
     private static string? TryRestore(TorchRuntime runtime)
     {
-        var (exitCode, output) = Executable.Capture(
+        var (exitCode, output, errors) = Executable.Capture(
             "dotnet",
             [
                 "restore", Repository.PathOf("eng", "TorchSharpProbe", "TorchSharpProbe.csproj"), "--force", "-v", "quiet",
@@ -105,8 +105,8 @@ internal static partial class TorchSharpSetup
             // One attempt a request: a machine without a network is told apart in seconds.
             new Dictionary<string, string> { ["NUGET_ENHANCED_MAX_NETWORK_TRY_COUNT"] = "1" });
         return exitCode == 0 ? null
-            : ErrorLine().Match(output) is { Success: true } error ? error.Value.Trim()
-            : $"restore failed with exit code {exitCode}: {output.Trim()}";
+            : ErrorLine().Match(output + errors) is { Success: true } error ? error.Value.Trim()
+            : $"restore failed with exit code {exitCode}: {(output + errors).Trim()}";
     }
 
     private static void BlasCheck(LocalSettings settings)

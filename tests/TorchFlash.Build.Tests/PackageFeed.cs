@@ -41,8 +41,8 @@ public sealed class PackageFeed : IDisposable
     public string Dotnet(params ReadOnlySpan<string> arguments)
     {
         string[] line = arguments.ToArray();
-        var (exitCode, output) = Executable.Capture("dotnet", line, _environment);
-        Assert.True(exitCode == 0, $"dotnet {string.Join(' ', line)} ended with exit code {exitCode}:\n{output}");
+        var (exitCode, output, errors) = Executable.Capture("dotnet", line, _environment);
+        Assert.True(exitCode == 0, $"dotnet {string.Join(' ', line)} ended with exit code {exitCode}:\n{output}{errors}");
         return output;
     }
 

@@ -39,13 +39,21 @@ public sealed class TestReportTests : IDisposable
     }
 
     [Fact]
+    public void TellsHowATestHostDied()
+    {
+        var report = Read(1, """<UnitTestResult testName="A.Bad" outcome="Failed" />""", "[xUnit.net 00:00:01]  A.Bad [FAIL]\nThe active test run was aborted.\n");
+
+        Assert.Equal(new TestFailure("run", "the run did not end properly (exit code 1\nThe active test run was aborted.)"), report.Failures[^1]);
+    }
+
+    [Fact]
     public void RunWithoutTestsIsAFailure() =>
         Assert.Equal([new TestFailure("run", "no test ran")], Read(0, "").Failures);
 
     [Fact]
     public void MissingResultFileIsAFailure()
     {
-        var report = TestReport.Read("run", _trx + ".none", 134);
+        var report = TestReport.Read("run", _trx + ".none", 134, "");
 
         Assert.Equal([new TestFailure("run", "the run left no result file (exit code 134)")], report.Failures);
     }
@@ -55,14 +63,14 @@ public sealed class TestReportTests : IDisposable
     {
         File.WriteAllText(_trx, "<TestRun><Results>");
 
-        var failure = Assert.Single(TestReport.Read("run", _trx, 134).Failures);
+        var failure = Assert.Single(TestReport.Read("run", _trx, 134, "").Failures);
 
-        Assert.StartsWith("the run left a broken result file (exit code 134)", failure.Message, StringComparison.Ordinal);
+        Assert.StartsWith("the run left a broken result file", failure.Message, StringComparison.Ordinal);
     }
 
-    private TestReport Read(int exitCode, string results)
+    private TestReport Read(int exitCode, string results, string errors = "")
     {
         File.WriteAllText(_trx, $"""<TestRun xmlns="http://microsoft.com/schemas/VisualStudio/TeamTest/2010"><Results>{results}</Results></TestRun>""");
-        return TestReport.Read("run", _trx, exitCode);
+        return TestReport.Read("run", _trx, exitCode, errors);
     }
 }
