@@ -60,6 +60,7 @@ public static partial class torch
                     else child._to(device, dtype.Value, non_blocking);
                 }
 
+                native?.To(dtype, device); // in place: nothing is left to convert below
                 foreach (var (component, parameter) in named_parameters(false).ToList())
                 {
                     if (!ReplaceParameter(dtype, device, parameter, out var converted)) continue;

@@ -18,6 +18,9 @@ public static partial class torch
             /// <summary>The name given to the constructor.</summary>
             protected string? name;
 
+            /// <summary>The libtorch module that this one wraps, if any.</summary>
+            private protected NativeModule? native;
+
             private bool isTraining = true;
 
             /// <param name="name">Name of the module's kind, as <see cref="GetName"/> returns it.</param>
@@ -37,6 +40,7 @@ public static partial class torch
             public virtual void train(bool train = true)
             {
                 isTraining = train;
+                native?.Train(train);
                 foreach (var (_, child) in named_children()) child.train(train);
             }
 
@@ -84,6 +88,14 @@ public static partial class torch
                 foreach (var (_, (buffer, _)) in registeredBuffers) buffer.Dispose();
                 foreach (var (_, parameter) in registeredParameters) parameter.Dispose();
                 foreach (var (_, child) in named_children()) child.Dispose();
+                native?.Dispose();
+            }
+
+            /// <summary>Makes this module the managed side of a libtorch module.</summary>
+            private protected void Wrap(NativeModule module)
+            {
+                native = module;
+                foreach (var (key, parameter) in module.Parameters()) register_parameter(key, parameter);
             }
         }
     }

@@ -49,7 +49,10 @@ public static partial class torch
             /// <param name="disposing">True when called from <see cref="Dispose()"/>.</param>
             protected virtual void Dispose(bool disposing)
             {
+                if (disposing) DisposeState();
             }
+
+            private protected abstract void DisposeState();
 
             /// <summary>
             /// The options of the groups and the states of the parameters, in the order of the groups. They are the

@@ -9,6 +9,11 @@ public abstract class OptimizerHelper : Optimizer
 {
     private readonly Dictionary<Parameter, OptimizerState> states = new(ReferenceEqualityComparer.Instance);
 
+    /// <summary>An optimiser without groups.</summary>
+    public OptimizerHelper()
+    {
+    }
+
     /// <inheritdoc/>
     public override void add_param_group(ParamGroup param_group)
     {
@@ -110,11 +115,8 @@ public abstract class OptimizerHelper : Optimizer
         foreach (var state in states.Values) state.to(device);
     }
 
-    /// <inheritdoc/>
-    protected override void Dispose(bool disposing)
+    private protected override void DisposeState()
     {
-        base.Dispose(disposing);
-        if (!disposing) return;
         foreach (var state in states.Values) (state as IDisposable)?.Dispose();
     }
 

@@ -7,21 +7,13 @@ namespace TorchSharp.Modules
     public sealed class MultiheadAttention
         : nn.Module<Tensor, Tensor, Tensor, Tensor?, bool, Tensor?, Tuple<Tensor, Tensor>>
     {
-        private readonly NativeModule native;
-
         internal unsafe MultiheadAttention(
             long embedded_dim, long num_heads, double dropout, bool bias, bool add_bias_kv, bool add_zero_attn, long kdim, long vdim)
             : base(nameof(MultiheadAttention))
         {
             Bridge.Check(Bridge.AttentionNew(
                 embedded_dim, num_heads, dropout, bias ? 1 : 0, add_bias_kv ? 1 : 0, add_zero_attn ? 1 : 0, kdim, vdim, out var module));
-            native = new NativeModule(module);
-            for (var i = 0; ; i++)
-            {
-                Bridge.Check(Bridge.AttentionParameter(native, i, out var key, out var parameter));
-                if (parameter == IntPtr.Zero) break;
-                register_parameter(Marshal.PtrToStringUTF8((IntPtr)key)!, new Parameter(parameter));
-            }
+            Wrap(new NativeModule(module));
         }
 
         /// <summary>Applies the attention.</summary>
@@ -36,7 +28,7 @@ namespace TorchSharp.Modules
             Tensor query, Tensor key, Tensor value, Tensor? key_padding_mask, bool need_weights, Tensor? attn_mask)
         {
             Bridge.Check(Bridge.AttentionForward(
-                native,
+                native!,
                 query.Handle,
                 key.Handle,
                 value.Handle,
@@ -53,41 +45,6 @@ namespace TorchSharp.Modules
         public new Tuple<Tensor, Tensor> call(
             Tensor query, Tensor key, Tensor value, Tensor? key_padding_mask = null, bool need_weights = true, Tensor? attn_mask = null) =>
             base.call(query, key, value, key_padding_mask, need_weights, attn_mask);
-
-        /// <inheritdoc/>
-        public override unsafe void train(bool train = true)
-        {
-            base.train(train);
-            Bridge.Check(Bridge.AttentionTrain(native, train ? 1 : 0));
-        }
-
-        /// <summary>Converts the native module's parameters in place.</summary>
-        protected override unsafe void _toEpilog(ScalarType? dtype, Device? device, bool non_blocking) =>
-            Bridge.Check(Bridge.AttentionTo(native, (long?)dtype ?? -1, (long?)device?.type ?? -1, device?.index ?? -1));
-
-        /// <inheritdoc/>
-        protected override void Dispose(bool disposing)
-        {
-            base.Dispose(disposing);
-            if (disposing) native.Dispose();
-        }
-
-        internal sealed class NativeModule : SafeHandle
-        {
-            internal NativeModule(IntPtr module)
-                : base(IntPtr.Zero, true)
-            {
-                SetHandle(module);
-            }
-
-            public override bool IsInvalid => handle == IntPtr.Zero;
-
-            protected override bool ReleaseHandle()
-            {
-                Bridge.AttentionRelease(handle);
-                return true;
-            }
-        }
     }
 }
 
@@ -99,21 +56,9 @@ namespace TorchSharp
         internal static partial byte* AttentionNew(
             long embedDim, long numHeads, double dropout, long bias, long addBiasKv, long addZeroAttn, long kdim, long vdim, out IntPtr module);
 
-        [LibraryImport(Library, EntryPoint = "TorchBridge_attentionRelease")]
-        internal static partial void AttentionRelease(IntPtr module);
-
-        [LibraryImport(Library, EntryPoint = "TorchBridge_attentionTrain")]
-        internal static partial byte* AttentionTrain(Modules.MultiheadAttention.NativeModule module, long on);
-
-        [LibraryImport(Library, EntryPoint = "TorchBridge_attentionTo")]
-        internal static partial byte* AttentionTo(Modules.MultiheadAttention.NativeModule module, long type, long deviceType, long deviceIndex);
-
-        [LibraryImport(Library, EntryPoint = "TorchBridge_attentionParameter")]
-        internal static partial byte* AttentionParameter(Modules.MultiheadAttention.NativeModule module, long index, out byte* name, out IntPtr parameter);
-
         [LibraryImport(Library, EntryPoint = "TorchBridge_attentionForward")]
         internal static partial byte* AttentionForward(
-            Modules.MultiheadAttention.NativeModule module,
+            NativeModule module,
             IntPtr query,
             IntPtr key,
             IntPtr value,
