@@ -16,11 +16,11 @@ public static partial class torch
             public virtual Dictionary<string, Tensor> state_dict(Dictionary<string, Tensor>? destination = null, string? prefix = null)
             {
                 destination ??= [];
-                foreach (var (path, parameter) in named_parameters()) destination.TryAdd(Path(prefix, path), parameter);
-                foreach (var (path, buffer) in named_buffers(include_nonpersistent: false)) destination.TryAdd(Path(prefix, path), buffer);
+                foreach (var (path, parameter) in named_parameters()) destination.TryAdd(Join(prefix, path), parameter);
+                foreach (var (path, buffer) in named_buffers(include_nonpersistent: false)) destination.TryAdd(Join(prefix, path), buffer);
 
                 // Tensors shared between submodules have been listed once so far; here each of their paths gets its entry.
-                foreach (var (childName, child) in named_children()) child.state_dict(destination, Path(prefix, childName));
+                foreach (var (childName, child) in named_children()) child.state_dict(destination, Join(prefix, childName));
                 return destination;
             }
 
@@ -163,7 +163,7 @@ public static partial class torch
             public static Module Create<T>(string path)
                 where T : Module, new() => new T().load(path);
 
-            private static string Path(string? prefix, string name) => string.IsNullOrEmpty(prefix) ? name : $"{prefix}.{name}";
+            private static string Join(string? prefix, string name) => string.IsNullOrEmpty(prefix) ? name : $"{prefix}.{name}";
         }
     }
 }

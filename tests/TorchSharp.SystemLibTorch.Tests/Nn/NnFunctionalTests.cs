@@ -130,17 +130,17 @@ public sealed class NnFunctionalTests
         using var scope = NewDisposeScope();
         var (a, b, unused) = (Parameter(zeros(2, dtype: ScalarType.Float64)), Parameter(zeros(1, dtype: ScalarType.Float64)), Parameter(zeros(1)));
         ((a * tensor(new[] { 3.0, 0 })).sum() + (b * 4).sum()).backward();
-        Assert.Equal(5, utils.clip_grad_norm_([a, b, unused], 10), 1e-12);
+        Assert.Equal(5, nn.utils.clip_grad_norm_([a, b, unused], 10), 1e-12);
         Close([3, 0], a.grad!);
-        Assert.Equal(5, utils.clip_grad_norm_([a, b, unused], 1), 1e-12);
+        Assert.Equal(5, nn.utils.clip_grad_norm_([a, b, unused], 1), 1e-12);
         Close([3 / (5 + 1e-6), 0], a.grad!);
         Close([4 / (5 + 1e-6)], b.grad!);
         Assert.Null(unused.grad);
-        Assert.Equal(4 / (5 + 1e-6), utils.clip_grad_norm_([a, b], 100, double.PositiveInfinity), 1e-12);
-        utils.clip_grad_value_([a, b, unused], 0.7);
+        Assert.Equal(4 / (5 + 1e-6), nn.utils.clip_grad_norm_([a, b], 100, double.PositiveInfinity), 1e-12);
+        nn.utils.clip_grad_value_([a, b, unused], 0.7);
         Close([3 / (5 + 1e-6), 0], a.grad!);
         Close([0.7], b.grad!);
-        Assert.Equal(0, utils.clip_grad_norm_([unused], 1));
+        Assert.Equal(0, nn.utils.clip_grad_norm_([unused], 1));
     }
 
     [Fact]
@@ -148,6 +148,6 @@ public sealed class NnFunctionalTests
     {
         using var a = Parameter(tensor(new[] { 1.0, 2, 3, 4 }, [2, 2]));
         using var b = Parameter(tensor(new[] { 5.0 }));
-        Close([1, 2, 3, 4, 5], utils.parameters_to_vector([a, b]).detach());
+        Close([1, 2, 3, 4, 5], nn.utils.parameters_to_vector([a, b]).detach());
     }
 }

@@ -50,7 +50,7 @@ public sealed class NnMemoryTests
                 optimizer.zero_grad();
                 var logits = model.call(tokens[..8]);
                 functional.cross_entropy(logits.reshape(-1, 32), tokens[1..].reshape(-1)).backward();
-                utils.clip_grad_norm_(model.parameters(), 1);
+                nn.utils.clip_grad_norm_(model.parameters(), 1);
                 optimizer.step();
             }
         }

@@ -35,9 +35,13 @@ public static partial class torch
                 // S = (Q / d^¼) (K / d^¼)ᵀ: half of the scale on either side keeps half-precision products in range.
                 var scale = Math.Pow(query.shape[^1], -0.25);
                 var scores = (query * scale).matmul((key * scale).transpose(-2, -1));
-                if (isCausal) mask = ones([queries, keys], ScalarType.Bool, query.device).tril();
-                if (mask is null) return Finish(scores, null);
+                if (isCausal)
+                {
+                    var future = ones([queries, keys], ScalarType.Bool, query.device).triu(1);
+                    return Finish(scores.masked_fill_(future, double.NegativeInfinity), null);
+                }
 
+                if (mask is null) return Finish(scores, null);
                 scores = mask.dtype == ScalarType.Bool
                     ? scores.masked_fill(mask.logical_not(), double.NegativeInfinity)
                     : scores + mask;
