@@ -4,4 +4,8 @@ using TorchFlash.Benchmarks;
 return new RootCommand("Measurements of TorchFlash: ratios, taken side by side in one run.")
 {
     KernelBenchmark.Command(),
+    AttentionBenchmark.Command(),
+    MemoryBenchmark.Command(),
+    MixedBenchmark.Command(),
+    MemoryProbe.Command(),
 }.Parse(args).Invoke();

@@ -1,0 +1,64 @@
+using System.CommandLine;
+using System.Diagnostics;
+using System.Globalization;
+using static TorchSharp.torch;
+
+namespace TorchFlash.Benchmarks;
+
+/// <summary>One forward and backward pass in a process of its own, so that nothing but it is in the measurement.</summary>
+internal static class MemoryProbe
+{
+    private const string Verb = "probe";
+
+    private static readonly Option<string> Name = new("--contestant") { Required = true };
+    private static readonly Option<int> Length = new("--n") { Required = true };
+    private static readonly Option<int> Heads = new("--heads") { Required = true };
+    private static readonly Option<int> Dim = new("--dim") { Required = true };
+    private static readonly Option<bool> Causal = new("--causal");
+
+    /// <summary>What the child runs: prints the growth of its memory in bytes.</summary>
+    public static Command Command()
+    {
+        var command = new Command(Verb, "Memory growth of one forward and backward pass, in bytes.") { Name, Length, Heads, Dim, Causal, TorchThreads.Option };
+        command.Hidden = true;
+        command.SetAction(parsed =>
+        {
+            TorchThreads.Apply(parsed);
+            Contestant contestant = Contestant.All.Single(c => c.Name == parsed.GetValue(Name));
+            Console.WriteLine(Growth(contestant, parsed.GetValue(Heads), parsed.GetValue(Length), parsed.GetValue(Dim), parsed.GetValue(Causal)).Bytes);
+        });
+        return command;
+    }
+
+    /// <summary>In this process: bytes of growth during one forward and backward pass, and its seconds.</summary>
+    public static (long Bytes, double Seconds) Growth(Contestant contestant, int heads, int n, int dim, bool causal)
+    {
+        using var scope = NewDisposeScope();
+        for (int warmUp = 0; warmUp < 3; warmUp++)
+            new Workload(contestant, heads, 64, dim, causal).ForwardBackward(); // loads code, starts threads
+        var workload = new Workload(contestant, heads, n, dim, causal);
+        double seconds = 0;
+        long bytes = PeakMemory.Growth(() => seconds = Measure.Seconds(workload.ForwardBackward));
+        return (bytes, seconds);
+    }
+
+    /// <summary>In a child process: bytes of growth.</summary>
+    public static long GrowthInChild(Contestant contestant, int heads, int n, int dim, bool causal)
+    {
+        string[] arguments =
+        [
+            Verb, Name.Name, contestant.Name, Length.Name, Text(n), Heads.Name, Text(heads), Dim.Name, Text(dim), Causal.Name, causal.ToString(), TorchThreads.Option.Name, Text(get_num_threads()),
+        ];
+        string host = Environment.ProcessPath!;
+        if (Path.GetFileNameWithoutExtension(host) == "dotnet")
+            arguments = [typeof(MemoryProbe).Assembly.Location, .. arguments];
+        using Process child = Process.Start(new ProcessStartInfo(host, arguments) { RedirectStandardOutput = true })!;
+        string output = child.StandardOutput.ReadToEnd();
+        child.WaitForExit();
+        return child.ExitCode == 0
+            ? long.Parse(output, CultureInfo.InvariantCulture)
+            : throw new InvalidOperationException($"The memory measurement of {contestant.Name} at N = {n} ended with exit code {child.ExitCode}.");
+    }
+
+    private static string Text(int value) => value.ToString(CultureInfo.InvariantCulture);
+}
