@@ -32,7 +32,8 @@ public static partial class flash
         text.AppendLine("  fused     float32 and float64 CPU tensors without mask or dropout: full, causal (top left, bottom right), any strides,");
         text.AppendLine("            d_v != d; averaged weights; memory O(Nq + Nk) forward and backward");
         text.AppendLine("  composed  with attn_mask, key_padding_mask or dropout: matmul, softmax, matmul of libtorch; exact; memory O(Nq Nk),");
-        text.AppendLine("            because the tile loops take no mask and no dropout yet");
+        text.AppendLine("            because the tile loops take no mask and no dropout yet; also float16 and bfloat16 with a causal mask aligned");
+        text.AppendLine("            bottom right or combined with attn_mask");
         text.AppendLine("  libtorch  float16, bfloat16 and tensors on other devices: torch.nn.functional.scaled_dot_product_attention, because");
         text.AppendLine("            no engine takes them yet");
         return text.ToString();

@@ -123,6 +123,34 @@ public class GraphTests
     }
 
     [Fact]
+    public void AnOutputChangedInPlaceIsAnErrorAndNotACrash()
+    {
+        (Tensor q, Tensor k, Tensor v, _) = Small();
+        Tensor o = Attend(q, k, v);
+        o.add_(1); // Backward needs O as it was.
+        string said = Warnings(() => Assert.ThrowsAny<Exception>(() => o.sum().backward()));
+        Assert.Contains("modified by an inplace operation", said);
+    }
+
+    [Fact]
+    public void AHandlerOfWarningsThatThrowsDoesNotEndTheProcess()
+    {
+        (Tensor q, Tensor k, Tensor v, _) = Small();
+        Tensor o = Attend(q, k, v);
+        o.add_(1);
+        Action<string> before = flash.warn;
+        flash.warn = _ => throw new InvalidOperationException();
+        try
+        {
+            Assert.ThrowsAny<Exception>(() => o.sum().backward());
+        }
+        finally
+        {
+            flash.warn = before;
+        }
+    }
+
+    [Fact]
     public void BackwardOnAnotherThread()
     {
         (Tensor q, Tensor k, Tensor v, Tensor c) = Small();

@@ -27,6 +27,17 @@ public class RouteTests
         Assert.Equal(AttentionRoute.LibTorch, Call(ScalarType.BFloat16, causal: CausalMask.TopLeft).Route);
         Assert.Equal(AttentionRoute.Composed, Call(ScalarType.BFloat16, causal: CausalMask.BottomRight).Route);
         Assert.Equal(AttentionRoute.Composed, Call(ScalarType.BFloat16, masked: true).Route);
+        Assert.Equal(AttentionRoute.Composed, Call(ScalarType.BFloat16, dropout: 0.1).Route);
+    }
+
+    [Fact]
+    public void HalfPrecisionKeepsTheSemantics()
+    {
+        Tensor empty = zeros([1, 2, 0, 4], ScalarType.BFloat16), x = ones([1, 2, 3, 4], ScalarType.BFloat16);
+        TestData.Close(zeros_like(x), flash.nn.functional.scaled_dot_product_attention(x, empty, empty), 0);
+        Tensor o = flash.nn.functional.scaled_dot_product_attention(x, x.narrow(2, 0, 1), x.narrow(2, 0, 1), is_causal: true, causal_alignment: CausalAlignment.BottomRight);
+        TestData.Close(zeros([1, 2, 2, 4]), o.narrow(2, 0, 2), 0);
+        TestData.Close(ones([1, 2, 1, 4]), o.narrow(2, 2, 1), 0);
     }
 
     [Fact]

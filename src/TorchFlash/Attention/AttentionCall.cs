@@ -60,9 +60,9 @@ internal sealed class AttentionCall
             bool onCpu = Query.device_type == DeviceType.CPU;
             if (onCpu && Query.dtype is ScalarType.Float32 or ScalarType.Float64)
                 return plain ? AttentionRoute.Fused : AttentionRoute.Composed;
-            // libtorch takes either a mask or a causal mask aligned top left.
+            // libtorch takes either a mask or a causal mask aligned top left; what it makes of no keys depends on its version.
             bool oneMask = Causal == CausalMask.None || (Causal == CausalMask.TopLeft && !masked);
-            return oneMask && (plain || !onCpu) ? AttentionRoute.LibTorch : AttentionRoute.Composed;
+            return oneMask && (plain || !onCpu) && KeyLength > 0 ? AttentionRoute.LibTorch : AttentionRoute.Composed;
         }
     }
 

@@ -32,7 +32,7 @@ internal static class BackwardGuard
         catch (Exception exception)
         {
             LastException = exception;
-            flash.warn($"TorchFlash: a backward pass failed: {exception.Message}");
+            Warn(exception);
             // The engine refuses gradients of the wrong shape, and that does come out of backward() as an exception.
             gradients = [.. Enumerable.Range(0, tensors).Select(_ => empty(0, 7, 7).DetachFromDisposeScope())];
         }
@@ -45,6 +45,18 @@ internal static class BackwardGuard
     {
         t_returned?.ForEach(tensor => tensor?.Dispose());
         t_returned = null;
+    }
+
+    private static void Warn(Exception exception)
+    {
+        try
+        {
+            flash.warn($"TorchFlash: a backward pass failed: {exception.Message}");
+        }
+        catch
+        {
+            // Whatever the user's handler throws must not leave the callback either; LastException has the cause.
+        }
     }
 
     private static List<Tensor> Compute(Func<List<Tensor>> body)
