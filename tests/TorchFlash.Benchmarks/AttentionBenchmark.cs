@@ -13,7 +13,10 @@ internal static class AttentionBenchmark
     /// <summary>Matrices of scores may take this share of the machine's memory.</summary>
     private const double MemoryShare = 0.6;
 
-    private const double SecondsPerCase = 3;
+    private const double SecondsPerCase = 2;
+
+    /// <summary>Contestants whose outputs differ by more, relative to the largest element, do not compute the same.</summary>
+    private const double Agreement = 1e-3;
 
     private sealed record Result(string Contestant, int N, int Heads, int Dim, bool Causal, double? ForwardSeconds, double? ForwardBackwardSeconds, long? PeakGrowthBytes);
 
@@ -66,6 +69,9 @@ internal static class AttentionBenchmark
         using (NewDisposeScope())
         {
             Workload[] workloads = [.. feasible.Select(c => new Workload(c, heads, n, dim, causal))];
+            for (int i = 1; i < workloads.Length; i++)
+                if (workloads[0].Difference(workloads[i]) is not < Agreement)
+                    throw new InvalidOperationException($"{feasible[0].Name} and {feasible[i].Name} do not compute the same at N = {n}.");
             forward = InterleavedFor(SecondsPerCase, [.. workloads.Select<Workload, Action>(w => w.Forward)]);
             both = InterleavedFor(SecondsPerCase, [.. workloads.Select<Workload, Action>(w => w.ForwardBackward)]);
         }

@@ -73,6 +73,15 @@ internal sealed class Workload
         Tensor Input(bool gradient) => randn([1, heads, n, dim], requires_grad: gradient);
     }
 
+    /// <summary>max|O - O'| / max|O| of two workloads of the same size; the same seed gives them the same inputs and weights.</summary>
+    public double Difference(Workload other)
+    {
+        using var scope = NewDisposeScope();
+        using IDisposable inference = no_grad();
+        Tensor output = _forward();
+        return (output - other._forward()).abs().max().item<float>() / output.abs().max().item<float>();
+    }
+
     /// <summary>The forward pass alone, nothing kept for a backward pass.</summary>
     public void Forward()
     {
