@@ -47,7 +47,7 @@ public class FuzzTests
 
     private static void Check<T>(ulong seed) where T : unmanaged, IBinaryFloatingPointIeee754<T>
     {
-        Config config = Config.QuickThrowOnFailure.WithMaxTest(200).WithReplay(seed, 1); // the second number must be odd
+        Config config = Config.QuickThrowOnFailure.WithMaxTest(300).WithReplay(seed, 1); // the second number must be odd
         Prop.ForAll(Arb.From(Samples, Shrink), sample =>
         {
             using var attention = new AttentionCase<T>(sample.Problem, sample.Inputs, sample.Outputs, sample.Seed);

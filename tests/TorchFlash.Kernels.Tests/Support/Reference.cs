@@ -51,10 +51,13 @@ internal sealed class Reference<T> where T : unmanaged, IBinaryFloatingPointIeee
     public T LargestScore { get; private set; }
 
     /// <summary>
-    /// Largest scale (P_ij |dP_ij| + sum_x |dO_ix O_ix|): what cancels in dS = P o (dP - delta). An error of delta is the same in a
-    /// whole row of dS, hence no P_ij before it.
+    /// What cancels in dS = P o (dP - delta), for dQ: the largest scale (P_ij |dP_ij| + sum_x |dO_ix O_ix|). An error of delta is
+    /// the same in a whole row of dS, hence no P_ij before it.
     /// </summary>
-    public T LargestCancellation { get; private set; }
+    public T LargestRowCancellation { get; private set; }
+
+    /// <summary>The same for dK, where the errors of different rows meet: the largest root of sum_i (scale P_ij (|dP_ij| + sum_x |dO_ix O_ix|))^2.</summary>
+    public T LargestColumnCancellation { get; private set; }
 
     /// <summary>The forward pass and, given dO, the backward pass.</summary>
     public static Reference<T> Compute(AttentionProblem problem, T[] query, T[] key, T[] value, T[]? outputGradient = null)
@@ -80,7 +83,7 @@ internal sealed class Reference<T> where T : unmanaged, IBinaryFloatingPointIeee
         int head = b * _problem.Heads + h;
         ReadOnlySpan<T> q = Rows(query, head, nq, d), k = Rows(key, head, nk, d), v = Rows(value, head, nk, dv);
         Span<T> o = Rows(Output, head, nq, dv), weights = Rows(AverageWeights, b, nq, nk);
-        T[] p = new T[nk], ds = new T[nk];
+        T[] p = new T[nk], ds = new T[nk], cancellation = new T[nk];
 
         for (int i = 0; i < nq; i++)
         {
@@ -123,12 +126,16 @@ internal sealed class Reference<T> where T : unmanaged, IBinaryFloatingPointIeee
             // dQ_i = scale dS_i K, dK += scale dS_iᵀ q_i
             for (int j = 0; j < keys; j++)
             {
-                LargestCancellation = T.Max(LargestCancellation, T.Abs(_scale) * (p[j] * T.Abs(ds[j]) + terms));
+                LargestRowCancellation = T.Max(LargestRowCancellation, T.Abs(_scale) * (p[j] * T.Abs(ds[j]) + terms));
+                T column = _scale * p[j] * (T.Abs(ds[j]) + terms);
+                cancellation[j] += column * column;
                 T g = _scale * (p[j] * (ds[j] - delta));
                 AddScaled(dq.Slice(i * d, d), g, k.Slice(j * d, d));
                 AddScaled(dk.Slice(j * d, d), g, q.Slice(i * d, d));
             }
         }
+        foreach (T squares in cancellation)
+            LargestColumnCancellation = T.Max(LargestColumnCancellation, T.Sqrt(squares));
     }
 
     private static Span<T> Rows(T[] array, int head, int rows, int width) => array.AsSpan(head * rows * width, rows * width);
