@@ -2,4 +2,4 @@ using System.Text;
 using Gpt2.Cli;
 
 Console.OutputEncoding = Encoding.UTF8;
-return Application.Run(args, Console.Error);
+return Application.Run(args, Console.Out, Console.Error);

@@ -33,7 +33,7 @@ public class CommandLineTests
     public void Wrong_options_are_refused_by_name(string commandLine, params string[] messages)
     {
         var error = new StringWriter();
-        Assert.Equal(ExitCode.Failure, Application.Run(commandLine.Split(' '), error));
+        Assert.Equal(ExitCode.Failure, Application.Run(commandLine.Split(' '), TextWriter.Null, error));
         Assert.All(messages, message => Assert.Contains(message, error.ToString()));
     }
 
@@ -42,7 +42,7 @@ public class CommandLineTests
     {
         using var folder = new TemporaryFolder();
         var error = new StringWriter();
-        Assert.Equal(ExitCode.Failure, Application.Run(["train", "--vocab", folder.Write("vocab.json", "{}")], error));
+        Assert.Equal(ExitCode.Failure, Application.Run(["train", "--vocab", folder.Write("vocab.json", "{}")], TextWriter.Null, error));
         Assert.Contains("--vocab and --merges belong together", error.ToString());
     }
 }

@@ -21,7 +21,7 @@ public sealed class LossCurveSvgTests : IDisposable
         Assert.Equal(Svg + "svg", root.Name);
         Assert.Equal([50, 6], root.Elements(Svg + "polyline").Select(line => Points(line).Length));
         string[] texts = [.. root.Elements(Svg + "text").Select(text => text.Value)];
-        Assert.All<string>([ "a < b & c", "step", "loss (nats per token)", "training", "validation", "0", "50" ], label => Assert.Contains(label, texts));
+        Assert.All<string>(["a < b & c", "step", "loss (nats per token)", "training", "validation", "0", "50"], label => Assert.Contains(label, texts));
     }
 
     [Fact]

@@ -24,15 +24,16 @@ internal static class GenerateCommand
         var command = new Command("generate", "Continue a text with a trained model.") { checkpointOption, attention, prompt, count, temperature, topK, seed };
         command.SetAction(parsed =>
         {
+            TextWriter output = parsed.InvocationConfiguration.Output;
             using Checkpoint checkpoint = Checkpoint.Open(parsed.GetRequiredValue(checkpointOption).FullName);
             ITokenizer tokenizer = checkpoint.State.Corpus.Tokenizer.Load();
             using GptModel model = checkpoint.LoadModel(CommonOptions.ParseAttention(parsed, attention));
 
             string text = parsed.GetRequiredValue(prompt);
             var sampler = new TokenSampler(parsed.GetValue(temperature)!.Value, parsed.GetValue(topK)!.Value, parsed.GetValue(seed)!.Value);
-            Console.Write(text);
-            foreach (string piece in TextGenerator.Continue(model, tokenizer, text, parsed.GetValue(count)!.Value, sampler)) Console.Write(piece);
-            Console.WriteLine();
+            output.Write(text);
+            foreach (string piece in TextGenerator.Continue(model, tokenizer, text, parsed.GetValue(count)!.Value, sampler)) output.Write(piece);
+            output.WriteLine();
             return ExitCode.Success;
         });
         return command;

@@ -15,31 +15,32 @@ internal static class InfoCommand
         var command = new Command("info", "Describe the presets, the attention engine and a checkpoint.") { checkpointOption };
         command.SetAction(parsed =>
         {
-            Console.WriteLine("Presets (parameters with GPT-2's vocabulary / with bytes):");
+            TextWriter output = parsed.InvocationConfiguration.Output;
+            output.WriteLine("Presets (parameters with GPT-2's vocabulary / with bytes):");
             foreach (Preset preset in Preset.All)
             {
                 long words = preset.Config(GptConfig.Gpt2VocabularySize).ParameterCount, bytes = preset.Config(256).ParameterCount;
-                Console.WriteLine(
+                output.WriteLine(
                     $"  {preset.Name,-12} {preset.Layers,2} layers  {preset.Heads,2} heads  width {preset.Width,4}  context {preset.Context,4}  {words,13:N0} / {bytes,13:N0}");
             }
 
-            Console.WriteLine();
-            Console.WriteLine(flash.describe());
-            if (parsed.GetValue(checkpointOption) is { } file) Describe(file.FullName);
+            output.WriteLine();
+            output.WriteLine(flash.describe());
+            if (parsed.GetValue(checkpointOption) is { } file) Describe(file.FullName, output);
             return ExitCode.Success;
         });
         return command;
     }
 
-    private static void Describe(string path)
+    private static void Describe(string path, TextWriter output)
     {
         using Checkpoint checkpoint = Checkpoint.Open(path);
         RunState state = checkpoint.State;
-        Console.WriteLine();
-        Console.WriteLine(path);
-        Console.WriteLine($"  {state.Config}, {state.Config.ParameterCount:N0} parameters");
-        Console.WriteLine($"  {state.Corpus.Name}, tokeniser {state.Corpus.Tokenizer.Kind}");
-        Console.WriteLine($"  step {state.Step} of {state.Options.Steps}, attention {state.Attention.ToString().ToLowerInvariant()}");
-        if (state.History.Validation is [.., var last]) Console.WriteLine($"  validation loss {last.Loss:F3} after step {last.Step}");
+        output.WriteLine();
+        output.WriteLine(path);
+        output.WriteLine($"  {state.Config}, {state.Config.ParameterCount:N0} parameters");
+        output.WriteLine($"  {state.Corpus.Name}, tokeniser {state.Corpus.Tokenizer.Kind}");
+        output.WriteLine($"  step {state.Step} of {state.Options.Steps}, attention {state.Attention.ToString().ToLowerInvariant()}");
+        if (state.History.Validation is [.., var last]) output.WriteLine($"  validation loss {last.Loss:F3} after step {last.Step}");
     }
 }

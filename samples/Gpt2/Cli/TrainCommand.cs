@@ -90,11 +90,12 @@ internal sealed class TrainCommand
 
     private int Run(ParseResult parsed)
     {
+        TextWriter output = parsed.InvocationConfiguration.Output;
         string path = parsed.GetRequiredValue(_checkpoint).FullName;
         AttentionKind? attention = parsed.GetResult(_attention) is { Implicit: false } ? CommonOptions.ParseAttention(parsed, _attention) : null;
         using TrainingSession session = parsed.GetValue(_resume)
-            ? TrainingSession.Resume(path, parsed.GetValue(_steps), attention)
-            : TrainingSession.Start(path, Settings(parsed), attention ?? AttentionKind.Flash);
+            ? TrainingSession.Resume(output, path, parsed.GetValue(_steps), attention)
+            : TrainingSession.Start(output, path, Settings(parsed), attention ?? AttentionKind.Flash);
 
         int tenth = Math.Max(1, session.Trainer.Options.Steps / 10);
         return session.Run(parsed.GetValue(_validateEvery) ?? tenth, parsed.GetValue(_saveEvery) ?? Math.Min(tenth, 500));

@@ -4,7 +4,6 @@ using Gpt2.Model;
 using Gpt2.Reporting;
 using Gpt2.Text;
 using Gpt2.Training;
-using Spectre.Console;
 
 namespace Gpt2.Cli;
 
@@ -15,14 +14,16 @@ internal sealed class TrainingSession : IDisposable
     private const double SampleTemperature = 0.7;
     private const int SampleTopK = 50;
 
+    private readonly TextWriter _output;
     private readonly string _path;
     private readonly AttentionKind _attention;
     private readonly ITokenizer _tokenizer;
     private readonly CorpusDescription _corpus;
 
-    private TrainingSession(string path, Trainer trainer, AttentionKind attention, ITokenizer tokenizer, CorpusDescription corpus)
+    private TrainingSession(
+        TextWriter output, string path, Trainer trainer, AttentionKind attention, ITokenizer tokenizer, CorpusDescription corpus)
     {
-        (_path, Trainer, _attention, _tokenizer, _corpus) = (path, trainer, attention, tokenizer, corpus);
+        (_output, _path, Trainer, _attention, _tokenizer, _corpus) = (output, path, trainer, attention, tokenizer, corpus);
     }
 
     internal Trainer Trainer { get; }
@@ -30,27 +31,27 @@ internal sealed class TrainingSession : IDisposable
     private string CurvePath => Path.ChangeExtension(_path, ".svg");
 
     /// <summary>A new run. A checkpoint of an earlier one is kept under another name.</summary>
-    internal static TrainingSession Start(string path, TrainingSettings settings, AttentionKind attention)
+    internal static TrainingSession Start(TextWriter output, string path, TrainingSettings settings, AttentionKind attention)
     {
         ITokenizer tokenizer = settings.Tokenizer.Load();
         Corpus corpus = Corpus.Load(settings.Files, tokenizer);
         GptConfig config = settings.Preset.Config(tokenizer.VocabularySize) with { Context = settings.Context, Dropout = settings.Dropout };
         var trainer = new Trainer(config, settings.Options, corpus, attention);
         var description = new CorpusDescription(settings.Files, corpus.Name, corpus.Fingerprint, settings.Tokenizer);
-        var session = new TrainingSession(path, trainer, attention, tokenizer, description);
+        var session = new TrainingSession(output, path, trainer, attention, tokenizer, description);
         session.Describe(settings.Preset.Name, corpus);
         if (File.Exists(path))
         {
             string kept = Path.ChangeExtension(path, ".previous" + Path.GetExtension(path));
             File.Move(path, kept, overwrite: true);
-            Console.WriteLine($"The checkpoint of an earlier run is kept as {kept}.");
+            output.WriteLine($"The checkpoint of an earlier run is kept as {kept}.");
         }
 
         return session;
     }
 
     /// <summary>Goes on from a checkpoint.</summary>
-    internal static TrainingSession Resume(string path, int? steps, AttentionKind? attention)
+    internal static TrainingSession Resume(TextWriter output, string path, int? steps, AttentionKind? attention)
     {
         using Checkpoint checkpoint = Checkpoint.Open(path);
         RunState state = checkpoint.State;
@@ -62,7 +63,7 @@ internal sealed class TrainingSession : IDisposable
         ITokenizer tokenizer = state.Corpus.Tokenizer.Load();
         Corpus corpus = Corpus.Load(state.Corpus.Files, tokenizer);
         Trainer trainer = checkpoint.Resume(corpus, options, kind);
-        var session = new TrainingSession(path, trainer, kind, tokenizer, state.Corpus);
+        var session = new TrainingSession(output, path, trainer, kind, tokenizer, state.Corpus);
         session.Describe($"resumed after step {state.Step}", corpus);
         return session;
     }
@@ -70,27 +71,32 @@ internal sealed class TrainingSession : IDisposable
     /// <summary>Trains to the end, or until the user stops it, and saves. The result is the exit code.</summary>
     internal int Run(int validateEvery, int saveEvery)
     {
-        using var interruption = new Interruption();
-        TrainingDisplay.Run(
-            AnsiConsole.Console, Trainer.Step, Trainer.Options.Steps, display => Train(display, interruption, validateEvery, saveEvery));
-
-        Save();
-        LossCurveSvg.Write(CurvePath, Trainer.History, Title());
-        if (interruption.ExitCode is { } code)
+        int? interruption = TrainAndSave(validateEvery, saveEvery);
+        if (interruption is { } code)
         {
-            Console.WriteLine($"Stopped after step {Trainer.Step}; saved {_path}. Go on with: train --resume --checkpoint {_path}");
+            _output.WriteLine($"Stopped after step {Trainer.Step}; saved {_path}. Go on with: train --resume --checkpoint {_path}");
             return code;
         }
 
         List<LossPoint> losses = Trainer.History.Training;
-        Console.WriteLine($"Loss {losses[0].Loss:F3} -> {losses[^1].Loss:F3}, validation {Trainer.History.Validation[^1].Loss:F3} (nats a token).");
-        Console.WriteLine($"Checkpoint {_path}, loss curve {CurvePath}");
+        _output.WriteLine($"Loss {losses[0].Loss:F3} -> {losses[^1].Loss:F3}, validation {Trainer.History.Validation[^1].Loss:F3} (nats a token).");
+        _output.WriteLine($"Checkpoint {_path}, loss curve {CurvePath}");
         PrintSample();
         return ExitCode.Success;
     }
 
     /// <inheritdoc/>
     public void Dispose() => Trainer.Dispose();
+
+    private int? TrainAndSave(int validateEvery, int saveEvery)
+    {
+        using var interruption = new Interruption();
+        TrainingDisplay.Run(
+            _output, Trainer.Step, Trainer.Options.Steps, display => Train(display, interruption, validateEvery, saveEvery));
+        Save();
+        LossCurveSvg.Write(CurvePath, Trainer.History, Title());
+        return interruption.ExitCode;
+    }
 
     private void Train(ITrainingDisplay display, Interruption interruption, int validateEvery, int saveEvery)
     {
@@ -116,21 +122,21 @@ internal sealed class TrainingSession : IDisposable
 
     private void PrintSample()
     {
-        Console.WriteLine();
+        _output.WriteLine();
         var sampler = new TokenSampler(SampleTemperature, SampleTopK, Trainer.Options.Seed);
-        foreach (string piece in TextGenerator.Continue(Trainer.Model, _tokenizer, "", SampleTokens, sampler)) Console.Write(piece);
-        Console.WriteLine();
+        foreach (string piece in TextGenerator.Continue(Trainer.Model, _tokenizer, "", SampleTokens, sampler)) _output.Write(piece);
+        _output.WriteLine();
     }
 
     private void Describe(string origin, Corpus corpus)
     {
         GptConfig config = Trainer.Model.Config;
         TrainingOptions options = Trainer.Options;
-        Console.WriteLine(
+        _output.WriteLine(
             $"Model    {origin}: {config.Layers} layers, {config.Heads} heads, width {config.Width}, context {config.Context}, " +
             $"{config.ParameterCount:N0} parameters, attention {_attention.ToString().ToLowerInvariant()}");
-        Console.WriteLine($"Text     {corpus.Name}: {corpus.Training.Length:N0} training and {corpus.Validation.Length:N0} validation tokens");
-        Console.WriteLine($"Run      {options.Steps:N0} steps of {Trainer.TokensPerStep:N0} tokens; Ctrl-C saves and stops");
+        _output.WriteLine($"Text     {corpus.Name}: {corpus.Training.Length:N0} training and {corpus.Validation.Length:N0} validation tokens");
+        _output.WriteLine($"Run      {options.Steps:N0} steps of {Trainer.TokensPerStep:N0} tokens; Ctrl-C saves and stops");
     }
 
     private string Title() =>

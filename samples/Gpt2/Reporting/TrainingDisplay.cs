@@ -6,15 +6,17 @@ namespace Gpt2.Reporting;
 public static class TrainingDisplay
 {
     /// <summary>Runs <paramref name="train"/> under a progress bar on a terminal, else with about twenty plain lines in all.</summary>
-    /// <param name="console">Where to show it.</param>
+    /// <param name="output">Where to show it.</param>
     /// <param name="firstStep">Steps finished before the run.</param>
     /// <param name="lastStep">Steps finished after the run.</param>
     /// <param name="train">The run.</param>
-    public static void Run(IAnsiConsole console, int firstStep, int lastStep, Action<ITrainingDisplay> train)
+    public static void Run(TextWriter output, int firstStep, int lastStep, Action<ITrainingDisplay> train)
     {
-        if (!console.Profile.Capabilities.Interactive || !console.Profile.Capabilities.Ansi)
+        IAnsiConsole console = AnsiConsole.Console;
+        bool isTerminal = ReferenceEquals(output, Console.Out) && console.Profile.Capabilities is { Interactive: true, Ansi: true };
+        if (!isTerminal)
         {
-            train(new PlainTrainingDisplay(console.Profile.Out.Writer, firstStep, lastStep));
+            train(new PlainTrainingDisplay(output, firstStep, lastStep));
             return;
         }
 
