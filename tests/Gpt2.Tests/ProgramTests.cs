@@ -22,17 +22,17 @@ public sealed class ProgramTests : IDisposable
     [Fact]
     public void Trains_resumes_generates_and_describes()
     {
-        string trained = Run("train", "--data", _text, "--steps", "3", "--batch-size", "2", "--context", "32", "--checkpoint", _checkpoint);
+        string trained = Run("train", "--data", _text, "--steps", "3", "--batch-size", "2", "--context", "32", "--threads", "1", "--checkpoint", _checkpoint);
         Assert.Contains("step      1/3", trained);
         Assert.Contains("step      3/3", trained);
         Assert.NotNull(XDocument.Load(_folder.File("run.svg")).Root);
 
-        string resumed = Run("train", "--resume", "--steps", "5", "--attention", "naive", "--checkpoint", _checkpoint);
+        string resumed = Run("train", "--resume", "--steps", "5", "--attention", "naive", "--threads", "1", "--checkpoint", _checkpoint);
         Assert.Contains("resumed after step 3", resumed);
         Assert.DoesNotContain("step      3/5", resumed);
         Assert.Contains("step      5/5", resumed);
 
-        string[] generate = ["generate", "--checkpoint", _checkpoint, "--prompt", "12 13 ", "--tokens", "40", "--seed", "7"];
+        string[] generate = ["generate", "--threads", "1", "--checkpoint", _checkpoint, "--prompt", "12 13 ", "--tokens", "40", "--seed", "7"];
         string written = Run(generate);
         Assert.StartsWith("12 13 ", written);
         Assert.Equal(written, Run(generate));
@@ -45,11 +45,11 @@ public sealed class ProgramTests : IDisposable
     [Fact]
     public void A_finished_run_is_not_resumed_and_a_new_run_keeps_the_old_checkpoint()
     {
-        string[] train = ["train", "--data", _text, "--steps", "1", "--batch-size", "1", "--context", "16", "--checkpoint", _checkpoint];
+        string[] train = ["train", "--data", _text, "--steps", "1", "--batch-size", "1", "--context", "16", "--threads", "1", "--checkpoint", _checkpoint];
         Run(train);
         byte[] first = File.ReadAllBytes(_checkpoint);
         var error = new StringWriter();
-        Assert.Equal(ExitCode.Failure, Application.Run(["train", "--resume", "--checkpoint", _checkpoint], TextWriter.Null, error));
+        Assert.Equal(ExitCode.Failure, Application.Run(["train", "--resume", "--threads", "1", "--checkpoint", _checkpoint], TextWriter.Null, error));
         Assert.Contains("has finished its 1 steps", error.ToString());
 
         Run([.. train, "--seed", "2"]);
@@ -63,7 +63,7 @@ public sealed class ProgramTests : IDisposable
         if (OperatingSystem.IsWindows()) return; // It has no signal that one process can send to just one other.
 
         string program = typeof(Application).Assembly.Location;
-        string[] arguments = [program, "train", "--data", _text, "--steps", "1000000", "--batch-size", "1", "--context", "16", "--checkpoint", _checkpoint];
+        string[] arguments = [program, "train", "--data", _text, "--steps", "1000000", "--batch-size", "1", "--context", "16", "--threads", "1", "--checkpoint", _checkpoint];
         using Process process = Process.Start(new ProcessStartInfo("dotnet", arguments) { RedirectStandardOutput = true })!;
         try
         {

@@ -3,6 +3,7 @@ using System.CommandLine.Parsing;
 using System.Globalization;
 using System.Numerics;
 using Gpt2.Model;
+using TorchSharp;
 
 namespace Gpt2.Cli;
 
@@ -23,6 +24,20 @@ internal static class CommonOptions
         HelpName = "FILE",
         DefaultValueFactory = _ => new FileInfo(Path.Combine("artifacts", "gpt2.safetensors")),
     };
+
+    /// <summary>
+    /// Threads of libtorch and of the attention. libtorch's own default counts physical cores as the machine reports them, which
+    /// neither a virtual machine nor a container's share has to be.
+    /// </summary>
+    internal static Option<int?> Threads() => Number<int>(
+        "--threads", "Threads to compute with. Default: OMP_NUM_THREADS, else the processors this process may use.", "a whole number, at least 1", x => x > 0);
+
+    internal static void ApplyThreads(int? threads)
+    {
+        bool isChosenOutside = Environment.GetEnvironmentVariable("OMP_NUM_THREADS") is { Length: > 0 };
+        if (threads is null && isChosenOutside) return;
+        torch.set_num_threads(threads ?? Environment.ProcessorCount);
+    }
 
     /// <summary>One of the given words; the first one is the default.</summary>
     internal static Option<string> Choice(string name, string description, string[] words)

@@ -13,6 +13,7 @@ internal static class GenerateCommand
     {
         Option<FileInfo> checkpointOption = CommonOptions.Checkpoint();
         Option<string> attention = CommonOptions.Attention();
+        Option<int?> threads = CommonOptions.Threads();
         var prompt = new Option<string>("--prompt") { Description = "Text to continue. Default: the start of a document.", DefaultValueFactory = _ => "" };
         Option<int?> count = CommonOptions.Number<int>("--tokens", "Tokens to write.", "a whole number, at least 1", x => x > 0, 400);
         Option<double?> temperature = CommonOptions.Number<double>(
@@ -21,9 +22,10 @@ internal static class GenerateCommand
             "--top-k", "Draw only from the k most probable tokens; 0: from all.", "a whole number, at least 0", x => x >= 0, 50);
         Option<long?> seed = CommonOptions.Number<long>("--seed", "Equal seeds write equal texts.", "a whole number", _ => true, 1337L);
 
-        var command = new Command("generate", "Continue a text with a trained model.") { checkpointOption, attention, prompt, count, temperature, topK, seed };
+        var command = new Command("generate", "Continue a text with a trained model.") { checkpointOption, attention, threads, prompt, count, temperature, topK, seed };
         command.SetAction(parsed =>
         {
+            CommonOptions.ApplyThreads(parsed.GetValue(threads));
             TextWriter output = parsed.InvocationConfiguration.Output;
             using Checkpoint checkpoint = Checkpoint.Open(parsed.GetRequiredValue(checkpointOption).FullName);
             ITokenizer tokenizer = checkpoint.State.Corpus.Tokenizer.Load();

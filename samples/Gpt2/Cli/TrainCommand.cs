@@ -13,10 +13,11 @@ internal sealed class TrainCommand
 
     private readonly Option<string> _attention = CommonOptions.Attention();
     private readonly Option<FileInfo> _checkpoint = CommonOptions.Checkpoint();
+    private readonly Option<int?> _threads = CommonOptions.Threads();
 
     private readonly Option<bool> _resume = new("--resume")
     {
-        Description = "Go on from the checkpoint. Only --steps, --attention and the two intervals may be given anew.",
+        Description = "Go on from the checkpoint. Only --steps (which stretches the learning-rate schedule), --attention, --threads and the intervals may be given anew.",
     };
 
     private readonly Option<FileInfo[]> _data = new("--data")
@@ -36,7 +37,7 @@ internal sealed class TrainCommand
         "--learning-rate", "Peak learning rate. Default: by preset.", "a number greater than 0", x => x is > 0 and < double.PositiveInfinity);
 
     private readonly Option<int?> _warmup = CommonOptions.Number<int>(
-        "--warmup", "Warm-up steps. Default: a tenth of --steps, at most 200.", "a whole number, at least 0", x => x >= 0);
+        "--warmup", "Warm-up steps. Default: a tenth of --steps, 20 to 200.", "a whole number, at least 0", x => x >= 0);
 
     private readonly Option<double?> _weightDecay = CommonOptions.Number<double>(
         "--weight-decay", "AdamW's weight decay of matrices.", "a number, at least 0", x => x is >= 0 and < double.PositiveInfinity, 0.1);
@@ -73,7 +74,7 @@ internal sealed class TrainCommand
 
     private IEnumerable<Option> AllOptions() =>
     [
-        _preset, _attention, _checkpoint, _resume, _data, _vocabulary, _merges, _steps, _batchSize, _accumulation, _context,
+        _preset, _attention, _checkpoint, _threads, _resume, _data, _vocabulary, _merges, _steps, _batchSize, _accumulation, _context,
         _learningRate, _warmup, _weightDecay, _clip, _dropout, _seed, _validateEvery, _saveEvery,
     ];
 
@@ -83,13 +84,14 @@ internal sealed class TrainCommand
 
         if (Given(_vocabulary) != Given(_merges)) result.AddError("--vocab and --merges belong together: give both or neither.");
         if (!Given(_resume)) return;
-        Option[] allowed = [_resume, _checkpoint, _steps, _attention, _validateEvery, _saveEvery];
+        Option[] allowed = [_resume, _checkpoint, _threads, _steps, _attention, _validateEvery, _saveEvery];
         foreach (Option option in AllOptions().Except(allowed).Where(Given))
             result.AddError($"{option.Name} cannot be given with --resume: the checkpoint says it.");
     }
 
     private int Run(ParseResult parsed)
     {
+        CommonOptions.ApplyThreads(parsed.GetValue(_threads));
         TextWriter output = parsed.InvocationConfiguration.Output;
         string path = parsed.GetRequiredValue(_checkpoint).FullName;
         AttentionKind? attention = parsed.GetResult(_attention) is { Implicit: false } ? CommonOptions.ParseAttention(parsed, _attention) : null;
@@ -111,7 +113,7 @@ internal sealed class TrainCommand
             BatchSize = parsed.GetValue(_batchSize) ?? preset.BatchSize,
             Accumulation = parsed.GetValue(_accumulation)!.Value,
             LearningRate = parsed.GetValue(_learningRate) ?? preset.LearningRate,
-            WarmupSteps = parsed.GetValue(_warmup) ?? Math.Min(steps / 10, 200),
+            WarmupSteps = parsed.GetValue(_warmup) ?? Math.Min(steps, Math.Clamp(steps / 10, 20, 200)),
             WeightDecay = parsed.GetValue(_weightDecay)!.Value,
             GradientClip = parsed.GetValue(_clip)!.Value,
             Seed = parsed.GetValue(_seed)!.Value,

@@ -15,7 +15,7 @@ public sealed record Preset(
     /// <summary>All presets, smallest first; the first one is the default.</summary>
     public static IReadOnlyList<Preset> All { get; } =
     [
-        new("nano", 4, 2, 128, 256, 400, 8, 3e-3),
+        new("nano", 4, 4, 128, 128, 2500, 8, 3e-3),
         new("micro", 6, 6, 384, 512, 2000, 8, 1e-3),
         new("gpt2", 12, 12, 768, 1024, 20_000, 4, 6e-4),
         new("gpt2-medium", 24, 16, 1024, 1024, 20_000, 4, 3e-4),
