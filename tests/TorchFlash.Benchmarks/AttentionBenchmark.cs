@@ -72,8 +72,8 @@ internal static class AttentionBenchmark
             for (int i = 1; i < workloads.Length; i++)
                 if (workloads[0].Difference(workloads[i]) is not < Agreement)
                     throw new InvalidOperationException($"{feasible[0].Name} and {feasible[i].Name} do not compute the same at N = {n}.");
-            forward = InterleavedFor(SecondsPerCase, [.. workloads.Select<Workload, Action>(w => w.Forward)]);
-            both = InterleavedFor(SecondsPerCase, [.. workloads.Select<Workload, Action>(w => w.ForwardBackward)]);
+            forward = Measure.Interleaved(Rounds, [.. workloads.Select<Workload, Action>(w => w.Forward)]);
+            both = Measure.Interleaved(Rounds, [.. workloads.Select<Workload, Action>(w => w.ForwardBackward)]);
         }
         return [.. contestants.Select(c =>
         {
@@ -84,12 +84,8 @@ internal static class AttentionBenchmark
         })];
     }
 
-    /// <summary>Medians of 3 to 25 rounds, as many as fit into the time.</summary>
-    private static double[] InterleavedFor(double seconds, Action[] actions)
-    {
-        double round = Measure.Seconds(() => Array.ForEach(actions, a => a()));
-        return Measure.Interleaved(Math.Clamp((int)(seconds / round), 3, 25), actions);
-    }
+    /// <summary>3 to 25 rounds, as many as fit into the time.</summary>
+    private static int Rounds(double secondsPerRound) => Math.Clamp((int)(SecondsPerCase / secondsPerRound), 3, 25);
 
     private static void PrintSetting(int heads, int dim)
     {

@@ -121,7 +121,7 @@ internal static class KernelBenchmark
         };
         var options = new ExecutionOptions { Threads = c.Threads };
         var ceilings = new List<double>();
-        double[] seconds = Measure.Interleaved(rounds,
+        double[] seconds = Measure.Interleaved(_ => rounds,
             () => CpuEngine.Instance.Forward(problem, forward, options),
             Ceiling,
             () => CpuEngine.Instance.Backward(problem, backward, options),

@@ -20,19 +20,16 @@ internal static class Measure
     }
 
     /// <summary>
-    /// Median seconds of every action, taken in turn: what disturbs the machine for a while disturbs all of them.
-    /// The first round is not counted.
+    /// Median seconds of every action, taken in turn: what disturbs the machine for a while disturbs all of them. A first round
+    /// that is not counted warms up, and its seconds decide how many follow.
     /// </summary>
-    public static double[] Interleaved(int rounds, params Action[] actions)
+    public static double[] Interleaved(Func<double, int> rounds, params Action[] actions)
     {
-        double[][] seconds = [.. actions.Select(_ => new double[rounds])];
-        for (int round = -1; round < rounds; round++)
+        int count = rounds(Seconds(() => Array.ForEach(actions, action => action())));
+        double[][] seconds = [.. actions.Select(_ => new double[count])];
+        for (int round = 0; round < count; round++)
             for (int a = 0; a < actions.Length; a++)
-            {
-                double taken = Seconds(actions[a]);
-                if (round >= 0)
-                    seconds[a][round] = taken;
-            }
+                seconds[a][round] = Seconds(actions[a]);
         return [.. seconds.Select(Median)];
     }
 }

@@ -1,4 +1,5 @@
 using System.Numerics;
+using TorchFlash.Kernels.Cpu;
 using TorchFlash.Kernels.Tests.Support;
 
 namespace TorchFlash.Kernels.Tests;
@@ -34,28 +35,29 @@ public abstract class AverageWeightsTests<T> where T : unmanaged, IBinaryFloatin
                 Causal = mask,
             };
             using var attention = new AttentionCase<T>(problem);
-            attention.RunWeights();
-            attention.AssertMemoryIntact();
             Reference<double> reference = attention.Reference<double>();
+            Reference<T> naive = attention.Reference<T>();
             double rounding = Math.ScaleB(8, typeof(T) == typeof(float) ? -24 : -53);
-            Accuracy.AssertClose($"weights of {attention}", attention.Weights.ToArray(), reference.AverageWeights, attention.Reference<T>().AverageWeights, rounding);
-
-            double[] weights = attention.Weights.ToArray<double>();
-            for (int row = 0; row < 2 * nq; row++)
+            foreach (CpuEngine engine in Engines.Widths)
             {
-                int keys = Reference<T>.VisibleKeys(problem, row % nq);
-                ReadOnlySpan<double> p = weights.AsSpan(row * nk, nk);
-                Assert.All(p[keys..].ToArray(), w => Assert.Equal(0, w));
-                Assert.Equal(keys > 0 ? 1 : 0, Sum(p), 1e-5);
+                attention.PoisonOutputs();
+                attention.RunWeights(engine: engine);
+                attention.AssertMemoryIntact();
+                Accuracy.AssertClose($"weights of {attention} {engine.VectorBits} bit", attention.Weights.ToArray(), reference.AverageWeights, naive.AverageWeights, rounding);
+                AssertRowsAreDistributions(attention.Weights.ToArray<double>(), problem);
             }
         }
     }
 
-    private static double Sum(ReadOnlySpan<double> values)
+    /// <summary>A row sums to 1, or to 0 where it sees no key; keys that it does not see have exactly no weight.</summary>
+    private static void AssertRowsAreDistributions(double[] weights, AttentionProblem problem)
     {
-        double sum = 0;
-        foreach (double value in values)
-            sum += value;
-        return sum;
+        for (int row = 0; row < problem.Batch * problem.QueryLength; row++)
+        {
+            int keys = Reference<T>.VisibleKeys(problem, row % problem.QueryLength);
+            double[] p = weights[(row * problem.KeyLength)..((row + 1) * problem.KeyLength)];
+            Assert.All(p[keys..], w => Assert.Equal(0, w));
+            Assert.Equal(keys > 0 ? 1 : 0, p.Sum(), 1e-5);
+        }
     }
 }
