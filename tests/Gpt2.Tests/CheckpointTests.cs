@@ -52,7 +52,7 @@ public sealed class CheckpointTests : IDisposable
         using GptModel model = checkpoint.LoadModel(AttentionKind.Flash);
         model.eval();
         trainer.Model.eval();
-        Tensor tokens = tensor([10L, 20, 30], [1, 3]);
+        Tensor tokens = TinyRun.Tokens(1, 10, 20, 30);
         Assert.Equal(trainer.Model.call(tokens).data<float>().ToArray(), model.call(tokens).data<float>().ToArray());
         Assert.Equal(TinyRun.Config, checkpoint.State.Config);
         Assert.Equal(TinyRun.Options, checkpoint.State.Options);

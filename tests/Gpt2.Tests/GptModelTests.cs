@@ -83,8 +83,8 @@ public class GptModelTests
     {
         using DisposeScope scope = NewDisposeScope();
         using var model = new GptModel(TinyRun.Config, AttentionKind.Sdpa);
-        Tensor tokens = tensor([1L, 2, 3], [1, 3]);
-        model.Loss(tokens, tensor([2L, 3, 4], [1, 3])).backward();
+        Tensor tokens = TinyRun.Tokens(1, 1, 2, 3);
+        model.Loss(tokens, TinyRun.Tokens(1, 2, 3, 4)).backward();
         // Only the head can give a gradient to the embedding of a token that is neither an input nor a target.
         Tensor gradient = model.named_parameters().Single(p => p.name == "transformer.wte.weight").parameter.grad!;
         Assert.True(gradient[200].abs().sum().item<float>() > 0);
@@ -101,7 +101,7 @@ public class GptModelTests
             random.manual_seed(5);
             var model = new GptModel(TinyRun.Config, kind);
             model.eval();
-            return model.call(tensor([.. Enumerable.Range(0, 26).Select(i => (i * 37L) % 256)], [2, 13]));
+            return model.call(TinyRun.Tokens(2, [.. Enumerable.Range(0, 26).Select(i => (i * 37L) % 256)]));
         }
 
         Assert.True(Logits(AttentionKind.Flash).allclose(Logits(other), 1e-5, 1e-6));
@@ -113,8 +113,8 @@ public class GptModelTests
         using DisposeScope scope = NewDisposeScope();
         using var model = new GptModel(TinyRun.Config, AttentionKind.Flash);
         model.eval();
-        Tensor before = model.call(tensor([1L, 2, 3, 4], [1, 4]))[0, 1];
-        Tensor after = model.call(tensor([1L, 2, 99, 98], [1, 4]))[0, 1];
+        Tensor before = model.call(TinyRun.Tokens(1, 1, 2, 3, 4))[0, 1];
+        Tensor after = model.call(TinyRun.Tokens(1, 1, 2, 99, 98))[0, 1];
         Assert.True(before.allclose(after, 0, 1e-7));
     }
 
@@ -124,7 +124,7 @@ public class GptModelTests
         using DisposeScope scope = NewDisposeScope();
         using var model = new GptModel(TinyRun.Config, AttentionKind.Flash);
         model.eval();
-        Tensor tokens = tensor([5L, 6, 7], [1, 3]);
+        Tensor tokens = TinyRun.Tokens(1, 5, 6, 7);
         Assert.True(model.NextTokenLogits(tokens)[0].allclose(model.call(tokens)[0, 2], 1e-5, 1e-6));
     }
 

@@ -1,6 +1,7 @@
 using Gpt2.Model;
 using Gpt2.Text;
 using Gpt2.Training;
+using static TorchSharp.torch;
 
 namespace Gpt2.Tests;
 
@@ -25,6 +26,9 @@ internal static class TinyRun
 
     internal static Trainer Trainer(AttentionKind attention = AttentionKind.Flash, TrainingOptions? options = null, GptConfig? config = null) =>
         new(config ?? Config, options ?? Options, Corpus, attention);
+
+    /// <summary>Token ids as a (rows, columns) tensor.</summary>
+    internal static Tensor Tokens(int rows, params long[] ids) => tensor(ids, [rows, ids.Length / rows]);
 
     internal static double[] Train(Trainer trainer, int steps) => [.. Enumerable.Range(0, steps).Select(_ => trainer.TrainStep().Loss)];
 

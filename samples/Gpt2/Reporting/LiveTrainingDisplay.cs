@@ -9,7 +9,7 @@ internal sealed class LiveTrainingDisplay(IAnsiConsole console, ProgressTask bar
     public void Report(TrainingProgress progress)
     {
         bar.Value = progress.Step;
-        bar.Description = Markup.Escape(TrainingDisplay.Describe(progress));
+        bar.Description = Markup.Escape($"step {progress.Step}/{bar.MaxValue:F0}  {TrainingDisplay.Describe(progress)}");
     }
 
     /// <inheritdoc/>
