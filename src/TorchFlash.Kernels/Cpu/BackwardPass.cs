@@ -49,12 +49,15 @@ internal sealed unsafe class BackwardPass<V, T>
 
     private const int RowScalars = 3 * Epilogue.Stride;
 
+    /// <summary>Register tiles between two rounds of prefetching.</summary>
+    private const int BlocksPerCall = 8;
+
     private BackwardPass(in AttentionProblem problem, in BackwardArguments arguments, T* rowScalars)
     {
         _problem = problem;
         _arguments = arguments;
         _scale = T.CreateChecked(problem.Scale);
-        _sizes = TileSizes.For(problem, sizeof(T));
+        _sizes = TileSizes.Backward(problem, sizeof(T));
         _heads = problem.Batch * problem.Heads;
         _queryTiles = QueryTiles(problem, _sizes);
         _keyTiles = (problem.KeyLength + _sizes.Keys - 1) / _sizes.Keys;
@@ -70,7 +73,7 @@ internal sealed unsafe class BackwardPass<V, T>
 
     public static void Run(in AttentionProblem problem, in BackwardArguments arguments, int threads)
     {
-        long scalars = (long)problem.Batch * problem.Heads * QueryTiles(problem, TileSizes.For(problem, sizeof(T))) * RowScalars;
+        long scalars = (long)problem.Batch * problem.Heads * QueryTiles(problem, TileSizes.Backward(problem, sizeof(T))) * RowScalars;
         using var scratch = Scratch.Rent(Scratch.Bytes<T>(scalars));
         var pass = new BackwardPass<V, T>(problem, arguments, scratch.Take<T>(scalars));
         if (pass._keyTiles == 0)
@@ -180,68 +183,105 @@ internal sealed unsafe class BackwardPass<V, T>
         if (tile == 0)
             ClearQueryGradients(head, firstQuery / _sizes.Queries * _sizes.Queries);
         for (int q = firstQuery < _problem.QueryLength ? firstQuery / _sizes.Queries : _queryTiles; q < _queryTiles; q++)
-            QueryTile(head, q, tile, key, start, count, w);
+            PassBy(head, q, tile, key, start, count, w);
 
         Packing<V, T>.Copy(new(w.KeyGradient, _paddedDim), Rows<T>.OfHead(_arguments.KeyGradient, head, _problem.Heads).From(start), count, _problem.HeadDim);
         Packing<V, T>.Scale(Rows<T>.OfHead(_arguments.KeyGradient, head, _problem.Heads).From(start), count, _problem.HeadDim, _scale);
         Packing<V, T>.Copy(new(w.ValueGradient, _paddedValueDim), Rows<T>.OfHead(_arguments.ValueGradient, head, _problem.Heads).From(start), count, _problem.ValueDim);
     }
 
-    private void QueryTile(int head, int tile, int keyTile, Rows<T> key, int start, int count, in Workspace w)
+    /// <summary>A query tile as a key-value tile sees it.</summary>
+    private readonly struct QueryTile
     {
-        int first = tile * _sizes.Queries, rows = Math.Min(_sizes.Queries, _problem.QueryLength - first), available = _problem.QueryLength - first;
-        int diagonal = first + _problem.DiagonalOffset - start; // query i of the tile sees its keys 0 .. i + diagonal
-        T* scalars = _rowScalars + ((nint)head * _queryTiles + tile) * RowScalars;
-        Rows<T> query = Packing<V, T>.Pad(Rows<T>.OfHead(_arguments.Query, head, _problem.Heads).From(first), rows, available, _problem.HeadDim, w.QueryPadding);
-        Rows<T> gradient = Packing<V, T>.Pad(Rows<T>.OfHead(_arguments.OutputGradient, head, _problem.Heads).From(first), rows, available, _problem.ValueDim, w.OutputGradientPadding);
-        ref int turn = ref _turn[head * _queryTiles + tile];
+        public required Rows<T> Query { get; init; }
+
+        public required Rows<T> OutputGradient { get; init; }
+
+        public required Rows<T> QueryGradient { get; init; }
+
+        /// <summary>Q and dO of the next tile, to be prefetched.</summary>
+        public required Rows<T> NextQuery { get; init; }
+
+        public required Rows<T> NextOutputGradient { get; init; }
+
+        public required int NextRows { get; init; }
+
+        /// <summary>m, 1/l and delta.</summary>
+        public required T* Scalars { get; init; }
+
+        public required int Rows { get; init; }
+
+        /// <summary>Keys of the key-value tile.</summary>
+        public required int Count { get; init; }
+
+        /// <summary>Query i of this tile sees the keys 0 .. i + Diagonal of the key-value tile.</summary>
+        public required int Diagonal { get; init; }
+
+        /// <summary>Whether there is a query that does not see all keys.</summary>
+        public bool IsMasked => Count - 1 > Diagonal;
+    }
+
+    private void PassBy(int head, int index, int keyTile, Rows<T> key, int start, int count, in Workspace w)
+    {
+        int first = index * _sizes.Queries, rows = Math.Min(_sizes.Queries, _problem.QueryLength - first), available = _problem.QueryLength - first;
+        Rows<T> query = Rows<T>.OfHead(_arguments.Query, head, _problem.Heads).From(first);
+        Rows<T> gradient = Rows<T>.OfHead(_arguments.OutputGradient, head, _problem.Heads).From(first);
+        var tile = new QueryTile
+        {
+            Query = Packing<V, T>.Pad(query, rows, available, _problem.HeadDim, w.QueryPadding),
+            OutputGradient = Packing<V, T>.Pad(gradient, rows, available, _problem.ValueDim, w.OutputGradientPadding),
+            QueryGradient = Rows<T>.OfHead(_arguments.QueryGradient, head, _problem.Heads).From(first),
+            NextQuery = query.From(rows),
+            NextOutputGradient = gradient.From(rows),
+            NextRows = Math.Min(_sizes.Queries, available - rows),
+            Scalars = _rowScalars + ((nint)head * _queryTiles + index) * RowScalars,
+            Rows = rows,
+            Count = count,
+            Diagonal = first + _problem.DiagonalOffset - start,
+        };
+        ref int turn = ref _turn[head * _queryTiles + index];
         if (keyTile == 0)
-            SetRowScalars(head, first, rows, scalars);
+            SetRowScalars(head, first, rows, tile.Scalars);
         else
             Wait(ref turn, 1);
 
-        Probabilities(query, rows, count, diagonal, scalars, w);
-        AddToKeySide(w.Scores, gradient, rows, count, diagonal, w.ValueGradient, _paddedValueDim);
-        ScoreGradients(gradient, rows, count, diagonal, scalars + 2 * Epilogue.Stride, w);
-        AddToKeySide(w.Scores, query, rows, count, diagonal, w.KeyGradient, _paddedDim);
+        Probabilities(tile, w);
+        AddToKeySide(tile, tile.OutputGradient, w.ValueGradient, _paddedValueDim, w);
+        ScoreGradients(tile, w);
+        AddToKeySide(tile, tile.Query, w.KeyGradient, _paddedDim, w);
         Wait(ref turn, keyTile);
-        Rows<T> queryGradient = Rows<T>.OfHead(_arguments.QueryGradient, head, _problem.Heads).From(first);
-        AddToQueryGradient(queryGradient, rows, key, count, diagonal, keyTile == 0, w);
-        if (keyTile == _keyTiles - 1 || diagonal + rows - 1 < count)
-            Packing<V, T>.Scale(queryGradient, rows, _problem.HeadDim, _scale); // no later tile holds a key that these queries see
+        AddToQueryGradient(tile, key, keyTile == 0, w);
+        if (keyTile == _keyTiles - 1 || tile.Diagonal + rows - 1 < count)
+            Packing<V, T>.Scale(tile.QueryGradient, rows, _problem.HeadDim, _scale); // no later tile holds a key that these queries see
         Volatile.Write(ref turn, keyTile + 1);
     }
 
     /// <summary>P = 2^(factor (± Q Kᵀ - m)) / l</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Probabilities(Rows<T> query, int rows, int count, int diagonal, T* scalars, in Workspace w)
-    {
-        int d = _problem.HeadDim, columns = Panels<V, T>.PadColumns(count);
-        for (int x = 0; x < columns; x += Panels<V, T>.Width)
-        {
-            for (int r = 0; r < rows; r += Panels<V, T>.TileRows)
-            {
-                int vectors = VisibleVectors(r, x, columns, diagonal);
-                if (vectors > 0)
-                    Panels<V, T>.Tile<Probability<V, T>>(vectors, query.At(r), query.Stride, 1, w.KeyTransposed + (nint)x * d, Panels<V, T>.Width,
-                        w.Scores + (nint)r * _scoreStride + x, _scoreStride, d, scalars + r, w.Exponent);
-            }
-        }
-    }
+    private void Probabilities(in QueryTile tile, in Workspace w)
+        => Scores<Probability<V, T>>(tile, tile.Query, tile.NextQuery, w.KeyTransposed, _problem.HeadDim, tile.Scalars, w);
 
     /// <summary>dS = P o (dO Vᵀ - delta), over P</summary>
+    private void ScoreGradients(in QueryTile tile, in Workspace w)
+        => Scores<ScoreGradient<V, T>>(tile, tile.OutputGradient, tile.NextOutputGradient, w.ValueTransposed, _problem.ValueDim, tile.Scalars + 2 * Epilogue.Stride, w);
+
+    /// <summary>Queries x keys: A times a packed operand; register tiles that the mask hides are left out.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void ScoreGradients(Rows<T> gradient, int rows, int count, int diagonal, T* delta, in Workspace w)
+    private void Scores<E>(in QueryTile tile, Rows<T> a, Rows<T> next, T* packed, int d, T* scalars, in Workspace w)
+        where E : struct, IEpilogue<V, T>
     {
-        int d = _problem.ValueDim, columns = Panels<V, T>.PadColumns(count);
+        int columns = Panels<V, T>.PadColumns(tile.Count);
         for (int x = 0; x < columns; x += Panels<V, T>.Width)
         {
-            for (int r = 0; r < rows; r += Panels<V, T>.TileRows)
+            int vectors = Math.Min(Panels<V, T>.Width, columns - x) / V.Count;
+            for (int r = 0, blocks; r < tile.Rows; r += blocks * Panels<V, T>.TileRows)
             {
-                int vectors = VisibleVectors(r, x, columns, diagonal);
-                if (vectors > 0)
-                    Panels<V, T>.Tile<ScoreGradient<V, T>>(vectors, gradient.At(r), gradient.Stride, 1, w.ValueTransposed + (nint)x * d, Panels<V, T>.Width,
-                        w.Scores + (nint)r * _scoreStride + x, _scoreStride, d, delta + r, null);
+                int visible = VisibleVectors(r, x, columns, tile.Diagonal); // by six queries; by all that follow if it is all
+                blocks = visible < vectors ? 1 : Math.Min(BlocksPerCall, (tile.Rows - r + Panels<V, T>.TileRows - 1) / Panels<V, T>.TileRows);
+                if (x == 0)
+                    Prefetch.Rows(next, r, blocks * Panels<V, T>.TileRows, tile.NextRows, d);
+                if (visible > 0)
+                    Panels<V, T>.Tile<E>(visible, a.At(r), a.Stride, 1, packed + (nint)x * d, Panels<V, T>.Width, w.Scores + (nint)r * _scoreStride + x, _scoreStride, d,
+                        scalars + r, w.Exponent, blocks);
             }
         }
     }
@@ -255,45 +295,54 @@ internal sealed unsafe class BackwardPass<V, T>
 
     /// <summary>dV += Pᵀ dO, or dK += dSᵀ Q</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void AddToKeySide(T* scores, Rows<T> x, int rows, int count, int diagonal, T* gradient, int columns)
+    private void AddToKeySide(in QueryTile tile, Rows<T> x, T* gradient, int columns, in Workspace w)
     {
-        for (int r = 0; r < count; r += Panels<V, T>.TileRows)
+        if (!tile.IsMasked)
         {
-            int last = Math.Min(Panels<V, T>.TileRows, count - r) - 1;
-            int common = Math.Clamp(r + last - diagonal, 0, rows); // the first query that sees all of the keys r .. r + last
+            Panels<V, T>.Rows<Accumulate<V, T>>(columns, w.Scores, 1, _scoreStride, x.Data, x.Stride, gradient, columns, tile.Rows, null,
+                Panels<V, T>.PadRows(tile.Count) / Panels<V, T>.TileRows);
+            return;
+        }
+        for (int r = 0; r < tile.Count; r += Panels<V, T>.TileRows)
+        {
+            int last = Math.Min(Panels<V, T>.TileRows, tile.Count - r) - 1;
+            int common = Math.Clamp(r + last - tile.Diagonal, 0, tile.Rows); // the first query that sees all of the keys r .. r + last
             T* to = gradient + (nint)r * columns;
-            if (common < rows)
+            if (common < tile.Rows)
             {
-                Panels<V, T>.Rows<Accumulate<V, T>>(columns, scores + (nint)common * _scoreStride + r, 1, _scoreStride, x.At(common), x.Stride, to, columns,
-                    rows - common, null);
+                Panels<V, T>.Rows<Accumulate<V, T>>(columns, w.Scores + (nint)common * _scoreStride + r, 1, _scoreStride, x.At(common), x.Stride, to, columns,
+                    tile.Rows - common, null, 1);
             }
             for (int t = 0; t < last && common > 0; t++)
-                Panels<V, T>.Row(columns, scores + r + t, _scoreStride, x.Data, x.Stride, to + t * columns, Math.Clamp(r + t - diagonal, 0, rows), common);
+                Panels<V, T>.Row(columns, w.Scores + r + t, _scoreStride, x.Data, x.Stride, to + t * columns, Math.Clamp(r + t - tile.Diagonal, 0, tile.Rows), common);
         }
     }
 
     /// <summary>dQ += dS K, the first time dQ = dS K</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void AddToQueryGradient(Rows<T> gradient, int rows, Rows<T> key, int count, int diagonal, bool isFirst, in Workspace w)
+    private void AddToQueryGradient(in QueryTile tile, Rows<T> key, bool isFirst, in Workspace w)
     {
-        bool inPlace = _problem.HeadDim == _paddedDim && rows % Panels<V, T>.TileRows == 0;
-        Rows<T> to = inPlace ? gradient : new(w.QueryGradient, _paddedDim);
+        bool inPlace = _problem.HeadDim == _paddedDim && tile.Rows % Panels<V, T>.TileRows == 0;
+        Rows<T> to = inPlace ? tile.QueryGradient : new(w.QueryGradient, _paddedDim);
+        int padded = Panels<V, T>.PadRows(tile.Rows);
         if (isFirst || !inPlace)
         {
-            for (int r = 0; r < Panels<V, T>.PadRows(rows); r++)
+            for (int r = 0; r < padded; r++)
                 new Span<T>(to.At(r), _paddedDim).Clear();
         }
-        for (int r = 0; r < rows; r += Panels<V, T>.TileRows)
+        if (!tile.IsMasked)
+            Panels<V, T>.Rows<Accumulate<V, T>>(_paddedDim, w.Scores, _scoreStride, 1, key.Data, key.Stride, to.Data, to.Stride, tile.Count, null, padded / Panels<V, T>.TileRows);
+        for (int r = 0; r < tile.Rows && tile.IsMasked; r += Panels<V, T>.TileRows)
         {
             T* ds = w.Scores + (nint)r * _scoreStride;
-            int common = Math.Clamp(r + diagonal + 1, 0, count); // keys that all six rows see
+            int common = Math.Clamp(r + tile.Diagonal + 1, 0, tile.Count); // keys that all six rows see
             if (common > 0)
-                Panels<V, T>.Rows<Accumulate<V, T>>(_paddedDim, ds, _scoreStride, 1, key.Data, key.Stride, to.At(r), to.Stride, common, null);
-            for (int t = 1; t < Math.Min(Panels<V, T>.TileRows, rows - r) && common < count; t++)
-                Panels<V, T>.Row(_paddedDim, ds + t * _scoreStride, 1, key.Data, key.Stride, to.At(r + t), common, Math.Clamp(r + t + diagonal + 1, 0, count));
+                Panels<V, T>.Rows<Accumulate<V, T>>(_paddedDim, ds, _scoreStride, 1, key.Data, key.Stride, to.At(r), to.Stride, common, null, 1);
+            for (int t = 1; t < Math.Min(Panels<V, T>.TileRows, tile.Rows - r) && common < tile.Count; t++)
+                Panels<V, T>.Row(_paddedDim, ds + t * _scoreStride, 1, key.Data, key.Stride, to.At(r + t), common, Math.Clamp(r + t + tile.Diagonal + 1, 0, tile.Count));
         }
         if (!inPlace)
-            Packing<V, T>.Copy(to, gradient, rows, _problem.HeadDim, add: !isFirst);
+            Packing<V, T>.Copy(to, tile.QueryGradient, tile.Rows, _problem.HeadDim, add: !isFirst);
     }
 
     /// <summary>m, 1/l and delta = rowsum(dO o O)</summary>

@@ -21,6 +21,9 @@ internal sealed unsafe class ForwardPass<V, T>
     /// <summary>How far (in powers of 2) a maximum may outgrow the reference of the exponentials: relative errors stay what they are, nothing overflows.</summary>
     private static readonly T s_slack = T.CreateChecked(16);
 
+    /// <summary>Register tiles between two rounds of prefetching.</summary>
+    private const int BlocksPerCall = 8;
+
     private readonly AttentionProblem _problem;
     private readonly ForwardArguments _arguments;
     private readonly TileSizes _sizes;
@@ -33,7 +36,7 @@ internal sealed unsafe class ForwardPass<V, T>
     {
         _problem = problem;
         _arguments = arguments;
-        _sizes = TileSizes.For(problem, sizeof(T));
+        _sizes = TileSizes.Forward(problem, sizeof(T));
         _queryTiles = (problem.QueryLength + _sizes.Queries - 1) / _sizes.Queries;
         _paddedValueDim = Panels<V, T>.PadColumns(problem.ValueDim);
         _scoreStride = Panels<V, T>.RoundUp(_sizes.Queries, 16) + 16; // an odd number of cache lines: no set is hit twice
@@ -44,6 +47,8 @@ internal sealed unsafe class ForwardPass<V, T>
         var pass = new ForwardPass<V, T>(problem, arguments);
         WorkerPool.Run((int)Math.Min(threads, pass.Items), pass.Work);
     }
+
+    private static int DiagonalLength => 4 * (Panels<V, T>.TileRows + Panels<V, T>.Width);
 
     private long Items => (long)_problem.Batch * _problem.Heads * _queryTiles;
 
@@ -89,6 +94,12 @@ internal sealed unsafe class ForwardPass<V, T>
         /// <summary>Constants of the exponential.</summary>
         public readonly T* Exponent;
 
+        /// <summary>-1 (masked) in the lower half, 0 in the upper one: read at an offset that falls from row to row it is a diagonal.</summary>
+        public readonly T* Diagonal;
+
+        /// <summary>Mask of a block that is not just a diagonal.</summary>
+        public readonly T* Mask;
+
         public Workspace(ForwardPass<V, T> pass, Scratch scratch)
         {
             (long query, long scores, long output, long key, long value) = Lengths(pass);
@@ -103,6 +114,10 @@ internal sealed unsafe class ForwardPass<V, T>
             Sum = scratch.Take<T>(Epilogue.Stride);
             Rescale = scratch.Take<T>(Epilogue.Stride);
             Exponent = Cpu.Exponent.Write(scratch.Take<T>(Cpu.Exponent.Length<T>()), pass._problem.Scale);
+            Diagonal = scratch.Take<T>(DiagonalLength);
+            new Span<T>(Diagonal, DiagonalLength / 2).Fill(-T.One);
+            new Span<T>(Diagonal + DiagonalLength / 2, DiagonalLength / 2).Clear();
+            Mask = scratch.Take<T>(Panels<V, T>.TileRows * Panels<V, T>.Width);
         }
 
         public static nuint Bytes(ForwardPass<V, T> pass)
@@ -110,7 +125,8 @@ internal sealed unsafe class ForwardPass<V, T>
             (long query, long scores, long output, long key, long value) = Lengths(pass);
             return Scratch.Bytes<T>(query) + Scratch.Bytes<T>(scores) + Scratch.Bytes<T>(output) + Scratch.Bytes<T>(key) + Scratch.Bytes<T>(value)
                 + Scratch.Bytes<T>(3 * Epilogue.Stride) + 2 * Scratch.Bytes<T>(Epilogue.Stride)
-                + Scratch.Bytes<T>(Cpu.Exponent.Length<T>());
+                + Scratch.Bytes<T>(Cpu.Exponent.Length<T>()) + Scratch.Bytes<T>(DiagonalLength)
+                + Scratch.Bytes<T>(Panels<V, T>.TileRows * Panels<V, T>.Width);
         }
 
         private static (long Query, long Scores, long Output, long Key, long Value) Lengths(ForwardPass<V, T> pass)
@@ -121,9 +137,9 @@ internal sealed unsafe class ForwardPass<V, T>
         }
     }
 
-    private void QueryTile(int head, int tile, in Workspace w)
+    private void QueryTile(int head, int index, in Workspace w)
     {
-        int first = tile * _sizes.Queries, rows = Math.Min(_sizes.Queries, _problem.QueryLength - first);
+        int first = index * _sizes.Queries, rows = Math.Min(_sizes.Queries, _problem.QueryLength - first);
         // Query i of the tile sees keys 0 .. i + last.
         int last = first + _problem.DiagonalOffset;
         int keys = (int)Math.Clamp((long)last + rows, 0, _problem.KeyLength);
@@ -132,12 +148,48 @@ internal sealed unsafe class ForwardPass<V, T>
         Setup(Rows<T>.OfHead(_arguments.Query, head, _problem.Heads).From(first), rows, w);
         for (int start = 0; start < keys; start += _sizes.Keys)
         {
-            int count = Math.Min(_sizes.Keys, keys - start);
-            int diagonal = last - start; // query i sees the keys 0 .. i + diagonal of this tile
-            Softmax(Packing<V, T>.Pad(key.From(start), count, _problem.KeyLength - start, _problem.HeadDim, w.KeyPadding), rows, count, diagonal, start == 0, w);
-            AddValues(Packing<V, T>.Pad(value.From(start), count, int.MaxValue, _problem.ValueDim, w.ValuePadding), rows, count, diagonal, w);
+            int count = Math.Min(_sizes.Keys, keys - start), next = start + count;
+            var tile = new KeyTile
+            {
+                Key = Packing<V, T>.Pad(key.From(start), count, _problem.KeyLength - start, _problem.HeadDim, w.KeyPadding),
+                Value = Packing<V, T>.Pad(value.From(start), count, int.MaxValue, _problem.ValueDim, w.ValuePadding),
+                NextKey = key.From(next),
+                NextValue = value.From(next),
+                NextCount = Math.Min(_sizes.Keys, keys - next),
+                Count = count,
+                Diagonal = last - start,
+                IsFirst = start == 0,
+            };
+            Softmax(tile, rows, w);
+            AddValues(tile, rows, w);
         }
         Finish(head, first, rows, last, w);
+    }
+
+    /// <summary>A key-value tile as a query tile sees it.</summary>
+    private readonly struct KeyTile
+    {
+        public required Rows<T> Key { get; init; }
+
+        public required Rows<T> Value { get; init; }
+
+        /// <summary>K and V of the next tile, to be prefetched.</summary>
+        public required Rows<T> NextKey { get; init; }
+
+        public required Rows<T> NextValue { get; init; }
+
+        public required int NextCount { get; init; }
+
+        public required int Count { get; init; }
+
+        /// <summary>Query i of the query tile sees the keys 0 .. i + Diagonal of this tile.</summary>
+        public required int Diagonal { get; init; }
+
+        /// <summary>Whether the query tile has seen no key so far.</summary>
+        public required bool IsFirst { get; init; }
+
+        /// <summary>Whether there is a query that does not see all keys.</summary>
+        public bool IsMasked => Count - 1 > Diagonal;
     }
 
     private void Setup(Rows<T> query, int rows, in Workspace w)
@@ -153,32 +205,37 @@ internal sealed unsafe class ForwardPass<V, T>
 
     /// <summary>Pᵀ of one tile, panel by panel; m, l and the factors that bring O to the new reference.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Softmax(Rows<T> key, int rows, int count, int diagonal, bool isFirst, in Workspace w)
+    private void Softmax(in KeyTile tile, int rows, in Workspace w)
     {
         int columns = Panels<V, T>.PadColumns(rows);
-        bool masked = Panels<V, T>.PadRows(count) - 1 > diagonal; // rows that fill up the last register tile count for the maxima
         for (int x = 0; x < columns; x += Panels<V, T>.Width)
         {
             int vectors = Math.Min(Panels<V, T>.Width, columns - x) / V.Count;
-            if (isFirst || masked || count % Panels<V, T>.TileRows != 0 || !SoftmaxInOnePass(key, count, x, vectors, w))
-                SoftmaxInTwoPasses(key, count, diagonal, masked, x, vectors, w);
+            if (tile.IsFirst)
+                SetReference(tile, x, vectors, w);
+            if (!SoftmaxInOnePass(tile, x, vectors, isLastPanel: x + Panels<V, T>.Width >= columns, w))
+                SoftmaxInTwoPasses(tile, x, vectors, w);
         }
     }
 
+    /// <summary>A first reference for the exponentials: the maxima over six keys.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void SetReference(in KeyTile tile, int x, int vectors, in Workspace w)
+    {
+        Scores<ScoreMax<V, T>, MaskedScoreMax<V, T>>(tile, Math.Min(Panels<V, T>.TileRows, tile.Count), x, vectors, w.Max, w);
+        for (int y = x; y < x + vectors * V.Count; y += V.Count)
+            V.Store(w.Reference + y, V.Load(w.Max + y));
+    }
+
     /// <summary>
-    /// Exponentiates against the reference of the tiles before, in registers. False if a maximum outgrew it: nothing but the running
+    /// Exponentiates against the reference at hand, in registers. False if a maximum has outgrown it: nothing but the running
     /// maximum has changed then.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private bool SoftmaxInOnePass(Rows<T> key, int count, int x, int vectors, in Workspace w)
+    private bool SoftmaxInOnePass(in KeyTile tile, int x, int vectors, bool isLastPanel, in Workspace w)
     {
-        int d = _problem.HeadDim;
         new Span<T>(w.TileSum + x, vectors * V.Count).Clear();
-        for (int r = 0; r < count; r += Panels<V, T>.TileRows)
-        {
-            Panels<V, T>.Tile<OnlineSoftmax<V, T>>(vectors, key.At(r), key.Stride, 1, w.Query + (nint)x * d, Panels<V, T>.Width,
-                w.Scores + (nint)r * _scoreStride + x, _scoreStride, d, w.Reference + x, w.Exponent);
-        }
+        Scores<OnlineSoftmax<V, T>, MaskedOnlineSoftmax<V, T>>(tile, tile.Count, x, vectors, w.Reference, w, isLastPanel);
         V factor = V.Broadcast(w.Exponent[0]), slack = V.Broadcast(s_slack);
         for (int y = x; y < x + vectors * V.Count; y += V.Count)
         {
@@ -193,28 +250,70 @@ internal sealed unsafe class ForwardPass<V, T>
         return true;
     }
 
-    /// <summary>Sᵀ and its maxima first, then the exponentials; blocks of the register tile's size that the mask hides are left out.</summary>
+    /// <summary>Sᵀ and its maxima first, then the exponentials against those.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void SoftmaxInTwoPasses(Rows<T> key, int count, int diagonal, bool masked, int x, int vectors, in Workspace w)
+    private void SoftmaxInTwoPasses(in KeyTile tile, int x, int vectors, in Workspace w)
     {
-        int d = _problem.HeadDim;
-        for (int r = 0; r < count; r += Panels<V, T>.TileRows)
-        {
-            int skip = masked ? Math.Max(0, r - diagonal - x) / V.Count : 0;
-            if (skip >= vectors)
-                break;
-            int from = x + skip * V.Count, firstSeen = r - diagonal - from; // the first column that sees key r
-            T* query = w.Query + (nint)x * d + skip * V.Count, scores = w.Scores + (nint)r * _scoreStride + from;
-            if (masked && firstSeen + Panels<V, T>.TileRows > 1)
-                Panels<V, T>.Tile<MaskedScoreMax<V, T>>(vectors - skip, key.At(r), key.Stride, 1, query, Panels<V, T>.Width, scores, _scoreStride, d, w.Max + from, null, firstSeen);
-            else
-                Panels<V, T>.Tile<ScoreMax<V, T>>(vectors - skip, key.At(r), key.Stride, 1, query, Panels<V, T>.Width, scores, _scoreStride, d, w.Max + from, null);
-        }
+        Scores<ScoreMax<V, T>, MaskedScoreMax<V, T>>(tile, tile.Count, x, vectors, w.Max, w);
         for (int y = x; y < x + vectors * V.Count; y += V.Count)
         {
-            int computed = masked ? Math.Min(count, Panels<V, T>.PadRows((int)Math.Clamp((long)y + V.Count + diagonal, 0, count))) : count;
-            Exponentiate(w.Scores + y, _scoreStride, computed, y, w);
+            int seen = (int)Math.Clamp((long)y + V.Count + tile.Diagonal, 0, tile.Count); // by the last of the register's queries
+            Exponentiate(w.Scores + y, _scoreStride, Math.Min(tile.Count, Panels<V, T>.PadRows(seen)), y, w);
         }
+    }
+
+    /// <summary>
+    /// The first keys of a tile against the queries of a panel, e being the column scalars of the epilogue: what every query sees in
+    /// one go, then six keys at a time with the masked epilogue, without the registers of queries that see none of them.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void Scores<E, EMasked>(in KeyTile tile, int keys, int x, int vectors, T* e, in Workspace w, bool isLastPanel = false)
+        where E : struct, IEpilogue<V, T>
+        where EMasked : struct, IEpilogue<V, T>
+    {
+        int d = _problem.HeadDim, r = 0;
+        // Blocks of six keys that the panel's first query sees, and so all of its queries.
+        int whole = (int)Math.Clamp(((long)x + tile.Diagonal + 1) / Panels<V, T>.TileRows, 0, keys / Panels<V, T>.TileRows);
+        for (int blocks; whole > 0; whole -= blocks, r += blocks * Panels<V, T>.TileRows)
+        {
+            blocks = Math.Min(BlocksPerCall, whole);
+            if (x == 0)
+                Prefetch.Rows(tile.NextKey, r, blocks * Panels<V, T>.TileRows, tile.NextCount, _problem.HeadDim);
+            if (isLastPanel)
+                Prefetch.Rows(tile.NextValue, r, blocks * Panels<V, T>.TileRows, tile.NextCount, _problem.ValueDim);
+            Panels<V, T>.Tile<E>(vectors, tile.Key.At(r), tile.Key.Stride, 1, w.Query + (nint)x * d, Panels<V, T>.Width,
+                w.Scores + (nint)r * _scoreStride + x, _scoreStride, d, e + x, w.Exponent, blocks);
+        }
+        for (; r < keys; r += Panels<V, T>.TileRows)
+        {
+            int skip = (int)Math.Max(0L, (long)r - tile.Diagonal - x) / V.Count;
+            if (skip >= vectors)
+                break;
+            int from = x + skip * V.Count;
+            (nint mask, nint step) = Mask(tile.Count - r, r - tile.Diagonal - from, w);
+            Panels<V, T>.Tile<EMasked>(vectors - skip, tile.Key.At(r), tile.Key.Stride, 1, w.Query + (nint)x * d + skip * V.Count, Panels<V, T>.Width,
+                w.Scores + (nint)r * _scoreStride + from, _scoreStride, d, e + from, w.Exponent, 1, (T*)mask, step);
+        }
+    }
+
+    /// <summary>
+    /// The mask of a block whose first key is seen by the columns from firstSeen on, every further key by one column less; where a
+    /// tile ends with fewer than six keys, nobody sees the others.
+    /// </summary>
+    private static (nint Mask, nint Step) Mask(int keys, long firstSeen, in Workspace w)
+    {
+        T* diagonal = w.Diagonal + DiagonalLength / 2 - Math.Max(firstSeen, -Panels<V, T>.TileRows);
+        if (keys >= Panels<V, T>.TileRows)
+            return ((nint)diagonal, 1);
+        int width = Panels<V, T>.Width;
+        for (int r = 0; r < Panels<V, T>.TileRows; r++)
+        {
+            if (r < keys)
+                new Span<T>(diagonal - r, width).CopyTo(new Span<T>(w.Mask + r * width, width));
+            else
+                new Span<T>(w.Mask + r * width, width).Fill(-T.One);
+        }
+        return ((nint)w.Mask, -width);
     }
 
     /// <summary>One register's columns: P = 2^(factor (S - m)), l = 2^(factor (m_old - m)) l + sum P.</summary>
@@ -237,19 +336,23 @@ internal sealed unsafe class ForwardPass<V, T>
 
     /// <summary>O = diag(rescale) O + P V</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void AddValues(Rows<T> value, int rows, int count, int diagonal, in Workspace w)
+    private void AddValues(in KeyTile tile, int rows, in Workspace w)
     {
+        if (!tile.IsMasked)
+        {
+            Panels<V, T>.Rows<RescaleAccumulate<V, T>>(_paddedValueDim, w.Scores, 1, _scoreStride, tile.Value.Data, tile.Value.Stride, w.Output, _paddedValueDim,
+                tile.Count, w.Rescale, Panels<V, T>.PadRows(rows) / Panels<V, T>.TileRows);
+            return;
+        }
         for (int r = 0; r < rows; r += Panels<V, T>.TileRows)
         {
             T* p = w.Scores + r, o = w.Output + (nint)r * _paddedValueDim;
-            int common = (int)Math.Clamp((long)r + diagonal + 1, 0, count); // keys that all six rows see
-            Panels<V, T>.Rows<RescaleAccumulate<V, T>>(_paddedValueDim, p, 1, _scoreStride, value.Data, value.Stride, o, _paddedValueDim, common, w.Rescale + r);
-            if (common == count)
-                continue;
-            for (int t = 1; t < Math.Min(Panels<V, T>.TileRows, rows - r); t++)
+            int common = Math.Clamp(r + tile.Diagonal + 1, 0, tile.Count); // keys that all six rows see
+            Panels<V, T>.Rows<RescaleAccumulate<V, T>>(_paddedValueDim, p, 1, _scoreStride, tile.Value.Data, tile.Value.Stride, o, _paddedValueDim, common, w.Rescale + r, 1);
+            for (int t = 1; t < Math.Min(Panels<V, T>.TileRows, rows - r) && common < tile.Count; t++)
             {
-                int seen = (int)Math.Clamp((long)r + t + diagonal + 1, 0, count);
-                Panels<V, T>.Row(_paddedValueDim, p + t, _scoreStride, value.Data, value.Stride, o + t * _paddedValueDim, common, seen);
+                Panels<V, T>.Row(_paddedValueDim, p + t, _scoreStride, tile.Value.Data, tile.Value.Stride, o + t * _paddedValueDim, common,
+                    Math.Clamp(r + t + tile.Diagonal + 1, 0, tile.Count));
             }
         }
     }

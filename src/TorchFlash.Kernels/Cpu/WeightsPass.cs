@@ -24,7 +24,7 @@ internal sealed unsafe class WeightsPass<V, T>
     {
         _problem = problem;
         _arguments = arguments;
-        _sizes = TileSizes.For(problem, sizeof(T));
+        _sizes = TileSizes.Forward(problem, sizeof(T));
         _queryTiles = (problem.QueryLength + _sizes.Queries - 1) / _sizes.Queries;
         _keyTiles = (problem.KeyLength + _sizes.Keys - 1) / _sizes.Keys;
         _stride = Panels<V, T>.RoundUp(_sizes.Keys, 16) + 16;

@@ -82,6 +82,14 @@ internal readonly struct OnlineSoftmax<V, T> : IEpilogue<V, T>
     public static bool FromC => false;
 }
 
+/// <summary>As <see cref="OnlineSoftmax{V, T}"/> where the diagonal crosses the tile: 0 where the key comes after what the query may see.</summary>
+internal readonly struct MaskedOnlineSoftmax<V, T> : IEpilogue<V, T>
+    where V : unmanaged, ILanes<V, T>
+    where T : unmanaged, IBinaryFloatingPointIeee754<T>
+{
+    public static bool FromC => false;
+}
+
 /// <summary>P = 2^(factor (Q Kᵀ - m)) / l with m = e[0..] and 1/l = e[Stride..].</summary>
 internal readonly unsafe struct Probability<V, T> : IEpilogue<V, T>
     where V : unmanaged, ILanes<V, T>

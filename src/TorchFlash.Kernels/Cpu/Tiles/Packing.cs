@@ -24,10 +24,16 @@ internal static unsafe class Packing<V, T>
         {
             int n = Math.Min(width, rows - row), c = 0;
             T* y = x + row * ld;
-            if (sizeof(T) == sizeof(float) && (Sse.IsSupported || AdvSimd.Arm64.IsSupported))
+            if (Sse2.IsSupported || AdvSimd.Arm64.IsSupported)
             {
-                for (; c + 4 <= n && width >= 4; c += 4)
-                    Transpose4((float*)(y + c * ld), ld, d, float.CreateTruncating(factor), (float*)(t + c), width);
+                int block = sizeof(T) == sizeof(float) ? 4 : 2;
+                for (; c + block <= n; c += block)
+                {
+                    if (sizeof(T) == sizeof(float))
+                        Transpose4((float*)(y + c * ld), ld, d, float.CreateTruncating(factor), (float*)(t + c), width);
+                    else
+                        Transpose2((double*)(y + c * ld), ld, d, double.CreateTruncating(factor), (double*)(t + c), width);
+                }
             }
             for (; c < Panels<V, T>.RoundUp(n, V.Count); c++)
             {
@@ -58,10 +64,10 @@ internal static unsafe class Packing<V, T>
             Vector128<float> r2 = Vector128.Load(y2 + k) * f, r3 = Vector128.Load(y3 + k) * f;
             Vector128<double> a0 = InterleaveLow(r0, r1).AsDouble(), a1 = InterleaveHigh(r0, r1).AsDouble();
             Vector128<double> b0 = InterleaveLow(r2, r3).AsDouble(), b1 = InterleaveHigh(r2, r3).AsDouble();
-            Vector128.Create(a0.GetLower(), b0.GetLower()).AsSingle().Store(t);
-            Vector128.Create(a0.GetUpper(), b0.GetUpper()).AsSingle().Store(t + width);
-            Vector128.Create(a1.GetLower(), b1.GetLower()).AsSingle().Store(t + 2 * width);
-            Vector128.Create(a1.GetUpper(), b1.GetUpper()).AsSingle().Store(t + 3 * width);
+            InterleaveLow(a0, b0).AsSingle().Store(t);
+            InterleaveHigh(a0, b0).AsSingle().Store(t + width);
+            InterleaveLow(a1, b1).AsSingle().Store(t + 2 * width);
+            InterleaveHigh(a1, b1).AsSingle().Store(t + 3 * width);
         }
         for (; k < d; k++, t += width)
         {
@@ -72,15 +78,45 @@ internal static unsafe class Packing<V, T>
         }
     }
 
-    private static Vector128<float> InterleaveLow(Vector128<float> a, Vector128<float> b)
-        => Sse.IsSupported ? Sse.UnpackLow(a, b) : AdvSimd.Arm64.ZipLow(a, b);
+    /// <summary>Two rows at a time, in 2 x 2 blocks.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Transpose2(double* y, nint ld, int d, double factor, double* t, int width)
+    {
+        Vector128<double> f = Vector128.Create(factor);
+        double* y0 = y, y1 = y + ld;
+        int k = 0;
+        for (; k + 2 <= d; k += 2, t += 2 * width)
+        {
+            Vector128<double> r0 = Vector128.Load(y0 + k) * f, r1 = Vector128.Load(y1 + k) * f;
+            InterleaveLow(r0, r1).Store(t);
+            InterleaveHigh(r0, r1).Store(t + width);
+        }
+        if (k < d)
+        {
+            t[0] = y0[k] * factor;
+            t[1] = y1[k] * factor;
+        }
+    }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<float> InterleaveLow(Vector128<float> a, Vector128<float> b)
+        => Sse2.IsSupported ? Sse.UnpackLow(a, b) : AdvSimd.Arm64.ZipLow(a, b);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector128<float> InterleaveHigh(Vector128<float> a, Vector128<float> b)
-        => Sse.IsSupported ? Sse.UnpackHigh(a, b) : AdvSimd.Arm64.ZipHigh(a, b);
+        => Sse2.IsSupported ? Sse.UnpackHigh(a, b) : AdvSimd.Arm64.ZipHigh(a, b);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<double> InterleaveLow(Vector128<double> a, Vector128<double> b)
+        => Sse2.IsSupported ? Sse2.UnpackLow(a, b) : AdvSimd.Arm64.ZipLow(a, b);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<double> InterleaveHigh(Vector128<double> a, Vector128<double> b)
+        => Sse2.IsSupported ? Sse2.UnpackHigh(a, b) : AdvSimd.Arm64.ZipHigh(a, b);
 
     /// <summary>
     /// Row-major rows as register tiles read them: whole registers wide and a multiple of six high. In place where the operand is
-    /// so already (<paramref name="available"/> rows may be read), else copied: columns past the end are 0, rows past the end repeat the last one.
+    /// so already (<paramref name="available"/> rows may be read), else copied: columns past the end are 0, rows past the end repeat the last one (they are computed, but nobody reads the results).
     /// </summary>
     public static Rows<T> Pad(Rows<T> x, int rows, int available, int d, T* scratch)
     {

@@ -30,35 +30,35 @@ internal static unsafe class Panels<V, T>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static int RoundUp(int n, int to) => (n + to - 1) / to * to;
 
-    /// <summary>One register tile of so many vectors; see <see cref="RegisterTile{V, T, N, E}.Run"/>.</summary>
+    /// <summary>Register tiles of so many vectors, one below the other; see <see cref="RegisterTile{V, T, N, E}.Run"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Tile<E>(int vectors, T* a, nint rs, nint ks, T* b, nint ldb, T* c, nint ldc, nint depth, T* e, T* exponent, int diagonal = 0)
+    public static void Tile<E>(int vectors, T* a, nint rs, nint ks, T* b, nint ldb, T* c, nint ldc, nint depth, T* e, T* exponent, int blocks = 1, T* mask = null, nint maskStep = 0)
         where E : struct, IEpilogue<V, T>
     {
         switch (vectors)
         {
             case 1:
-                RegisterTile<V, T, One, E>.Run(a, rs, ks, b, ldb, c, ldc, depth, e, exponent, diagonal);
+                RegisterTile<V, T, One, E>.Run(a, rs, ks, b, ldb, c, ldc, depth, e, exponent, mask, maskStep, blocks);
                 break;
             case 2:
-                RegisterTile<V, T, Two, E>.Run(a, rs, ks, b, ldb, c, ldc, depth, e, exponent, diagonal);
+                RegisterTile<V, T, Two, E>.Run(a, rs, ks, b, ldb, c, ldc, depth, e, exponent, mask, maskStep, blocks);
                 break;
             case 3:
-                RegisterTile<V, T, Three, E>.Run(a, rs, ks, b, ldb, c, ldc, depth, e, exponent, diagonal);
+                RegisterTile<V, T, Three, E>.Run(a, rs, ks, b, ldb, c, ldc, depth, e, exponent, mask, maskStep, blocks);
                 break;
             default:
-                RegisterTile<V, T, Four, E>.Run(a, rs, ks, b, ldb, c, ldc, depth, e, exponent, diagonal);
+                RegisterTile<V, T, Four, E>.Run(a, rs, ks, b, ldb, c, ldc, depth, e, exponent, mask, maskStep, blocks);
                 break;
         }
     }
 
-    /// <summary>Six rows of C over all its columns (a whole number of registers), B row-major.</summary>
+    /// <summary>Six rows of C, blocks times, over all its columns (a whole number of registers), B row-major.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Rows<E>(int columns, T* a, nint rs, nint ks, T* b, nint ldb, T* c, nint ldc, nint depth, T* e)
+    public static void Rows<E>(int columns, T* a, nint rs, nint ks, T* b, nint ldb, T* c, nint ldc, nint depth, T* e, int blocks)
         where E : struct, IEpilogue<V, T>
     {
         for (int x = 0; x < columns; x += Width)
-            Tile<E>(Math.Min(Width, columns - x) / V.Count, a, rs, ks, b + x, ldb, c + x, ldc, depth, e, null);
+            Tile<E>(Math.Min(Width, columns - x) / V.Count, a, rs, ks, b + x, ldb, c + x, ldc, depth, e, null, blocks);
     }
 
     /// <summary>
