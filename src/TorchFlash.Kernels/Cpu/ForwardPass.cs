@@ -203,18 +203,30 @@ internal sealed unsafe class ForwardPass<V, T>
         new Span<T>(w.Output, Panels<V, T>.PadRows(rows) * _paddedValueDim).Clear();
     }
 
-    /// <summary>Pᵀ of one tile, panel by panel; m, l and the factors that bring O to the new reference.</summary>
+    /// <summary>
+    /// Pᵀ of one tile, panel by panel, and l: every register tile of Sᵀ is exponentiated while in registers, against a reference from
+    /// before. Only where a maximum outgrows it the reference is raised, for that query alone, and the panel computed again: what one
+    /// query sees has no influence on the bits of another.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Softmax(in KeyTile tile, int rows, in Workspace w)
     {
         int columns = Panels<V, T>.PadColumns(rows);
         for (int x = 0; x < columns; x += Panels<V, T>.Width)
         {
-            int vectors = Math.Min(Panels<V, T>.Width, columns - x) / V.Count;
+            int vectors = Math.Min(Panels<V, T>.Width, columns - x) / V.Count, length = vectors * V.Count;
+            bool isLastPanel = x + Panels<V, T>.Width >= columns;
             if (tile.IsFirst)
                 SetReference(tile, x, vectors, w);
-            if (!SoftmaxInOnePass(tile, x, vectors, isLastPanel: x + Panels<V, T>.Width >= columns, w))
-                SoftmaxInTwoPasses(tile, x, vectors, w);
+            new Span<T>(w.TileSum + x, length).Clear();
+            Scores<OnlineSoftmax<V, T>, MaskedOnlineSoftmax<V, T>>(tile, tile.Count, x, vectors, w.Reference, w, isLastPanel);
+            if (RaiseReference(x, length, w))
+            {
+                new Span<T>(w.TileSum + x, length).Clear();
+                Scores<OnlineSoftmax<V, T>, MaskedOnlineSoftmax<V, T>>(tile, tile.Count, x, vectors, w.Reference, w);
+            }
+            for (int y = x; y < x + length; y += V.Count)
+                V.Store(w.Sum + y, V.Add(V.Load(w.Sum + y), V.Load(w.TileSum + y)));
         }
     }
 
@@ -228,38 +240,29 @@ internal sealed unsafe class ForwardPass<V, T>
     }
 
     /// <summary>
-    /// Exponentiates against the reference at hand, in registers. False if a maximum has outgrown it: nothing but the running
-    /// maximum has changed then.
+    /// Whether a maximum has outgrown its reference. If so it becomes the reference, and l is brought to it; rescale does that to O.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private bool SoftmaxInOnePass(in KeyTile tile, int x, int vectors, bool isLastPanel, in Workspace w)
+    private static bool RaiseReference(int x, int length, in Workspace w)
     {
-        new Span<T>(w.TileSum + x, vectors * V.Count).Clear();
-        Scores<OnlineSoftmax<V, T>, MaskedOnlineSoftmax<V, T>>(tile, tile.Count, x, vectors, w.Reference, w, isLastPanel);
         V factor = V.Broadcast(w.Exponent[0]), slack = V.Broadcast(s_slack);
-        for (int y = x; y < x + vectors * V.Count; y += V.Count)
+        bool isOutgrown = false;
+        for (int y = x; y < x + length; y += V.Count)
         {
-            if (V.AnyGreater(V.Multiply(V.Subtract(V.Load(w.Max + y), V.Load(w.Reference + y)), factor), slack))
-                return false;
+            V max = V.Load(w.Max + y), reference = V.Load(w.Reference + y);
+            V growth = V.Multiply(V.Subtract(max, reference), factor);
+            V rescale = V.Broadcast(T.One);
+            if (V.AnyGreater(growth, slack))
+            {
+                isOutgrown = true;
+                V raised = V.IfLess(slack, growth, max, reference);
+                rescale = V.Power(reference, raised, w.Exponent);
+                V.Store(w.Reference + y, raised);
+                V.Store(w.Sum + y, V.Multiply(rescale, V.Load(w.Sum + y)));
+            }
+            V.Store(w.Rescale + y, rescale);
         }
-        for (int y = x; y < x + vectors * V.Count; y += V.Count)
-        {
-            V.Store(w.Sum + y, V.Add(V.Load(w.Sum + y), V.Load(w.TileSum + y)));
-            V.Store(w.Rescale + y, V.Broadcast(T.One));
-        }
-        return true;
-    }
-
-    /// <summary>Sᵀ and its maxima first, then the exponentials against those.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void SoftmaxInTwoPasses(in KeyTile tile, int x, int vectors, in Workspace w)
-    {
-        Scores<ScoreMax<V, T>, MaskedScoreMax<V, T>>(tile, tile.Count, x, vectors, w.Max, w);
-        for (int y = x; y < x + vectors * V.Count; y += V.Count)
-        {
-            int seen = (int)Math.Clamp((long)y + V.Count + tile.Diagonal, 0, tile.Count); // by the last of the register's queries
-            Exponentiate(w.Scores + y, _scoreStride, Math.Min(tile.Count, Panels<V, T>.PadRows(seen)), y, w);
-        }
+        return isOutgrown;
     }
 
     /// <summary>
@@ -314,24 +317,6 @@ internal sealed unsafe class ForwardPass<V, T>
                 new Span<T>(w.Mask + r * width, width).Fill(-T.One);
         }
         return ((nint)w.Mask, -width);
-    }
-
-    /// <summary>One register's columns: P = 2^(factor (S - m)), l = 2^(factor (m_old - m)) l + sum P.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Exponentiate(T* scores, nint stride, int rows, int column, in Workspace w)
-    {
-        V reference = V.Load(w.Max + column);
-        V rescale = V.Power(V.Load(w.Reference + column), reference, w.Exponent);
-        V sum = V.Multiply(rescale, V.Load(w.Sum + column));
-        for (; rows > 0; rows--, scores += stride)
-        {
-            V p = V.Power(V.Load(scores), reference, w.Exponent);
-            V.Store(scores, p);
-            sum = V.Add(sum, p);
-        }
-        V.Store(w.Reference + column, reference);
-        V.Store(w.Rescale + column, rescale);
-        V.Store(w.Sum + column, sum);
     }
 
     /// <summary>O = diag(rescale) O + P V</summary>
