@@ -7,7 +7,8 @@ internal static class Repository
 {
     public const string Solution = "TorchFlash.sln";
 
-    public static string Root { get; } = Path.TrimEndingDirectorySeparator(Metadata("RepositoryRoot"));
+    /// <summary>The folder of the solution, found upwards from this assembly: a checkout may be moved after it was built.</summary>
+    public static string Root { get; } = FindRoot(new DirectoryInfo(AppContext.BaseDirectory));
 
     public static string TorchSharpVersion { get; } = Metadata("TorchSharpVersion");
 
@@ -22,6 +23,11 @@ internal static class Repository
         Directory.EnumerateDirectories(PathOf("tests"), "*.Tests")
             .Select(folder => Path.GetRelativePath(Root, folder))
             .Order(StringComparer.Ordinal);
+
+    private static string FindRoot(DirectoryInfo? folder) =>
+        folder is null ? throw new BuildException($"No folder above {AppContext.BaseDirectory} holds {Solution}.")
+        : File.Exists(Path.Combine(folder.FullName, Solution)) ? folder.FullName
+        : FindRoot(folder.Parent);
 
     private static string Metadata(string key) =>
         typeof(Repository).Assembly.GetCustomAttributes<AssemblyMetadataAttribute>().Single(a => a.Key == key).Value!;

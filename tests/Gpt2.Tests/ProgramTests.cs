@@ -71,7 +71,8 @@ public sealed class ProgramTests : IDisposable
             {
             }
 
-            using (Process kill = Process.Start("kill", ["-INT", process.Id.ToString()])) await kill.WaitForExitAsync();
+            // The shell's own kill: a minimal system has no program of that name.
+            using (Process kill = Process.Start("sh", ["-c", $"kill -INT {process.Id}"])) await kill.WaitForExitAsync();
             string rest = await process.StandardOutput.ReadToEndAsync();
             await process.WaitForExitAsync().WaitAsync(TimeSpan.FromSeconds(60));
 
