@@ -146,24 +146,24 @@ internal static unsafe class RegisterTile<V, T, N, E>
             }
             else
             {
-            if (typeof(E) == typeof(ScoreMax<V, T>) || typeof(E) == typeof(MaskedScoreMax<V, T>))
-            {
-                RaiseMax(e, c00, c10, c20, c30, c40, c50);
-                if (N.Value > 1)
-                    RaiseMax(e + V.Count, c01, c11, c21, c31, c41, c51);
-                if (N.Value > 2)
-                    RaiseMax(e + 2 * V.Count, c02, c12, c22, c32, c42, c52);
-                if (N.Value > 3)
-                    RaiseMax(e + 3 * V.Count, c03, c13, c23, c33, c43, c53);
-            }
+                if (typeof(E) == typeof(ScoreMax<V, T>) || typeof(E) == typeof(MaskedScoreMax<V, T>))
+                {
+                    RaiseMax(e, c00, c10, c20, c30, c40, c50);
+                    if (N.Value > 1)
+                        RaiseMax(e + V.Count, c01, c11, c21, c31, c41, c51);
+                    if (N.Value > 2)
+                        RaiseMax(e + 2 * V.Count, c02, c12, c22, c32, c42, c52);
+                    if (N.Value > 3)
+                        RaiseMax(e + 3 * V.Count, c03, c13, c23, c33, c43, c53);
+                }
 
-            T* er = isColumnwise ? null : e;
-            End(c, er, exponent, c00, c01, c02, c03);
-            End(c + ldc, er + 1, exponent, c10, c11, c12, c13);
-            End(c + 2 * ldc, er + 2, exponent, c20, c21, c22, c23);
-            End(c + 3 * ldc, er + 3, exponent, c30, c31, c32, c33);
-            End(c + 4 * ldc, er + 4, exponent, c40, c41, c42, c43);
-            End(c + 5 * ldc, er + 5, exponent, c50, c51, c52, c53);
+                T* er = isColumnwise ? null : e;
+                End(c, er, exponent, c00, c01, c02, c03);
+                End(c + ldc, er + 1, exponent, c10, c11, c12, c13);
+                End(c + 2 * ldc, er + 2, exponent, c20, c21, c22, c23);
+                End(c + 3 * ldc, er + 3, exponent, c30, c31, c32, c33);
+                End(c + 4 * ldc, er + 4, exponent, c40, c41, c42, c43);
+                End(c + 5 * ldc, er + 5, exponent, c50, c51, c52, c53);
             }
 
             if (!isColumnwise)
