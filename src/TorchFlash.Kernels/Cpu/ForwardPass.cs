@@ -349,6 +349,8 @@ internal sealed unsafe class ForwardPass<V, T>
         Rows<T> output = Rows<T>.OfHead(_arguments.Output, head, _problem.Heads).From(first);
         nint statistics = (nint)head * _problem.QueryLength + first;
         T* max = (T*)_arguments.Statistics.Max + statistics, sum = (T*)_arguments.Statistics.Sum + statistics;
+        for (int y = 0; y < rows; y += V.Count) // l relative to m
+            V.Store(w.TileSum + y, V.Multiply(V.Load(w.Sum + y), V.Power(V.Load(w.Reference + y), V.Load(w.Max + y), w.Exponent)));
         for (int r = 0; r < rows; r++)
         {
             T* o = output.At(r), from = w.Output + (nint)r * _paddedValueDim;
@@ -367,7 +369,7 @@ internal sealed unsafe class ForwardPass<V, T>
             for (; x < _problem.ValueDim; x++)
                 o[x] = from[x] * inverse;
             max[r] = w.Max[r];
-            sum[r] = w.Sum[r] * T.Exp2((w.Reference[r] - w.Max[r]) * w.Exponent[0]);
+            sum[r] = w.TileSum[r];
         }
     }
 }

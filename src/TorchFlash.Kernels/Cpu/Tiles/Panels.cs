@@ -68,12 +68,12 @@ internal static unsafe class Panels<V, T>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Row(int columns, T* a, nint ks, T* b, nint ldb, T* c, int from, int to)
     {
-        for (int k = from; k < to; k++)
+        for (int x = 0; x < columns && from < to; x += V.Count)
         {
-            V ak = V.Broadcast(a[k * ks]);
-            T* bk = b + k * ldb;
-            for (int x = 0; x < columns; x += V.Count)
-                V.Store(c + x, V.MultiplyAdd(ak, V.Load(bk + x), V.Load(c + x)));
+            V sum = V.Load(c + x);
+            for (int k = from; k < to; k++)
+                sum = V.MultiplyAdd(V.Broadcast(a[k * ks]), V.Load(b + k * ldb + x), sum);
+            V.Store(c + x, sum);
         }
     }
 }
