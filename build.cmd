@@ -4,7 +4,7 @@ setlocal
 set DOTNET_NOLOGO=1
 where dotnet >nul 2>nul
 if errorlevel 1 (
-  echo build.cmd: dotnet is not on the PATH; install the .NET SDK 10 from https://dot.net 1>&2
+  echo build.cmd: dotnet is not on the PATH; install the .NET SDK 10 1>&2
   exit /b 1
 )
 dotnet msbuild "%~dp0eng\Build" -restore -p:Configuration=Release -v:quiet -nologo || exit /b 1

@@ -4,7 +4,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 if ! command -v dotnet > /dev/null; then
-  echo "build.sh: 'dotnet' is not on the PATH; install the .NET SDK 10 from https://dot.net" >&2
+  echo "build.sh: 'dotnet' is not on the PATH; install the .NET SDK 10" >&2
   exit 1
 fi
 

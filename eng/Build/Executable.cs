@@ -9,6 +9,9 @@ internal static class Executable
     /// <summary>The exit code reported for a program that was stopped because it exceeded its time limit.</summary>
     public const int TimedOut = 124;
 
+    // SIGTERM has this number on every Unix.
+    private const int TerminationSignal = 15;
+
     /// <summary>Runs a program on this console and returns its exit code.</summary>
     /// <param name="program">A name on the PATH.</param>
     /// <param name="arguments">Its arguments, one element each.</param>
@@ -21,7 +24,11 @@ internal static class Executable
         try
         {
             using var process = Start(new ProcessStartInfo(program, arguments) { WorkingDirectory = workingDirectory ?? Repository.Root });
-            using var terminated = PosixSignalRegistration.Create(PosixSignal.SIGTERM, _ => process.Kill(entireProcessTree: true));
+            using var terminated = PosixSignalRegistration.Create(PosixSignal.SIGTERM, context =>
+            {
+                context.Cancel = true;
+                Terminate(process);
+            });
             process.WaitForExit();
             return process.ExitCode;
         }
@@ -73,6 +80,27 @@ internal static class Executable
         (Environment.GetEnvironmentVariable("PATH") ?? "")
             .Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries)
             .Any(folder => File.Exists(Path.Combine(folder, program)));
+
+    // The program may have something to save: it gets the very signal, as often as this process does. Windows has none to send.
+    private static void Terminate(Process process)
+    {
+        if (process.HasExited)
+        {
+            return;
+        }
+
+        if (OperatingSystem.IsWindows())
+        {
+            process.Kill(entireProcessTree: true);
+        }
+        else
+        {
+            _ = SendSignal(process.Id, TerminationSignal);
+        }
+    }
+
+    [DllImport("libc", EntryPoint = "kill")]
+    private static extern int SendSignal(int processId, int signal);
 
     private static Process Start(ProcessStartInfo start) =>
         Process.Start(start) ?? throw new InvalidOperationException($"{start.FileName} did not start.");

@@ -1,3 +1,4 @@
+using System.Xml;
 using System.Xml.Linq;
 
 namespace TorchFlash.Build;
@@ -14,6 +15,8 @@ internal sealed record LocalSettings(TorchSharpProvider Provider, TorchRuntime R
 {
     public static string DefaultPath { get; } = Repository.PathOf("Directory.Build.local.props");
 
+    /// <summary>The settings in a file, or null when there is none.</summary>
+    /// <exception cref="BuildException">The file holds something else; with an <see cref="XmlException"/> inside when it is not even XML.</exception>
     public static LocalSettings? Read(string path)
     {
         if (!File.Exists(path))
@@ -21,7 +24,7 @@ internal sealed record LocalSettings(TorchSharpProvider Provider, TorchRuntime R
             return null;
         }
 
-        var properties = XDocument.Load(path).Descendants("PropertyGroup").Elements()
+        var properties = Load(path).Descendants("PropertyGroup").Elements()
             .GroupBy(e => e.Name.LocalName)
             .ToDictionary(g => g.Key, g => g.Last().Value);
         return new LocalSettings(
@@ -43,7 +46,22 @@ internal sealed record LocalSettings(TorchSharpProvider Provider, TorchRuntime R
             "Project",
             new XComment(" Written by build.sh / build.cmd; 'setup' decides anew. Delete the last property to keep your own edits. "),
             properties);
-        File.WriteAllText(path, project + "\n");
+        // A build that runs meanwhile sees the old file or the new one, never a part.
+        string temporary = path + ".tmp";
+        File.WriteAllText(temporary, project + "\n");
+        File.Move(temporary, path, overwrite: true);
+    }
+
+    private static XDocument Load(string path)
+    {
+        try
+        {
+            return XDocument.Load(path);
+        }
+        catch (XmlException e)
+        {
+            throw new BuildException($"{path} is not well-formed XML ({e.Message}); 'setup' writes it anew.", e);
+        }
     }
 
     private static T Parse<T>(string? text, T absent, string path)

@@ -51,11 +51,17 @@ internal sealed record TestReport(string Name, int Passed, int Skipped, IReadOnl
         static string Outcome(XElement result) => (string?)result.Attribute("outcome") ?? "without outcome";
     }
 
-    /// <summary>The last line of a test run.</summary>
-    public static string Totals(IReadOnlyCollection<TestReport> reports)
+    public override string ToString() => $"{Passed} passed, {Failures.Count} failed" + (Skipped > 0 ? $", {Skipped} skipped" : "");
+
+    /// <summary>Writes the sums; the last line is exactly <c>N passed, N failed</c>.</summary>
+    public static void WriteTotals(IReadOnlyCollection<TestReport> reports, TextWriter writer)
     {
-        int skipped = reports.Sum(r => r.Skipped);
-        return $"{reports.Sum(r => r.Passed)} passed, {reports.Sum(r => r.Failures.Count)} failed" + (skipped > 0 ? $", {skipped} skipped" : "");
+        if (reports.Sum(r => r.Skipped) is > 0 and var skipped)
+        {
+            writer.WriteLine($"{skipped} skipped");
+        }
+
+        writer.WriteLine($"{reports.Sum(r => r.Passed)} passed, {reports.Sum(r => r.Failures.Count)} failed");
     }
 
     /// <summary>Writes each failure with its message and where it happened.</summary>

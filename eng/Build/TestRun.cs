@@ -37,7 +37,7 @@ internal sealed record TestRun(string Project, string Variant, IReadOnlyDictiona
             Console.Write($"{run.Name,-55} ");
             var clock = Stopwatch.StartNew();
             reports.Add(run.Execute());
-            Console.WriteLine($"{TestReport.Totals([reports[^1]])}, {clock.Elapsed.TotalSeconds:F1} s");
+            Console.WriteLine($"{reports[^1]}, {clock.Elapsed.TotalSeconds:F1} s");
         }
 
         foreach (var report in reports)
@@ -45,7 +45,7 @@ internal sealed record TestRun(string Project, string Variant, IReadOnlyDictiona
             report.WriteFailures(Console.Out);
         }
 
-        Console.WriteLine(TestReport.Totals(reports));
+        TestReport.WriteTotals(reports, Console.Out);
         return reports.Sum(r => r.Passed) > 0 && reports.All(r => r.Failures.Count == 0) ? 0 : 1;
     }
 

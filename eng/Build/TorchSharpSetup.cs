@@ -1,4 +1,5 @@
 using System.Text.RegularExpressions;
+using System.Xml;
 
 namespace TorchFlash.Build;
 
@@ -12,7 +13,7 @@ internal static partial class TorchSharpSetup
     public static void Ensure(TorchSharpProvider? provider, TorchRuntime? runtime, bool anew = false)
     {
         string? libTorch = Environment.GetEnvironmentVariable("LIBTORCH_DIR") is { Length: > 0 } folder ? Path.GetFullPath(folder) : null;
-        var earlier = LocalSettings.Read(LocalSettings.DefaultPath);
+        var earlier = ReadEarlier(anew);
         if (earlier is { Version: null })
         {
             KeepHandWritten(earlier, provider, runtime, libTorch);
@@ -29,7 +30,20 @@ internal static partial class TorchSharpSetup
         BlasCheck(decided);
     }
 
-    private static bool Stands(LocalSettings earlier, TorchSharpProvider? provider, TorchRuntime? runtime, string? libTorch) =>
+    private static LocalSettings? ReadEarlier(bool anew)
+    {
+        try
+        {
+            return LocalSettings.Read(LocalSettings.DefaultPath);
+        }
+        catch (BuildException e) when (anew && e.InnerException is XmlException)
+        {
+            return null;
+        }
+    }
+
+    /// <summary>Whether an earlier decision answers what is asked for now.</summary>
+    internal static bool Stands(LocalSettings earlier, TorchSharpProvider? provider, TorchRuntime? runtime, string? libTorch) =>
         earlier.Version == Repository.TorchSharpVersion &&
         (provider is null || provider == earlier.Provider) &&
         (runtime is null || runtime == earlier.Runtime) &&
@@ -90,7 +104,7 @@ internal static partial class TorchSharpSetup
             SystemLibTorch.Provide(libTorch);
         }
 
-        return new LocalSettings(chosen, runtime, chosen == TorchSharpProvider.SystemLibTorch ? libTorch : null, version);
+        return new LocalSettings(chosen, runtime, libTorch, version);
     }
 
     /// <summary>Restores a throw-away project with the very packages wanted: null on success, else NuGet's first reason.</summary>

@@ -20,6 +20,7 @@ public class CommandLineTests
     [InlineData("train --dropout 1", "--dropout must be a number, at least 0 and less than 1, but is 1")]
     [InlineData("train --validate-every 0", "--validate-every must be")]
     [InlineData("train --save-every 0", "--save-every must be")]
+    [InlineData("train --checkpoint curve.SVG", "--checkpoint: 'curve.SVG' has the extension of the loss curve")]
     [InlineData("train --data missing.txt", "--data: there is no file 'missing.txt'")]
     [InlineData("train --vocab missing.json --merges missing.txt", "--vocab: there is no file 'missing.json'")]
     [InlineData("train --resume --preset micro --seed 3", "--preset cannot be given with --resume", "--seed cannot be given with --resume")]
@@ -35,6 +36,25 @@ public class CommandLineTests
         var error = new StringWriter();
         Assert.Equal(ExitCode.Failure, Application.Run(commandLine.Split(' '), TextWriter.Null, error));
         Assert.All(messages, message => Assert.Contains(message, error.ToString()));
+    }
+
+    [Fact]
+    public void A_checkpoint_that_cannot_be_written_is_refused_before_the_text_is_read()
+    {
+        using var folder = new TemporaryFolder();
+        string text = folder.Write("text.txt", "too short to train on");
+        Refuses($"{folder}", $"--checkpoint: {folder} is a folder");
+        Refuses(folder.File("new/"), "is a folder");
+        Refuses(Path.Combine(text, "run.safetensors"), "--checkpoint: ");
+        Assert.Equal([text], Directory.GetFileSystemEntries(folder.ToString()));
+
+        void Refuses(string checkpoint, string message)
+        {
+            var error = new StringWriter();
+            Assert.Equal(ExitCode.Failure, Application.Run(["train", "--threads", "1", "--data", text, "--checkpoint", checkpoint], TextWriter.Null, error));
+            Assert.StartsWith("--checkpoint: ", error.ToString());
+            Assert.Contains(message, error.ToString());
+        }
     }
 
     [Fact]

@@ -84,6 +84,10 @@ public sealed class CorpusTests : IDisposable
     }
 
     [Fact]
+    public void Unreadable_documentation_is_refused() =>
+        Assert.Contains("missing.xml", Assert.Throws<UserException>(() => ReferencePackCorpus.ReadText(_folder.File("missing.xml"))).Message);
+
+    [Fact]
     public void This_machines_own_documentation_is_real_english()
     {
         string file = ReferencePackCorpus.Locate(DotnetRoot.Candidates()).Single(path => Path.GetFileName(path) == "System.Collections.xml");
@@ -109,6 +113,10 @@ public sealed class CorpusTests : IDisposable
         Corpus Load(string text) => Corpus.FromDocuments([text], new ByteTokenizer(), "test");
         Assert.Equal(Load("some text").Fingerprint, Load("some text").Fingerprint);
         Assert.NotEqual(Load("some text").Fingerprint, Load("some test").Fingerprint);
+
+        // 19 + 1 and 20 + 0 of the same letter.
+        Corpus split = Load(new string('a', 20)), whole = Corpus.FromDocuments([new string('a', 10), new string('a', 10)], new ByteTokenizer(), "test");
+        Assert.NotEqual(split.Fingerprint, whole.Fingerprint);
     }
 
     [Fact]

@@ -71,8 +71,8 @@ public sealed class ProgramTests : IDisposable
             {
             }
 
-            // The shell's own kill: a minimal system has no program of that name.
-            using (Process kill = Process.Start("sh", ["-c", $"kill -INT {process.Id}"])) await kill.WaitForExitAsync();
+            // The shell's own kill: a minimal system has no program of that name. Twice, as to a process and to its group.
+            using (Process kill = Process.Start("sh", ["-c", $"kill -INT {process.Id}; kill -INT {process.Id}"])) await kill.WaitForExitAsync();
             string rest = await process.StandardOutput.ReadToEndAsync();
             await process.WaitForExitAsync().WaitAsync(TimeSpan.FromSeconds(60));
 

@@ -17,15 +17,20 @@ public sealed class TestReportTests : IDisposable
 
         Assert.Equal((1, 1), (report.Passed, report.Skipped));
         Assert.Equal([new TestFailure("A.Bad", "expected 1", "at A.Bad()")], report.Failures);
-        Assert.Equal("1 passed, 1 failed, 1 skipped", TestReport.Totals([report]));
+        Assert.Equal("1 passed, 1 failed, 1 skipped", report.ToString());
     }
 
-    [Fact]
-    public void TotalsAddUpAndLeaveOutAbsentSkips()
+    [Theory]
+    [InlineData(0, "7 passed, 1 failed\n")]
+    [InlineData(2, "2 skipped\n7 passed, 1 failed\n")]
+    public void TotalsEndWithPassedAndFailedAlone(int skipped, string totals)
     {
-        TestReport[] reports = [new("A", 3, 0, []), new("B", 4, 0, [new("B.Bad", "no")])];
+        TestReport[] reports = [new("A", 3, 0, []), new("B", 4, skipped, [new("B.Bad", "no")])];
+        var writer = new StringWriter { NewLine = "\n" };
 
-        Assert.Equal("7 passed, 1 failed", TestReport.Totals(reports));
+        TestReport.WriteTotals(reports, writer);
+
+        Assert.Equal(totals, writer.ToString());
     }
 
     [Theory]

@@ -2,10 +2,14 @@ using System.Runtime.InteropServices;
 
 namespace Gpt2.Cli;
 
-/// <summary>Turns the first Ctrl-C or termination signal into a wish to stop after the current step; a second one kills.</summary>
+/// <summary>Turns the first Ctrl-C or termination signal into a wish to stop after the current step; a later one kills.</summary>
 internal sealed class Interruption : IDisposable
 {
+    // "timeout" and service managers signal a process and its group, and build.sh passes on what it gets: all that is one wish.
+    private const int OneWishMilliseconds = 2000;
+
     private readonly PosixSignalRegistration[] _registrations;
+    private long _since;
     private volatile int _exitCode;
 
     internal Interruption()
@@ -25,7 +29,12 @@ internal sealed class Interruption : IDisposable
     private PosixSignalRegistration Register(PosixSignal signal, int exitCode) =>
         PosixSignalRegistration.Create(signal, context =>
         {
-            context.Cancel = _exitCode == 0;
-            _exitCode = exitCode;
+            if (_exitCode == 0)
+            {
+                _since = Environment.TickCount64;
+                _exitCode = exitCode;
+            }
+
+            context.Cancel = Environment.TickCount64 - _since < OneWishMilliseconds;
         });
 }

@@ -59,6 +59,7 @@ internal sealed class TrainCommand
     private TrainCommand()
     {
         _data.Validators.Add(CommonOptions.FilesExist);
+        _checkpoint.Validators.Add(CheckpointPath.IsNotThePicture);
         _vocabulary.Validators.Add(CommonOptions.FilesExist);
         _merges.Validators.Add(CommonOptions.FilesExist);
 

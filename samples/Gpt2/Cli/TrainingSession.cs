@@ -28,11 +28,12 @@ internal sealed class TrainingSession : IDisposable
 
     internal Trainer Trainer { get; }
 
-    private string CurvePath => Path.ChangeExtension(_path, ".svg");
+    private string CurvePath => CheckpointPath.Picture(_path);
 
     /// <summary>A new run. A checkpoint of an earlier one is kept under another name.</summary>
     internal static TrainingSession Start(TextWriter output, string path, TrainingSettings settings, AttentionKind attention)
     {
+        CheckpointPath.Probe(path);
         ITokenizer tokenizer = settings.Tokenizer.Load();
         Corpus corpus = Corpus.Load(settings.Files, tokenizer);
         GptConfig config = settings.Preset.Config(tokenizer.VocabularySize) with { Context = settings.Context, Dropout = settings.Dropout };
@@ -43,7 +44,7 @@ internal sealed class TrainingSession : IDisposable
         if (File.Exists(path))
         {
             string kept = Path.ChangeExtension(path, ".previous" + Path.GetExtension(path));
-            File.Move(path, kept, overwrite: true);
+            CheckpointPath.Guard(() => File.Move(path, kept, overwrite: true));
             output.WriteLine($"The checkpoint of an earlier run is kept as {kept}.");
         }
 
@@ -59,6 +60,7 @@ internal sealed class TrainingSession : IDisposable
         if (state.Step >= options.Steps)
             throw new UserException($"{path} has finished its {state.Step} steps; give a larger --steps to go on.");
 
+        CheckpointPath.Probe(path);
         AttentionKind kind = attention ?? state.Attention;
         ITokenizer tokenizer = state.Corpus.Tokenizer.Load();
         Corpus corpus = Corpus.Load(state.Corpus.Files, tokenizer);
@@ -94,7 +96,7 @@ internal sealed class TrainingSession : IDisposable
         TrainingDisplay.Run(
             _output, Trainer.Step, Trainer.Options.Steps, display => Train(display, interruption, validateEvery, saveEvery));
         Save();
-        LossCurveSvg.Write(CurvePath, Trainer.History, Title());
+        CheckpointPath.Guard(() => LossCurveSvg.Write(CurvePath, Trainer.History, Title()));
         return interruption.ExitCode;
     }
 
@@ -118,7 +120,7 @@ internal sealed class TrainingSession : IDisposable
         }
     }
 
-    private void Save() => Checkpoint.Save(_path, Trainer, _corpus, _attention);
+    private void Save() => CheckpointPath.Guard(() => Checkpoint.Save(_path, Trainer, _corpus, _attention));
 
     private void PrintSample()
     {

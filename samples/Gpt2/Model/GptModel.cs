@@ -22,7 +22,7 @@ public sealed class GptModel : Module<Tensor, Tensor>
         : base(nameof(GptModel))
     {
         config.Validate();
-        (Config, Attention) = (config, attention);
+        Config = config;
         _transformer = new Transformer(config, attention);
         register_module("transformer", _transformer);
         Initialise();
@@ -30,9 +30,6 @@ public sealed class GptModel : Module<Tensor, Tensor>
 
     /// <summary>The shape.</summary>
     public GptConfig Config { get; }
-
-    /// <summary>The attention this model runs.</summary>
-    public AttentionKind Attention { get; }
 
     /// <summary>Logits (B, N, V) for the token after each of <paramref name="tokens"/> (B, N), int64, N at most the context.</summary>
     public override Tensor forward(Tensor tokens)

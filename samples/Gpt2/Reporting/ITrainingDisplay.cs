@@ -14,7 +14,4 @@ public interface ITrainingDisplay
 {
     /// <summary>A step is finished.</summary>
     void Report(TrainingProgress progress);
-
-    /// <summary>A line that stays.</summary>
-    void WriteLine(string line);
 }

@@ -3,7 +3,7 @@ using Spectre.Console;
 namespace Gpt2.Reporting;
 
 /// <summary>A progress bar that shows the current losses.</summary>
-internal sealed class LiveTrainingDisplay(IAnsiConsole console, ProgressTask bar) : ITrainingDisplay
+internal sealed class LiveTrainingDisplay(ProgressTask bar) : ITrainingDisplay
 {
     /// <inheritdoc/>
     public void Report(TrainingProgress progress)
@@ -11,7 +11,4 @@ internal sealed class LiveTrainingDisplay(IAnsiConsole console, ProgressTask bar
         bar.Value = progress.Step;
         bar.Description = Markup.Escape($"step {progress.Step}/{bar.MaxValue:F0}  {TrainingDisplay.Describe(progress)}");
     }
-
-    /// <inheritdoc/>
-    public void WriteLine(string line) => console.WriteLine(line);
 }

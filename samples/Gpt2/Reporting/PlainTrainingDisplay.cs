@@ -12,15 +12,9 @@ internal sealed class PlainTrainingDisplay(TextWriter output, int firstStep, int
     {
         int step = progress.Step;
         if (step != firstStep + 1 && step != lastStep && step % _interval != 0) return;
-        WriteLine(
+        output.WriteLine(
             $"step {step,6:D}/{lastStep}  {TrainingDisplay.Describe(progress)}  " +
             $"learning rate {progress.Result.LearningRate:E2}  gradient norm {progress.Result.GradientNorm:F2}");
-    }
-
-    /// <inheritdoc/>
-    public void WriteLine(string line)
-    {
-        output.WriteLine(line);
         output.Flush();
     }
 }

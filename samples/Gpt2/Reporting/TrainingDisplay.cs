@@ -27,7 +27,7 @@ public static class TrainingDisplay
             {
                 ProgressTask bar = context.AddTask("training", maxValue: lastStep);
                 bar.Value = firstStep;
-                train(new LiveTrainingDisplay(console, bar));
+                train(new LiveTrainingDisplay(bar));
             });
     }
 

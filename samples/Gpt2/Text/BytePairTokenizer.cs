@@ -21,13 +21,11 @@ public sealed class BytePairTokenizer : ITokenizer
     private readonly byte[][] _bytes;
     private readonly Dictionary<string, int[]> _cache = [];
 
-    private BytePairTokenizer(
-        Dictionary<string, int> ids, Dictionary<(string, string), int> ranks, byte[][] bytes, TokenizerDescription description)
+    private BytePairTokenizer(Dictionary<string, int> ids, Dictionary<(string, string), int> ranks, byte[][] bytes)
     {
         _ids = ids;
         _ranks = ranks;
         _bytes = bytes;
-        Description = description;
     }
 
     /// <inheritdoc/>
@@ -35,9 +33,6 @@ public sealed class BytePairTokenizer : ITokenizer
 
     /// <inheritdoc/>
     public int? EndOfText => _ids.TryGetValue(EndOfTextToken, out int id) ? id : null;
-
-    /// <inheritdoc/>
-    public TokenizerDescription Description { get; }
 
     /// <summary>Reads <c>vocab.json</c> (token to id) and <c>merges.txt</c> (one pair a line, best first).</summary>
     /// <exception cref="UserException">A file is missing, is not of that form, or the two do not belong together.</exception>
@@ -61,8 +56,7 @@ public sealed class BytePairTokenizer : ITokenizer
                 throw new UserException($"{vocabularyPath}: no token for byte {b}, so that not every text could be encoded.");
         }
 
-        var description = new TokenizerDescription(Kind, Path.GetFullPath(vocabularyPath), Path.GetFullPath(mergesPath));
-        return new BytePairTokenizer(ids, ranks, bytes, description);
+        return new BytePairTokenizer(ids, ranks, bytes);
     }
 
     /// <inheritdoc/>

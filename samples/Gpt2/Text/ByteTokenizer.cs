@@ -17,9 +17,6 @@ public sealed class ByteTokenizer : ITokenizer
     public int? EndOfText => null;
 
     /// <inheritdoc/>
-    public TokenizerDescription Description { get; } = new(Kind);
-
-    /// <inheritdoc/>
     public int[] Encode(string text) => Array.ConvertAll(Encoding.UTF8.GetBytes(text), b => (int)b);
 
     /// <inheritdoc/>

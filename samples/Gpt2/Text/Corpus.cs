@@ -14,6 +14,7 @@ public sealed class Corpus
     {
         (Training, Validation, Name) = (training, validation, name);
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        hash.AppendData(BitConverter.GetBytes(training.Length));
         hash.AppendData(MemoryMarshal.AsBytes(training.AsSpan()));
         hash.AppendData(MemoryMarshal.AsBytes(validation.AsSpan()));
         Fingerprint = Convert.ToHexStringLower(hash.GetHashAndReset());

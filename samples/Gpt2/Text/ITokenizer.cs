@@ -9,9 +9,6 @@ public interface ITokenizer
     /// <summary>The token put between two documents, or null if the vocabulary has none.</summary>
     int? EndOfText { get; }
 
-    /// <summary>What a checkpoint has to carry to rebuild this tokeniser.</summary>
-    TokenizerDescription Description { get; }
-
     /// <summary>The tokens of a text. Every text has an encoding.</summary>
     int[] Encode(string text);
 
@@ -19,7 +16,7 @@ public interface ITokenizer
     ReadOnlySpan<byte> Bytes(int token);
 }
 
-/// <summary>How to rebuild a tokeniser: its kind and, for byte-pair encoding, its two files.</summary>
+/// <summary>What a checkpoint carries to rebuild a tokeniser: its kind and, for byte-pair encoding, its two files.</summary>
 /// <param name="Kind"><c>bytes</c> or <c>bpe</c>.</param>
 /// <param name="Vocabulary">Full path of <c>vocab.json</c> (byte-pair encoding only).</param>
 /// <param name="Merges">Full path of <c>merges.txt</c> (byte-pair encoding only).</param>

@@ -36,7 +36,7 @@ public static class ReferencePackCorpus
     }
 
     /// <summary>The prose of one documentation file.</summary>
-    /// <exception cref="UserException">It is not well-formed XML.</exception>
+    /// <exception cref="UserException">It cannot be read or is not well-formed XML.</exception>
     public static string ReadText(string path)
     {
         try
@@ -47,6 +47,10 @@ public static class ReferencePackCorpus
         catch (XmlException e)
         {
             throw new UserException($"{path}: not well-formed XML: {e.Message}", e);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new UserException($"Cannot read {path}: {e.Message}", e);
         }
     }
 }
