@@ -70,7 +70,8 @@ public readonly record struct WeightsArguments
 /// The softmax statistics of every row of S, two contiguous [B, H, Nq] arrays of the compute type (float for Float32,
 /// double for Float64). m is kept before scaling, so that the backward pass finds the same exponents again whatever their size:
 /// m_i = max_j sign(scale) q_i·k_j and l_i = sum_j exp(|scale| (sign(scale) q_i·k_j - m_i)) over the keys that query i attends to.
-/// A row without keys has m = -inf, l = 0. The log-sum-exp of a row is |scale| m + ln(l).
+/// A row without keys has m = -inf, l = 0; one whose scores are all -inf has O = NaN and no meaningful statistics. The log-sum-exp
+/// of a row is |scale| m + ln(l). (With an additive mask m will have to be a maximum of scaled scores.)
 /// </summary>
 /// <param name="Max">Address of m.</param>
 /// <param name="Sum">Address of l.</param>

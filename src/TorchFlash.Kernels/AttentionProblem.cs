@@ -5,22 +5,28 @@ namespace TorchFlash.Kernels;
 /// </summary>
 public readonly record struct AttentionProblem
 {
+    /// <summary>Longest sequence; row numbers and diagonals of tiles stay far from the ends of int.</summary>
+    public const int MaxLength = 1 << 29;
+
+    /// <summary>Largest head dimension.</summary>
+    public const int MaxHeadDim = 1 << 20;
+
     /// <summary>Batch size B, 0 or more.</summary>
     public required int Batch { get; init; }
 
     /// <summary>Number of heads H, 0 or more.</summary>
     public required int Heads { get; init; }
 
-    /// <summary>Number of queries Nq, 0 or more.</summary>
+    /// <summary>Number of queries Nq, 0 to <see cref="MaxLength"/>.</summary>
     public required int QueryLength { get; init; }
 
-    /// <summary>Number of keys and values Nk, 0 or more. Without keys the output is 0.</summary>
+    /// <summary>Number of keys and values Nk, 0 to <see cref="MaxLength"/>. Without keys the output is 0.</summary>
     public required int KeyLength { get; init; }
 
-    /// <summary>Head dimension d of query and key, 1 or more.</summary>
+    /// <summary>Head dimension d of query and key, 1 to <see cref="MaxHeadDim"/>.</summary>
     public required int HeadDim { get; init; }
 
-    /// <summary>Head dimension d_v of value and output, 1 or more.</summary>
+    /// <summary>Head dimension d_v of value and output, 1 to <see cref="MaxHeadDim"/>.</summary>
     public required int ValueDim { get; init; }
 
     /// <summary>Factor of Q Kᵀ before the softmax; <see cref="DefaultScale"/> in most models.</summary>
@@ -56,6 +62,10 @@ public readonly record struct AttentionProblem
         ArgumentOutOfRangeException.ThrowIfNegative(KeyLength);
         ArgumentOutOfRangeException.ThrowIfLessThan(HeadDim, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(ValueDim, 1);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(QueryLength, MaxLength);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(KeyLength, MaxLength);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(HeadDim, MaxHeadDim);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(ValueDim, MaxHeadDim);
         if ((long)Batch * Heads > int.MaxValue)
             throw new ArgumentOutOfRangeException(nameof(Heads), Heads, $"Batch x heads must be at most {int.MaxValue}, but the batch size is {Batch}.");
         if ((Int128)Batch * Heads * Math.Max(QueryLength, KeyLength) * Math.Max(HeadDim, ValueDim) > long.MaxValue / sizeof(double))
@@ -63,10 +73,12 @@ public readonly record struct AttentionProblem
             throw new ArgumentOutOfRangeException(QueryLength > KeyLength ? nameof(QueryLength) : nameof(KeyLength), Math.Max(QueryLength, KeyLength),
                 "An operand would have more elements than there are addresses.");
         }
-        if (!double.IsFinite(Scale))
-            throw new ArgumentOutOfRangeException(nameof(Scale), Scale, "The scale must be a finite number.");
         if (!Enum.IsDefined(ElementType))
             throw new ArgumentOutOfRangeException(nameof(ElementType), ElementType, "Unknown element type.");
+        // log2(e) times it goes into an exponent, so that must be finite, too.
+        double largestScale = (ElementType == ElementType.Float32 ? float.MaxValue : double.MaxValue) * 0.69;
+        if (!(Math.Abs(Scale) <= largestScale))
+            throw new ArgumentOutOfRangeException(nameof(Scale), Scale, $"The scale must be a finite number, of {ElementType} at most {largestScale:G2}.");
         if (!Enum.IsDefined(Causal))
             throw new ArgumentOutOfRangeException(nameof(Causal), Causal, "Unknown causal mask.");
     }

@@ -17,7 +17,7 @@ public interface IAttentionEngine
     /// <exception cref="ArgumentException">The problem or an operand is not valid; nothing was written.</exception>
     void Backward(in AttentionProblem problem, in BackwardArguments arguments, in ExecutionOptions options = default);
 
-    /// <summary>The weights P averaged over heads, recomputed in tiles from the row statistics (ValueDim is not used).</summary>
+    /// <summary>The weights P averaged over heads, recomputed in tiles from the row statistics (ValueDim must be valid, but changes nothing).</summary>
     /// <exception cref="ArgumentException">The problem or an operand is not valid; nothing was written.</exception>
     void AverageWeights(in AttentionProblem problem, in WeightsArguments arguments, in ExecutionOptions options = default);
 }

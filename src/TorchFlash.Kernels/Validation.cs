@@ -12,7 +12,7 @@ internal static class Validation
         Check(arguments.Query, queries, nameof(arguments.Query));
         Check(arguments.Key, queries && keys, nameof(arguments.Key));
         Check(arguments.Value, queries && keys, nameof(arguments.Value));
-        Check(arguments.Output, queries, nameof(arguments.Output));
+        CheckWritten(arguments.Output, queries, nameof(arguments.Output), problem, problem.QueryLength, problem.ValueDim);
         Check(arguments.Statistics, queries);
     }
 
@@ -26,9 +26,9 @@ internal static class Validation
         Check(arguments.Output, queries, nameof(arguments.Output));
         Check(arguments.OutputGradient, queries, nameof(arguments.OutputGradient));
         Check(arguments.Statistics, queries);
-        Check(arguments.QueryGradient, queries, nameof(arguments.QueryGradient));
-        Check(arguments.KeyGradient, keys, nameof(arguments.KeyGradient));
-        Check(arguments.ValueGradient, keys, nameof(arguments.ValueGradient));
+        CheckWritten(arguments.QueryGradient, queries, nameof(arguments.QueryGradient), problem, problem.QueryLength, problem.HeadDim);
+        CheckWritten(arguments.KeyGradient, keys, nameof(arguments.KeyGradient), problem, problem.KeyLength, problem.HeadDim);
+        CheckWritten(arguments.ValueGradient, keys, nameof(arguments.ValueGradient), problem, problem.KeyLength, problem.ValueDim);
     }
 
     public static void Check(in AttentionProblem problem, in WeightsArguments arguments, in ExecutionOptions options)
@@ -38,7 +38,7 @@ internal static class Validation
         Check(arguments.Query, elements, nameof(arguments.Query));
         Check(arguments.Key, elements, nameof(arguments.Key));
         Check(arguments.Statistics, elements);
-        Check(arguments.Weights, elements, nameof(arguments.Weights));
+        CheckWritten(arguments.Weights, elements, nameof(arguments.Weights), problem with { Heads = 1 }, problem.QueryLength, problem.KeyLength);
     }
 
     private static bool HasKeys(in AttentionProblem problem) => (long)problem.Batch * problem.Heads * problem.KeyLength > 0;
@@ -54,6 +54,20 @@ internal static class Validation
     {
         if (hasElements && view.Data == 0)
             throw new ArgumentNullException(name, $"{name} has elements, but its address is null.");
+    }
+
+    private static void CheckWritten(in TensorView view, bool hasElements, string name, in AttentionProblem problem, int rows, int columns)
+    {
+        Check(view, hasElements, name);
+        if (!hasElements)
+            return;
+        bool overlaps = rows > 1 && (Int128)view.RowStride < columns && -(Int128)view.RowStride < columns
+            || problem.Heads > 1 && view.HeadStride == 0 || problem.Batch > 1 && view.BatchStride == 0;
+        if (overlaps)
+        {
+            throw new ArgumentException($"{name} is written, but its elements overlap: strides {view.BatchStride} (batch), {view.HeadStride} (head) "
+                + $"and {view.RowStride} (row) for rows of {columns} elements.", name);
+        }
     }
 
     private static void Check(in RowStatistics statistics, bool hasElements)

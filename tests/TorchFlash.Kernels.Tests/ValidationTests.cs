@@ -28,6 +28,11 @@ public class ValidationTests
         { nameof(AttentionProblem.ValueDim), Valid with { ValueDim = 0 } },
         { nameof(AttentionProblem.Scale), Valid with { Scale = double.NaN } },
         { nameof(AttentionProblem.Scale), Valid with { Scale = double.PositiveInfinity } },
+        { nameof(AttentionProblem.Scale), Valid with { Scale = 3e38 } }, // times log2(e) it is no float
+        { nameof(AttentionProblem.QueryLength), Valid with { QueryLength = AttentionProblem.MaxLength + 1 } },
+        { nameof(AttentionProblem.KeyLength), Valid with { KeyLength = AttentionProblem.MaxLength + 1 } },
+        { nameof(AttentionProblem.HeadDim), Valid with { HeadDim = AttentionProblem.MaxHeadDim + 1 } },
+        { nameof(AttentionProblem.ValueDim), Valid with { ValueDim = AttentionProblem.MaxHeadDim + 1 } },
         { nameof(AttentionProblem.ElementType), Valid with { ElementType = (ElementType)17 } },
         { nameof(AttentionProblem.Causal), Valid with { Causal = (CausalMask)17 } },
     };
@@ -111,6 +116,26 @@ public class ValidationTests
     public void NullOperandOfAverageWeights(string name) =>
         AssertRefused<ArgumentException>(c => CpuEngine.Instance.AverageWeights(c.Problem, Weights[name](c.WeightsArguments)),
             e => Assert.Contains(name, e.Message, StringComparison.Ordinal));
+
+    /// <summary>Two threads would write the same element.</summary>
+    [Fact]
+    public void OverlappingResults()
+    {
+        AssertOverlapRefused("Output", c => CpuEngine.Instance.Forward(c.Problem, c.ForwardArguments with { Output = Overlapping(c.ForwardArguments.Output) }));
+        AssertOverlapRefused("QueryGradient", c => CpuEngine.Instance.Backward(c.Problem, c.BackwardArguments with { QueryGradient = Overlapping(c.BackwardArguments.QueryGradient) }));
+        AssertOverlapRefused("KeyGradient", c => CpuEngine.Instance.Backward(c.Problem, c.BackwardArguments with { KeyGradient = c.BackwardArguments.KeyGradient with { HeadStride = 0 } }));
+        AssertOverlapRefused("ValueGradient", c => CpuEngine.Instance.Backward(c.Problem, c.BackwardArguments with { ValueGradient = c.BackwardArguments.ValueGradient with { BatchStride = 0 } }));
+        AssertOverlapRefused("Weights", c => CpuEngine.Instance.AverageWeights(c.Problem, c.WeightsArguments with { Weights = Overlapping(c.WeightsArguments.Weights) }));
+
+        static TensorView Overlapping(TensorView view) => view with { RowStride = -1 };
+    }
+
+    private static void AssertOverlapRefused(string name, Action<AttentionCase<float>> call) =>
+        AssertRefused<ArgumentException>(call, e =>
+        {
+            Assert.Equal(name, e.ParamName);
+            Assert.Contains("overlap", e.Message, StringComparison.Ordinal);
+        });
 
     private static void AssertEveryPassRefuses<TException>(AttentionProblem problem, ExecutionOptions options, Action<TException> check)
         where TException : ArgumentException

@@ -36,8 +36,10 @@ internal sealed unsafe class BackwardPass<V, T>
     private readonly int _paddedValueDim;
     private readonly int _scoreStride;
 
-    /// <summary>m, 1/l and delta of every query tile, <see cref="RowScalars"/> elements each.</summary>
+    /// <summary>m, 1/l and delta of every query tile, three times <see cref="_rowsPerTile"/> elements each.</summary>
     private readonly T* _rowScalars;
+
+    private readonly int _rowsPerTile;
 
     /// <summary>Next key-value tile to be taken of every head.</summary>
     private readonly int[] _nextKeyTile;
@@ -47,7 +49,8 @@ internal sealed unsafe class BackwardPass<V, T>
 
     private int _nextHead;
 
-    private const int RowScalars = 3 * Epilogue.Stride;
+    /// <summary>Set when a worker has thrown: those that wait for its turn give up.</summary>
+    private volatile bool _isFaulted;
 
     /// <summary>Register tiles between two rounds of prefetching.</summary>
     private const int BlocksPerCall = 8;
@@ -63,17 +66,20 @@ internal sealed unsafe class BackwardPass<V, T>
         _keyTiles = (problem.KeyLength + _sizes.Keys - 1) / _sizes.Keys;
         _paddedDim = Panels<V, T>.PadColumns(problem.HeadDim);
         _paddedValueDim = Panels<V, T>.PadColumns(problem.ValueDim);
-        _scoreStride = Panels<V, T>.RoundUp(_sizes.Keys, 16) + 16;
+        _scoreStride = Panels<V, T>.OddLines(_sizes.Keys);
         _rowScalars = rowScalars;
+        _rowsPerTile = Panels<V, T>.PadRows(_sizes.Queries);
         _nextKeyTile = new int[_heads];
-        _turn = new int[_heads * _queryTiles];
+        _turn = new int[checked(_heads * _queryTiles)];
     }
 
     private static int QueryTiles(in AttentionProblem problem, TileSizes sizes) => (problem.QueryLength + sizes.Queries - 1) / sizes.Queries;
 
+    private static int RowScalars(TileSizes sizes) => 3 * Panels<V, T>.PadRows(sizes.Queries);
+
     public static void Run(in AttentionProblem problem, in BackwardArguments arguments, int threads)
     {
-        long scalars = (long)problem.Batch * problem.Heads * QueryTiles(problem, TileSizes.Backward(problem, sizeof(T))) * RowScalars;
+        long scalars = (long)problem.Batch * problem.Heads * QueryTiles(problem, TileSizes.Backward(problem, sizeof(T))) * RowScalars(TileSizes.Backward(problem, sizeof(T)));
         using var scratch = Scratch.Rent(Scratch.Bytes<T>(scalars));
         var pass = new BackwardPass<V, T>(problem, arguments, scratch.Take<T>(scalars));
         if (pass._keyTiles == 0)
@@ -83,6 +89,19 @@ internal sealed unsafe class BackwardPass<V, T>
     }
 
     private void Work()
+    {
+        try
+        {
+            TakeHeads();
+        }
+        catch
+        {
+            _isFaulted = true;
+            throw;
+        }
+    }
+
+    private void TakeHeads()
     {
         using var scratch = Scratch.Rent(Workspace.Bytes(this));
         var workspace = new Workspace(this, scratch);
@@ -120,6 +139,9 @@ internal sealed unsafe class BackwardPass<V, T>
         public readonly T* OutputGradientPadding;
         public readonly T* QueryGradient;
 
+        /// <summary>m, 1/l and delta of the query tile, <see cref="Epilogue.Stride"/> apart.</summary>
+        public readonly T* Scalars;
+
         /// <summary>Constants of the exponential.</summary>
         public readonly T* Exponent;
 
@@ -135,6 +157,7 @@ internal sealed unsafe class BackwardPass<V, T>
             QueryPadding = scratch.Take<T>(n.Query);
             OutputGradientPadding = scratch.Take<T>(n.Output);
             QueryGradient = scratch.Take<T>(n.Query);
+            Scalars = scratch.Take<T>(3 * Epilogue.Stride);
             Exponent = Cpu.Exponent.Write(scratch.Take<T>(Cpu.Exponent.Length<T>()), pass._problem.Scale);
         }
 
@@ -143,7 +166,7 @@ internal sealed unsafe class BackwardPass<V, T>
             Lengths n = new(pass);
             return Scratch.Bytes<T>(n.KeyTransposed) + Scratch.Bytes<T>(n.ValueTransposed) + Scratch.Bytes<T>(n.Scores) + 2 * Scratch.Bytes<T>(n.Key)
                 + Scratch.Bytes<T>(n.Value) + 2 * Scratch.Bytes<T>(n.Query) + Scratch.Bytes<T>(n.Output)
-                + Scratch.Bytes<T>(Cpu.Exponent.Length<T>());
+                + Scratch.Bytes<T>(3 * Epilogue.Stride) + Scratch.Bytes<T>(Cpu.Exponent.Length<T>());
         }
 
         private readonly struct Lengths(BackwardPass<V, T> pass)
@@ -234,17 +257,21 @@ internal sealed unsafe class BackwardPass<V, T>
             NextQuery = query.From(rows),
             NextOutputGradient = gradient.From(rows),
             NextRows = Math.Min(_sizes.Queries, available - rows),
-            Scalars = _rowScalars + ((nint)head * _queryTiles + index) * RowScalars,
+            Scalars = w.Scalars,
             Rows = rows,
             Count = count,
             Diagonal = first + _problem.DiagonalOffset - start,
         };
         ref int turn = ref _turn[head * _queryTiles + index];
+        T* scalars = _rowScalars + ((nint)head * _queryTiles + index) * 3 * _rowsPerTile;
         if (keyTile == 0)
-            SetRowScalars(head, first, rows, tile.Scalars);
+            SetRowScalars(head, first, rows, scalars);
         else
             Wait(ref turn, 1);
+        for (int i = 0; i < 3; i++)
+            new Span<T>(scalars + i * _rowsPerTile, _rowsPerTile).CopyTo(new Span<T>(w.Scalars + i * Epilogue.Stride, _rowsPerTile));
 
+        // Where scores are masked beyond the diagonal, and weights dropped out, is between these steps: P before dV, dP before dS.
         Probabilities(tile, w);
         AddToKeySide(tile, tile.OutputGradient, w.ValueGradient, _paddedValueDim, w);
         ScoreGradients(tile, w);
@@ -356,11 +383,11 @@ internal sealed unsafe class BackwardPass<V, T>
         for (int r = 0; r < rows; r++)
         {
             scalars[r] = max[r];
-            scalars[r + Epilogue.Stride] = T.One / sum[r];
-            scalars[r + 2 * Epilogue.Stride] = Dot(output.At(r), gradient.At(r), _problem.ValueDim);
+            scalars[r + _rowsPerTile] = T.One / sum[r];
+            scalars[r + 2 * _rowsPerTile] = Dot(output.At(r), gradient.At(r), _problem.ValueDim);
         }
-        for (int r = rows; r < Panels<V, T>.PadRows(rows); r++)
-            scalars[r] = scalars[r + Epilogue.Stride] = scalars[r + 2 * Epilogue.Stride] = T.Zero;
+        for (int r = rows; r < _rowsPerTile; r++)
+            scalars[r] = scalars[r + _rowsPerTile] = scalars[r + 2 * _rowsPerTile] = T.Zero;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -388,10 +415,14 @@ internal sealed unsafe class BackwardPass<V, T>
         }
     }
 
-    private static void Wait(ref int turn, int until)
+    private void Wait(ref int turn, int until)
     {
         var spin = new SpinWait();
         while (Volatile.Read(ref turn) < until)
+        {
+            if (_isFaulted)
+                throw new OperationCanceledException("Another worker of this backward pass has failed.");
             spin.SpinOnce(-1);
+        }
     }
 }

@@ -5,8 +5,8 @@ namespace TorchFlash.Kernels.Cpu;
 /// <summary>
 /// How a softmax weight is made of a product q·k: 2^(factor (sign q·k - m)) with factor = log2(e) |scale| and the sign that of the
 /// scale (0 for a scale of 0). The factor is positive, so that a maximum of sign q·k is one of the scores whatever the scale. The
-/// subtraction comes first: it is exact where it matters, so that scores of any size lose nothing and the largest one of a row
-/// has a weight of exactly 1.
+/// subtraction comes first: it is exact where it matters, so that scores of any size lose nothing and one that equals m has a
+/// weight of exactly 1.
 /// </summary>
 /// <remarks>
 /// With n = round(y) and f = y - n, 2^y = p(f) 2^n, where p is minimax on [-1/2, 1/2] in the relative error with p(0) = 1 (Remez,

@@ -12,7 +12,7 @@ namespace TorchFlash.Kernels.Cpu;
 /// Tiles of S are computed transposed, Sᵀ = K Qᵀ: then m, l and the exponentials run along the lanes of a register, no operation
 /// is horizontal, and K and V are used where they lie; only the small Qᵀ tile is packed. The sign of the scale goes
 /// into the packing of Q, its magnitude into the exponent, after the subtraction of the maximum: scores of any size lose nothing, and
-/// the backward pass computes the very same bits of Q Kᵀ and P l.
+/// the backward pass computes the very same bits of Q Kᵀ.
 /// </remarks>
 internal sealed unsafe class ForwardPass<V, T>
     where V : unmanaged, ILanes<V, T>
@@ -39,7 +39,7 @@ internal sealed unsafe class ForwardPass<V, T>
         _sizes = TileSizes.Forward(problem, sizeof(T));
         _queryTiles = (problem.QueryLength + _sizes.Queries - 1) / _sizes.Queries;
         _paddedValueDim = Panels<V, T>.PadColumns(problem.ValueDim);
-        _scoreStride = Panels<V, T>.RoundUp(_sizes.Queries, 16) + 16; // an odd number of cache lines: no set is hit twice
+        _scoreStride = Panels<V, T>.OddLines(_sizes.Queries);
     }
 
     public static void Run(in AttentionProblem problem, in ForwardArguments arguments, int threads)
@@ -160,7 +160,7 @@ internal sealed unsafe class ForwardPass<V, T>
                 Diagonal = last - start,
                 IsFirst = start == 0,
             };
-            Softmax(tile, rows, w);
+            Softmax(tile, rows, w); // its masked register tiles are where other masks go; dropout has its place after it, l being taken
             AddValues(tile, rows, w);
         }
         Finish(head, first, rows, last, w);

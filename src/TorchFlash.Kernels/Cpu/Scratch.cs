@@ -11,6 +11,9 @@ internal unsafe sealed class Scratch : IDisposable
     /// <summary>Blocks kept: as many as passes ran at the same time, at most this many; the rest is freed.</summary>
     private const int Kept = 64;
 
+    /// <summary>Larger blocks (the row scalars of a very long problem) are not kept.</summary>
+    private const int LargestKept = 16 << 20;
+
     private static readonly ConcurrentBag<Scratch> s_free = [];
 
     private byte* _data;
@@ -58,7 +61,7 @@ internal unsafe sealed class Scratch : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        if (s_free.Count < Kept)
+        if (s_free.Count < Kept && _size <= LargestKept)
             s_free.Add(this);
         else
             Free();

@@ -27,7 +27,7 @@ internal sealed unsafe class WeightsPass<V, T>
         _sizes = TileSizes.Forward(problem, sizeof(T));
         _queryTiles = (problem.QueryLength + _sizes.Queries - 1) / _sizes.Queries;
         _keyTiles = (problem.KeyLength + _sizes.Keys - 1) / _sizes.Keys;
-        _stride = Panels<V, T>.RoundUp(_sizes.Keys, 16) + 16;
+        _stride = Panels<V, T>.OddLines(_sizes.Keys);
     }
 
     public static void Run(in AttentionProblem problem, in WeightsArguments arguments, int threads)

@@ -1,3 +1,5 @@
+using System.Runtime.ExceptionServices;
+
 namespace TorchFlash.Kernels.Cpu;
 
 /// <summary>
@@ -9,36 +11,48 @@ internal static class WorkerPool
 {
     private static readonly Stack<Helper> s_idle = [];
 
-    /// <summary>Runs the worker on up to so many threads at once and returns when all have ended.</summary>
-    /// <exception cref="AggregateException">A helper's worker threw.</exception>
+    /// <summary>
+    /// Runs the worker on up to so many threads at once, fewer where the system gives no more, and returns when all have ended.
+    /// </summary>
+    /// <exception cref="AggregateException">The worker threw on several threads; what it threw on one comes out as it is.</exception>
     public static void Run(int threads, Action worker)
     {
-        if (threads <= 1)
+        var helpers = new List<Helper>(Math.Max(0, threads - 1));
+        var errors = new List<Exception>();
+        while (helpers.Count < threads - 1 && TryRent() is { } helper)
         {
-            worker();
-            return;
-        }
-        Helper[] helpers = new Helper[threads - 1];
-        for (int i = 0; i < helpers.Length; i++)
-        {
-            helpers[i] = Rent();
-            helpers[i].Start(worker);
+            helpers.Add(helper);
+            helper.Start(worker);
         }
         try
         {
             worker();
         }
-        finally
+        catch (Exception e)
         {
-            List<Exception>? errors = null;
-            foreach (Helper helper in helpers)
-            {
-                if (helper.Wait() is { } error)
-                    (errors ??= []).Add(error);
-                Return(helper);
-            }
-            if (errors != null)
-                throw new AggregateException(errors);
+            errors.Add(e);
+        }
+        foreach (Helper helper in helpers)
+        {
+            if (helper.Wait() is { } error)
+                errors.Add(error);
+            Return(helper);
+        }
+        if (errors.Count == 1)
+            ExceptionDispatchInfo.Capture(errors[0]).Throw();
+        if (errors.Count > 1)
+            throw new AggregateException(errors);
+    }
+
+    private static Helper? TryRent()
+    {
+        try
+        {
+            return Rent();
+        }
+        catch (Exception e) when (e is OutOfMemoryException or ThreadStartException)
+        {
+            return null;
         }
     }
 

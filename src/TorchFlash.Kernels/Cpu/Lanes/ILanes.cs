@@ -22,9 +22,6 @@ internal unsafe interface ILanes<TSelf, T>
 
     static abstract TSelf Zero { get; }
 
-    /// <summary>0, 1, 2, ...</summary>
-    static abstract TSelf Indices { get; }
-
     static abstract TSelf Load(T* p);
 
     static abstract void Store(T* p, TSelf x);

@@ -18,8 +18,6 @@ internal readonly unsafe struct Lanes1<T> : ILanes<Lanes1<T>, T>
 
     public static Lanes1<T> Zero => default;
 
-    public static Lanes1<T> Indices => default;
-
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes1<T> Load(T* p) => new(*p);
 

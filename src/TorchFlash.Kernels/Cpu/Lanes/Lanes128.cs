@@ -32,12 +32,6 @@ internal readonly unsafe struct Lanes128<T> : ILanes<Lanes128<T>, T>
         get => new(Vector128<T>.Zero);
     }
 
-    public static Lanes128<T> Indices
-    {
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        get => new(Vector128<T>.Indices);
-    }
-
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes128<T> Load(T* p) => new(Vector128.Load(p));
 

@@ -31,12 +31,6 @@ internal readonly unsafe struct Lanes256<T> : ILanes<Lanes256<T>, T>
         get => new(Vector256<T>.Zero);
     }
 
-    public static Lanes256<T> Indices
-    {
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        get => new(Vector256<T>.Indices);
-    }
-
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes256<T> Load(T* p) => new(Vector256.Load(p));
 

@@ -32,12 +32,6 @@ internal readonly unsafe struct Lanes512<T> : ILanes<Lanes512<T>, T>
         get => new(Vector512<T>.Zero);
     }
 
-    public static Lanes512<T> Indices
-    {
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        get => new(Vector512<T>.Indices);
-    }
-
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes512<T> Load(T* p) => new(Vector512.Load(p));
 

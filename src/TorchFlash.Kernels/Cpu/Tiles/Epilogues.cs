@@ -28,14 +28,6 @@ internal static class Epilogue
     public const int Stride = 512;
 }
 
-/// <summary>C = A B.</summary>
-internal readonly struct Assign<V, T> : IEpilogue<V, T>
-    where V : unmanaged, ILanes<V, T>
-    where T : unmanaged, IBinaryFloatingPointIeee754<T>
-{
-    public static bool FromC => false;
-}
-
 /// <summary>C += A B: dV += Pᵀ dO, dK += dSᵀ Q, dQ += dS K.</summary>
 internal readonly struct Accumulate<V, T> : IEpilogue<V, T>
     where V : unmanaged, ILanes<V, T>
@@ -44,7 +36,7 @@ internal readonly struct Accumulate<V, T> : IEpilogue<V, T>
     public static bool FromC => true;
 }
 
-/// <summary>C = diag(e) C + A B: O = diag(2^(m_old - m)) O + P V.</summary>
+/// <summary>C = diag(e) C + A B: O = diag(2^(factor (old reference - new reference))) O + P V.</summary>
 internal readonly unsafe struct RescaleAccumulate<V, T> : IEpilogue<V, T>
     where V : unmanaged, ILanes<V, T>
     where T : unmanaged, IBinaryFloatingPointIeee754<T>
@@ -72,7 +64,7 @@ internal readonly struct MaskedScoreMax<V, T> : IEpilogue<V, T>
 }
 
 /// <summary>
-/// Pᵀ = 2^(factor (K Qᵀ - e)) for column references e left by an earlier tile, exponentiated while still in registers;
+/// Pᵀ = 2^(factor (K Qᵀ - e)) for column references e that are there before, exponentiated while still in registers;
 /// raises the column maxima of K Qᵀ in e[Stride..] and adds the column sums of Pᵀ to e[2 Stride..].
 /// </summary>
 internal readonly struct OnlineSoftmax<V, T> : IEpilogue<V, T>

@@ -30,6 +30,13 @@ internal static unsafe class Panels<V, T>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static int RoundUp(int n, int to) => (n + to - 1) / to * to;
 
+    /// <summary>A row stride for n columns that is an odd number of cache lines: rows one below the other do not share a set.</summary>
+    public static int OddLines(int n)
+    {
+        int line = Math.Max(V.Count, 64 / sizeof(T));
+        return ((n + line - 1) / line | 1) * line;
+    }
+
     /// <summary>Register tiles of so many vectors, one below the other; see <see cref="RegisterTile{V, T, N, E}.Run"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Tile<E>(int vectors, T* a, nint rs, nint ks, T* b, nint ldb, T* c, nint ldc, nint depth, T* e, T* exponent, int blocks = 1, T* mask = null, nint maskStep = 0)
