@@ -1,5 +1,6 @@
 using System.Reflection;
 using System.Text;
+using TorchFlash.Attention;
 using TorchFlash.Autograd;
 using TorchFlash.Kernels.Cpu;
 using TorchSharp;
@@ -12,8 +13,19 @@ namespace TorchFlash;
 /// </summary>
 public static partial class flash
 {
-    /// <summary>Receives what must not go unnoticed, such as a fall-back to libtorch; the standard error stream by default.</summary>
-    public static Action<string> warn { get; set; } = Console.Error.WriteLine;
+    /// <summary>
+    /// Receives what must not go unnoticed, such as a fall-back to libtorch, which each receiver is told once; the standard error
+    /// stream by default.
+    /// </summary>
+    public static Action<string> warn
+    {
+        get;
+        set
+        {
+            field = value;
+            FallBack.StartOver();
+        }
+    } = Console.Error.WriteLine;
 
     /// <summary>
     /// The exception that ended the last backward pass that failed inside an attention, null when none has. What <c>backward()</c> itself
@@ -29,13 +41,17 @@ public static partial class flash
         text.AppendLine($"TorchFlash {Version(typeof(flash).Assembly)} on {torchSharp.GetName().Name} {Version(torchSharp)}, libtorch {torch.__version__}");
         text.AppendLine($"  engine    {CpuEngine.Instance.Describe()}");
         text.AppendLine($"  threads   {torch.get_num_threads()} (torch.get_num_threads)");
-        text.AppendLine("  fused     float32 and float64 CPU tensors without mask or dropout: full, causal (top left, bottom right), any strides,");
-        text.AppendLine("            d_v != d; averaged weights; memory O(Nq + Nk) forward and backward");
-        text.AppendLine("  composed  with attn_mask, key_padding_mask or dropout: matmul, softmax, matmul of libtorch; exact; memory O(Nq Nk),");
-        text.AppendLine("            because the tile loops take no mask and no dropout yet; also float16 and bfloat16 with a causal mask aligned");
-        text.AppendLine("            bottom right or combined with attn_mask");
-        text.AppendLine("  libtorch  float16, bfloat16 and tensors on other devices: torch.nn.functional.scaled_dot_product_attention, because");
-        text.AppendLine("            no engine takes them yet");
+        text.AppendLine("  fused     float32 and float64 on the CPU without mask or dropout: full, causal (top left, bottom right), any strides, d_v != d,");
+        text.AppendLine("            averaged weights; memory O(Nq + Nk) forward and backward, O(Nq Nk) only where the weights are wanted");
+        text.AppendLine("  composed  float32 and float64 on the CPU with attn_mask, key_padding_mask, dropout, or is_causal over keys that add_bias_kv or");
+        text.AppendLine("            add_zero_attn appends, because the tile loops take no mask and no dropout yet: matmul, softmax, matmul of");
+        text.AppendLine("            libtorch; exact; memory O(Nq Nk)");
+        text.AppendLine("  libtorch  float16, bfloat16 and other devices, because no engine takes them yet: the output alone, full or causal top left,");
+        text.AppendLine("            and on other devices than the CPU also with dropout, or with one mask unless causal:");
+        text.AppendLine("            torch.nn.functional.scaled_dot_product_attention");
+        text.AppendLine("  composed  float16, bfloat16 and other devices in all other cases: need_weights, causal bottom right, causal and masked,");
+        text.AppendLine("            a Bool mask and an added one at once, no keys, and on the CPU any mask or dropout; exact up to the type's rounding;");
+        text.AppendLine("            memory O(Nq Nk)");
         return text.ToString();
     }
 

@@ -22,7 +22,8 @@ public static partial class flash
             /// where they lie, so [B, H, N, d] views of [B, N, H, d] memory (<c>x.view(B, N, H, d).transpose(1, 2)</c>, or a third of a
             /// packed projection) cost no copy; the result is laid out in the memory order of <paramref name="query"/>, so that
             /// <c>transpose(1, 2).reshape(B, N, H * d)</c> costs none either.
-            /// Not differentiable twice: <c>create_graph</c> is refused.
+            /// The fused path is not differentiable twice: with <c>create_graph</c>, <c>backward()</c> throws and reports a gradient of
+            /// the shape [0, 7, 7]; the reason is in <see cref="last_backward_exception"/>.
             /// </remarks>
             /// <param name="query">Q, (..., Nq, d), floating point.</param>
             /// <param name="key">K, (..., Nk, d).</param>

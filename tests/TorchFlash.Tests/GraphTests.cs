@@ -109,6 +109,35 @@ public class GraphTests
         Assert.Null(q.grad);
     }
 
+    [Theory]
+    [InlineData(2)]
+    [InlineData(3)]
+    [InlineData(4)]
+    [InlineData(5)]
+    public void AFailingBackwardThrowsForOperandsOfOneElement(int dimensions)
+    {
+        long[] shape = [.. Enumerable.Repeat(1L, dimensions)];
+        Tensor[] qkv = [.. Enumerable.Range(1, 3).Select(seed => TestData.Normal(seed, shape, requiresGrad: true))];
+        Warnings(() => Assert.ThrowsAny<Exception>(() => autograd.grad([Attend(qkv[0], qkv[1], qkv[2]).sum()], qkv, create_graph: true)));
+        Assert.IsType<NotSupportedException>(flash.last_backward_exception);
+        Tensor scaled = qkv[1] * 1;
+        Tensor loss = Attend(qkv[0], scaled, qkv[2]).sum();
+        scaled.add_(1);
+        Warnings(() => Assert.ThrowsAny<Exception>(() => loss.backward()));
+        Assert.Contains("modified by an inplace operation", flash.last_backward_exception!.Message);
+        Assert.All(qkv, leaf => Assert.Null(leaf.grad));
+    }
+
+    [Fact]
+    public void AFailingBackwardOfTheWeightsThrowsForOperandsOfOneElement()
+    {
+        using Modules.MultiheadAttention module = flash.nn.MultiheadAttention(1, 1);
+        Tensor x = ones([1, 1, 1], requires_grad: true);
+        Tensor loss = module.call(x, x, x).Item2.sum();
+        Warnings(() => Assert.ThrowsAny<Exception>(() => autograd.grad([loss], [x], create_graph: true)));
+        Assert.IsType<NotSupportedException>(flash.last_backward_exception);
+    }
+
     [Fact]
     public void AnOperandChangedInPlaceIsAnErrorAndNotACrash()
     {

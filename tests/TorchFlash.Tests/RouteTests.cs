@@ -31,6 +31,23 @@ public class RouteTests
     }
 
     [Fact]
+    public void LibtorchGetsNoMoreThanOneMaskOnOtherDevices()
+    {
+        Tensor x = zeros([1, 2, 5, 4], device: META);
+        Tensor allowed = ones([5, 5], ScalarType.Bool), bias = zeros(5, 5);
+        Assert.Equal(AttentionRoute.LibTorch, Route(null, null));
+        Assert.Equal(AttentionRoute.LibTorch, Route(allowed, null));
+        Assert.Equal(AttentionRoute.LibTorch, Route(null, bias));
+        Assert.Equal(AttentionRoute.LibTorch, Route(null, null, CausalMask.TopLeft));
+        Assert.Equal(AttentionRoute.Composed, Route(allowed, bias));
+        Assert.Equal(AttentionRoute.Composed, Route(allowed, null, CausalMask.TopLeft));
+        Assert.Equal(AttentionRoute.Composed, Route(null, null, CausalMask.BottomRight));
+
+        AttentionRoute Route(Tensor? allowed, Tensor? bias, CausalMask causal = CausalMask.None) =>
+            new AttentionCall { Query = x, Key = x, Value = x, Scale = 0.5, Allowed = allowed, Bias = bias, Causal = causal, Dropout = 0.1 }.Route;
+    }
+
+    [Fact]
     public void HalfPrecisionKeepsTheSemantics()
     {
         Tensor empty = zeros([1, 2, 0, 4], ScalarType.BFloat16), x = ones([1, 2, 3, 4], ScalarType.BFloat16);
@@ -43,21 +60,65 @@ public class RouteTests
     [Fact]
     public void FallingBackToLibtorchIsSaidOnce()
     {
+        (Tensor q, Tensor k, Tensor v, _) = TestData.Operands(1, 2, 9, 9, 8, 8, ScalarType.BFloat16, requiresGrad: false);
+        Tensor expected = Reference.Attention(q.to(ScalarType.Float32), k.to(ScalarType.Float32), v.to(ScalarType.Float32), 0.3, Reference.Causal(9, 9));
+        List<string> said = Warnings(() =>
+        {
+            for (int i = 0; i < 2; i++)
+                TestData.Close(expected, flash.nn.functional.scaled_dot_product_attention(q, k, v, is_causal: true, scale: 0.3), 0.05);
+        });
+        Assert.Equal(["TorchFlash: no engine for BFloat16 tensors on CPU yet; libtorch's own attention is used."], said);
+    }
+
+    [Fact]
+    public void ComposingForWantOfAnEngineIsSaidOnce()
+    {
+        Tensor none = zeros([1, 2, 0, 4], ScalarType.BFloat16), x = zeros([1, 2, 5, 4], ScalarType.BFloat16);
+        AttentionCall[] calls =
+        [
+            Call(ScalarType.BFloat16, causal: CausalMask.BottomRight),
+            Call(ScalarType.BFloat16, masked: true),
+            Call(ScalarType.BFloat16, masked: true, causal: CausalMask.TopLeft),
+            Call(ScalarType.BFloat16, dropout: 0.1),
+            new() { Query = x, Key = none, Value = none, Scale = 0.5 },
+        ];
+        foreach (AttentionCall call in calls)
+            IsSaidOnce(() => call.Attend());
+        IsSaidOnce(() => Call(ScalarType.BFloat16).AttendWithWeights());
+
+        static void IsSaidOnce(Action attend)
+        {
+            string message = Assert.Single(Warnings(() =>
+            {
+                attend();
+                attend();
+            }));
+            Assert.StartsWith("TorchFlash: no engine for BFloat16 tensors on CPU yet; composed of libtorch operators, O(Nq Nk) memory", message);
+        }
+    }
+
+    [Fact]
+    public void WhatAnEngineTakesAndDocumentedCompositionsSayNothing() => Assert.Empty(Warnings(() =>
+    {
+        Call(ScalarType.Float32).AttendWithWeights();
+        Call(ScalarType.Float32, masked: true).AttendWithWeights();
+        Call(ScalarType.Float64, masked: true, dropout: 0.1).Attend();
+    }));
+
+    private static List<string> Warnings(Action action)
+    {
         List<string> said = [];
         Action<string> before = flash.warn;
         flash.warn = said.Add;
         try
         {
-            (Tensor q, Tensor k, Tensor v, _) = TestData.Operands(1, 2, 9, 9, 8, 8, ScalarType.BFloat16, requiresGrad: false);
-            Tensor expected = Reference.Attention(q.to(ScalarType.Float32), k.to(ScalarType.Float32), v.to(ScalarType.Float32), 0.3, Reference.Causal(9, 9));
-            for (int i = 0; i < 2; i++)
-                TestData.Close(expected, flash.nn.functional.scaled_dot_product_attention(q, k, v, is_causal: true, scale: 0.3), 0.05);
+            action();
         }
         finally
         {
             flash.warn = before;
         }
-        Assert.Equal(["TorchFlash: no engine for BFloat16 tensors on CPU yet; libtorch's own attention is used."], said);
+        return said;
     }
 
     [Fact]
@@ -67,7 +128,7 @@ public class RouteTests
         Assert.Contains(TorchFlash.Kernels.Cpu.CpuEngine.Instance.Describe(), text);
         Assert.Contains($"threads   {get_num_threads()}", text);
         Assert.Contains(__version__, text);
-        foreach (string word in new[] { "fused", "composed", "libtorch", "attn_mask", "key_padding_mask", "dropout", "float16", "bfloat16" })
+        foreach (string word in new[] { "fused", "composed", "libtorch", "attn_mask", "key_padding_mask", "dropout", "float16", "bfloat16", "need_weights", "other devices" })
             Assert.Contains(word, text);
     }
 }

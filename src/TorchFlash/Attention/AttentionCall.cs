@@ -57,12 +57,16 @@ internal sealed class AttentionCall
         {
             bool masked = Allowed is not null || Bias is not null;
             bool plain = !masked && Dropout == 0;
-            bool onCpu = Query.device_type == DeviceType.CPU;
-            if (onCpu && Query.dtype is ScalarType.Float32 or ScalarType.Float64)
+            if (HasEngine)
                 return plain ? AttentionRoute.Fused : AttentionRoute.Composed;
-            // libtorch takes either a mask or a causal mask aligned top left; what it makes of no keys depends on its version.
-            bool oneMask = Causal == CausalMask.None || (Causal == CausalMask.TopLeft && !masked);
-            return oneMask && (plain || !onCpu) && KeyLength > 0 ? AttentionRoute.LibTorch : AttentionRoute.Composed;
+            // libtorch takes one mask: Bool, added, or causal aligned top left; what it makes of no keys depends on its version.
+            bool oneMask = Causal switch
+            {
+                CausalMask.None => Allowed is null || Bias is null,
+                CausalMask.TopLeft => !masked,
+                _ => false,
+            };
+            return oneMask && (plain || Query.device_type != DeviceType.CPU) && KeyLength > 0 ? AttentionRoute.LibTorch : AttentionRoute.Composed;
         }
     }
 
@@ -71,7 +75,7 @@ internal sealed class AttentionCall
     {
         AttentionRoute.Fused => FusedAttention.Attend(this),
         AttentionRoute.LibTorch => LibTorchAttention.Attend(this),
-        _ => ComposedAttention.Attend(this).Output,
+        _ => AttendComposed().Output,
     };
 
     /// <summary>O, [B, H, Nq, d_v], and the weights averaged over heads, [B, Nq, Nk].</summary>
@@ -79,7 +83,17 @@ internal sealed class AttentionCall
     {
         if (Route == AttentionRoute.Fused)
             return FusedAttention.AttendWithWeights(this);
-        (Tensor output, Tensor weights) = ComposedAttention.Attend(this);
+        (Tensor output, Tensor weights) = AttendComposed();
         return (output, weights.mean([1L]));
+    }
+
+    /// <summary>Whether an engine takes tensors of this type on this device at all.</summary>
+    private bool HasEngine => Query.device_type == DeviceType.CPU && Query.dtype is ScalarType.Float32 or ScalarType.Float64;
+
+    private (Tensor Output, Tensor Weights) AttendComposed()
+    {
+        if (!HasEngine)
+            FallBack.Announce(this, "composed of libtorch operators, O(Nq Nk) memory, where libtorch's own attention does not fit either; see flash.describe()");
+        return ComposedAttention.Attend(this);
     }
 }

@@ -33,7 +33,8 @@ internal static class BackwardGuard
         {
             LastException = exception;
             Warn(exception);
-            // The engine refuses gradients of the wrong shape, and that does come out of backward() as an exception.
+            // The engine refuses gradients of the wrong shape, and that does come out of backward() as an exception. It would sum a
+            // gradient over dimensions that its tensor lacks or has as 1, but never adds one: three do not fit operands of four.
             gradients = [.. Enumerable.Range(0, tensors).Select(_ => empty(0, 7, 7).DetachFromDisposeScope())];
         }
         t_returned = gradients;

@@ -9,7 +9,8 @@ namespace TorchFlash.Modules;
 /// Multi-head attention that never stores the matrix of scores; made by
 /// <see cref="flash.nn.MultiheadAttention(long, long, double, bool, bool, bool, long?, long?, bool, bool)"/>.
 /// Behaves as <see cref="TorchSharp.Modules.MultiheadAttention"/> does, except that a bool <c>attn_mask</c> masks (true = may not
-/// attend, as in PyTorch) where TorchSharp's adds 1 to the scores.
+/// attend, as in PyTorch) where TorchSharp's adds 1 to the scores, and that its fused path is not differentiable twice:
+/// <c>backward()</c> then reports a gradient of the shape [0, 7, 7], and the reason is in <see cref="flash.last_backward_exception"/>.
 /// </summary>
 public sealed class MultiheadAttention : nn.Module<Tensor, Tensor, Tensor, Tensor?, bool, Tensor?, Tuple<Tensor, Tensor>>
 {
