@@ -324,13 +324,12 @@ internal sealed unsafe class BackwardPass<V, T>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void AddToKeySide(in QueryTile tile, Rows<T> x, T* gradient, int columns, in Workspace w)
     {
-        if (!tile.IsMasked)
-        {
-            Panels<V, T>.Rows<Accumulate<V, T>>(columns, w.Scores, 1, _scoreStride, x.Data, x.Stride, gradient, columns, tile.Rows, null,
-                Panels<V, T>.PadRows(tile.Count) / Panels<V, T>.TileRows);
-            return;
-        }
-        for (int r = 0; r < tile.Count; r += Panels<V, T>.TileRows)
+        int padded = Panels<V, T>.PadRows(tile.Count);
+        // Blocks of six keys that every query sees.
+        int whole = tile.IsMasked ? Math.Clamp((tile.Diagonal + 1) / Panels<V, T>.TileRows, 0, tile.Count / Panels<V, T>.TileRows) : padded / Panels<V, T>.TileRows;
+        if (whole > 0)
+            Panels<V, T>.Rows<Accumulate<V, T>>(columns, w.Scores, 1, _scoreStride, x.Data, x.Stride, gradient, columns, tile.Rows, null, whole);
+        for (int r = whole * Panels<V, T>.TileRows; r < tile.Count; r += Panels<V, T>.TileRows)
         {
             int last = Math.Min(Panels<V, T>.TileRows, tile.Count - r) - 1;
             int common = Math.Clamp(r + last - tile.Diagonal, 0, tile.Rows); // the first query that sees all of the keys r .. r + last
@@ -357,14 +356,13 @@ internal sealed unsafe class BackwardPass<V, T>
             for (int r = 0; r < padded; r++)
                 new Span<T>(to.At(r), _paddedDim).Clear();
         }
-        if (!tile.IsMasked)
-            Panels<V, T>.Rows<Accumulate<V, T>>(_paddedDim, w.Scores, _scoreStride, 1, key.Data, key.Stride, to.Data, to.Stride, tile.Count, null, padded / Panels<V, T>.TileRows);
-        for (int r = 0; r < tile.Rows && tile.IsMasked; r += Panels<V, T>.TileRows)
+        for (int r = 0, blocks; r < tile.Rows; r += blocks * Panels<V, T>.TileRows)
         {
             T* ds = w.Scores + (nint)r * _scoreStride;
-            int common = Math.Clamp(r + tile.Diagonal + 1, 0, tile.Count); // keys that all six rows see
+            int common = Math.Clamp(r + tile.Diagonal + 1, 0, tile.Count); // keys that all six rows see; all of them, then all rows that follow do
+            blocks = common == tile.Count ? (tile.Rows - r + Panels<V, T>.TileRows - 1) / Panels<V, T>.TileRows : 1;
             if (common > 0)
-                Panels<V, T>.Rows<Accumulate<V, T>>(_paddedDim, ds, _scoreStride, 1, key.Data, key.Stride, to.At(r), to.Stride, common, null, 1);
+                Panels<V, T>.Rows<Accumulate<V, T>>(_paddedDim, ds, _scoreStride, 1, key.Data, key.Stride, to.At(r), to.Stride, common, null, blocks);
             for (int t = 1; t < Math.Min(Panels<V, T>.TileRows, tile.Rows - r) && common < tile.Count; t++)
                 Panels<V, T>.Row(_paddedDim, ds + t * _scoreStride, 1, key.Data, key.Stride, to.At(r + t), common, Math.Clamp(r + t + tile.Diagonal + 1, 0, tile.Count));
         }

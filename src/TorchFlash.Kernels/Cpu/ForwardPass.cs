@@ -215,6 +215,11 @@ internal sealed unsafe class ForwardPass<V, T>
         for (int x = 0; x < columns; x += Panels<V, T>.Width)
         {
             int vectors = Math.Min(Panels<V, T>.Width, columns - x) / V.Count, length = vectors * V.Count;
+            if (x + length - 1 + (long)tile.Diagonal < 0)
+            {   // none of these queries sees a key of the tile
+                new Span<T>(w.Rescale + x, length).Fill(T.One);
+                continue;
+            }
             bool isLastPanel = x + Panels<V, T>.Width >= columns;
             if (tile.IsFirst)
                 SetReference(tile, x, vectors, w);
@@ -323,17 +328,14 @@ internal sealed unsafe class ForwardPass<V, T>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void AddValues(in KeyTile tile, int rows, in Workspace w)
     {
-        if (!tile.IsMasked)
-        {
-            Panels<V, T>.Rows<RescaleAccumulate<V, T>>(_paddedValueDim, w.Scores, 1, _scoreStride, tile.Value.Data, tile.Value.Stride, w.Output, _paddedValueDim,
-                tile.Count, w.Rescale, Panels<V, T>.PadRows(rows) / Panels<V, T>.TileRows);
-            return;
-        }
-        for (int r = 0; r < rows; r += Panels<V, T>.TileRows)
+        for (int r = 0, blocks; r < rows; r += blocks * Panels<V, T>.TileRows)
         {
             T* p = w.Scores + r, o = w.Output + (nint)r * _paddedValueDim;
-            int common = Math.Clamp(r + tile.Diagonal + 1, 0, tile.Count); // keys that all six rows see
-            Panels<V, T>.Rows<RescaleAccumulate<V, T>>(_paddedValueDim, p, 1, _scoreStride, tile.Value.Data, tile.Value.Stride, o, _paddedValueDim, common, w.Rescale + r, 1);
+            int common = Math.Clamp(r + tile.Diagonal + 1, 0, tile.Count); // keys that all six rows see; all of them, then all rows that follow do
+            blocks = common == tile.Count ? (rows - r + Panels<V, T>.TileRows - 1) / Panels<V, T>.TileRows : 1;
+            if (r + Panels<V, T>.TileRows - 1 + tile.Diagonal < 0)
+                continue; // they see none
+            Panels<V, T>.Rows<RescaleAccumulate<V, T>>(_paddedValueDim, p, 1, _scoreStride, tile.Value.Data, tile.Value.Stride, o, _paddedValueDim, common, w.Rescale + r, blocks);
             for (int t = 1; t < Math.Min(Panels<V, T>.TileRows, rows - r) && common < tile.Count; t++)
             {
                 Panels<V, T>.Row(_paddedValueDim, p + t, _scoreStride, tile.Value.Data, tile.Value.Stride, o + t * _paddedValueDim, common,
