@@ -1,0 +1,151 @@
+// Hopper primitives (sm_90a): mbarriers, the tensor memory accelerator (TMA), warpgroup matrix products, named barriers.
+#pragma once
+#include "device.cuh"
+#if defined(__CUDACC__) || defined(__CUDACC_RTC__)
+/// CUtensorMap, made on the host by cuTensorMapEncodeTiled; a kernel parameter PARAMETER(TensorMap).
+struct alignas(64) TensorMap { u64 opaque[16]; };
+
+// ---- mbarriers: 8 bytes of shared memory each
+DEVICE void mbarrier_init(u32 bar, u32 arrivals) { asm volatile("mbarrier.init.shared::cta.b64 [%0],%1;" ::"r"(bar), "r"(arrivals) : "memory"); }
+/// After the inits, before the barrier that lets other threads (and the copy engine) use them.
+DEVICE void mbarrier_fence_init() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+DEVICE void mbarrier_arrive(u32 bar) { asm volatile("mbarrier.arrive.shared::cta.b64 _,[%0];" ::"r"(bar) : "memory"); }
+/// Arrives, and makes the phase wait for that many bytes of asynchronous copies besides.
+DEVICE void mbarrier_expect(u32 bar, u32 bytes) { asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _,[%0],%1;" ::"r"(bar), "r"(bytes) : "memory"); }
+DEVICE bool mbarrier_try_wait(u32 bar, u32 parity) {
+  u32 done;
+  asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p,[%1],%2; selp.u32 %0,1,0,p; }" : "=r"(done) : "r"(bar), "r"(parity) : "memory");
+  return done;
+}
+/// Waits until the phase of this parity (0 for the first) has completed.
+DEVICE void mbarrier_wait(u32 bar, u32 parity) { while (!mbarrier_try_wait(bar, parity)) { } }
+
+// ---- named barriers 1 .. 15 (0 is sync_threads): threads is a multiple of 32, arrivals and waits counted together
+DEVICE void named_sync(u32 id, u32 threads) { asm volatile("bar.sync %0,%1;" ::"r"(id), "r"(threads) : "memory"); }
+DEVICE void named_arrive(u32 id, u32 threads) { asm volatile("bar.arrive %0,%1;" ::"r"(id), "r"(threads) : "memory"); }
+
+// ---- registers of a warpgroup (a multiple of 8, by all its warps; needs the third argument of KERNEL)
+template <int N> DEVICE void registers_increase() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N)); }
+template <int N> DEVICE void registers_decrease() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N)); }
+
+/// Makes this thread's ordinary writes to shared memory visible to the copy engine and to wgmma (after a barrier, everybody's).
+DEVICE void fence_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+// ---- TMA, by one thread. Coordinates are those of the map's dimensions, innermost first.
+DEVICE void tma_prefetch(const TensorMap* map) { asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory"); }
+DEVICE void tma_load(u32 to, const TensorMap* map, u32 bar, int c0, int c1, int c2, int c3) {
+  asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0],[%1,{%3,%4,%5,%6}],[%2];"
+               ::"r"(to), "l"(map), "r"(bar), "r"(c0), "r"(c1), "r"(c2), "r"(c3) : "memory");
+}
+DEVICE void tma_store(const TensorMap* map, u32 from, int c0, int c1, int c2, int c3) {
+  asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.bulk_group [%0,{%2,%3,%4,%5}],[%1];"
+               ::"l"(map), "r"(from), "r"(c0), "r"(c1), "r"(c2), "r"(c3) : "memory");
+}
+/// bytes (a multiple of 16) of contiguous memory, both addresses 16-byte aligned.
+DEVICE void bulk_load(u32 to, const void* from, u32 bytes, u32 bar) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0],[%1],%2,[%3];"
+               ::"r"(to), "l"(__cvta_generic_to_global(from)), "r"(bytes), "r"(bar) : "memory");
+}
+/// Adds floats in shared memory to contiguous floats in global memory.
+DEVICE void bulk_add(float* to, u32 from, u32 bytes) {
+  asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0],[%1],%2;"
+               ::"l"(__cvta_generic_to_global(to)), "r"(from), "r"(bytes) : "memory");
+}
+DEVICE void bulk_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+/// Until at most N groups of stores of this thread still have to read their shared memory.
+template <int N> DEVICE void bulk_wait_read() { asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(N) : "memory"); }
+/// Until at most N groups of stores of this thread are unfinished.
+template <int N> DEVICE void bulk_wait() { asm volatile("cp.async.bulk.wait_group %0;" ::"n"(N) : "memory"); }
+
+// ---- registers -> 8x8 matrices in shared memory (the inverse of ldmatrix)
+DEVICE void stmatrix4(u32 a, u32 r0, u32 r1, u32 r2, u32 r3) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0],{%1,%2,%3,%4};" ::"r"(a), "r"(r0), "r"(r1), "r"(r2), "r"(r3) : "memory");
+}
+DEVICE void stmatrix4_trans(u32 a, u32 r0, u32 r1, u32 r2, u32 r3) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0],{%1,%2,%3,%4};" ::"r"(a), "r"(r0), "r"(r1), "r"(r2), "r"(r3) : "memory");
+}
+
+// ---- warpgroup matrix products, by the 128 threads of a warpgroup
+/// Before the first wgmma, and whenever registers that a wgmma uses were touched.
+DEVICE void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+DEVICE void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <int N> DEVICE void wgmma_wait() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory"); }
+/// Keeps the compiler from moving uses of accumulators over a wait.
+template <int R> DEVICE void wgmma_pin(float (&d)[R]) { UNROLL for (int i = 0; i < R; i++) asm volatile("" : "+f"(d[i])::"memory"); }
+
+template <int N> struct Wgmma;   // N: columns of D, 16 to 256 in steps of 16
+#define WGMMA_D0 "%0,%1,%2,%3,%4,%5,%6,%7"
+#define WGMMA_D1 "%8,%9,%10,%11,%12,%13,%14,%15"
+#define WGMMA_D2 "%16,%17,%18,%19,%20,%21,%22,%23"
+#define WGMMA_D3 "%24,%25,%26,%27,%28,%29,%30,%31"
+#define WGMMA_D4 "%32,%33,%34,%35,%36,%37,%38,%39"
+#define WGMMA_D5 "%40,%41,%42,%43,%44,%45,%46,%47"
+#define WGMMA_D6 "%48,%49,%50,%51,%52,%53,%54,%55"
+#define WGMMA_D7 "%56,%57,%58,%59,%60,%61,%62,%63"
+#define WGMMA_D8 "%64,%65,%66,%67,%68,%69,%70,%71"
+#define WGMMA_D9 "%72,%73,%74,%75,%76,%77,%78,%79"
+#define WGMMA_D10 "%80,%81,%82,%83,%84,%85,%86,%87"
+#define WGMMA_D11 "%88,%89,%90,%91,%92,%93,%94,%95"
+#define WGMMA_D12 "%96,%97,%98,%99,%100,%101,%102,%103"
+#define WGMMA_D13 "%104,%105,%106,%107,%108,%109,%110,%111"
+#define WGMMA_D14 "%112,%113,%114,%115,%116,%117,%118,%119"
+#define WGMMA_D15 "%120,%121,%122,%123,%124,%125,%126,%127"
+#define WGMMA_R(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
+#define WGMMA_LIST(...) __VA_ARGS__
+#define WGMMA_TYPE(n, bf) "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." bf "." bf " "
+#define WGMMA_SS(n, list, regs, bf, a, b, p, ta, tb) \
+  asm volatile("{ .reg .pred p; setp.ne.b32 p," p ",0; " WGMMA_TYPE(n, bf) "{" list "}," a "," b ",p,1,1," ta "," tb "; }" \
+               : regs : "l"(da), "l"(db), "r"((u32)accumulate), "n"(TA ? 1 : 0), "n"(TB ? 1 : 0))
+#define WGMMA_RS(n, list, regs, bf, a0, a1, a2, a3, b, p, tb) \
+  asm volatile("{ .reg .pred p; setp.ne.b32 p," p ",0; " WGMMA_TYPE(n, bf) "{" list "},{" a0 "," a1 "," a2 "," a3 "}," b ",p,1,1," tb "; }" \
+               : regs : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(db), "r"((u32)accumulate), "n"(TB ? 1 : 0))
+#define WGMMA_SHAPE(n, list, regs, p0, p1, p2, p3, p4, p5, p6)                                                              \
+  template <> struct Wgmma<n> {                                                                                             \
+    template <bool BF, bool TA, bool TB> DEVICE static void ss(float (&d)[n / 2], u64 da, u64 db, bool accumulate) {        \
+      if constexpr (BF) WGMMA_SS(n, list, WGMMA_LIST(regs), "bf16", p0, p1, p2, p3, p4);                                    \
+      else WGMMA_SS(n, list, WGMMA_LIST(regs), "f16", p0, p1, p2, p3, p4);                                                  \
+    }                                                                                                                       \
+    template <bool BF, bool TB> DEVICE static void rs(float (&d)[n / 2], const u32 (&a)[4], u64 db, bool accumulate) {      \
+      if constexpr (BF) WGMMA_RS(n, list, WGMMA_LIST(regs), "bf16", p0, p1, p2, p3, p4, p5, p6);                            \
+      else WGMMA_RS(n, list, WGMMA_LIST(regs), "f16", p0, p1, p2, p3, p4, p5, p6);                                          \
+    }                                                                                                                       \
+  };
+WGMMA_SHAPE(16, WGMMA_D0, WGMMA_LIST(WGMMA_R(0)), "%8", "%9", "%10", "%11", "%12", "%13", "%14")
+WGMMA_SHAPE(32, WGMMA_D0 "," WGMMA_D1, WGMMA_LIST(WGMMA_R(0), WGMMA_R(8)), "%16", "%17", "%18", "%19", "%20", "%21", "%22")
+WGMMA_SHAPE(48, WGMMA_D0 "," WGMMA_D1 "," WGMMA_D2, WGMMA_LIST(WGMMA_R(0), WGMMA_R(8), WGMMA_R(16)), "%24", "%25", "%26", "%27", "%28", "%29", "%30")
+WGMMA_SHAPE(64, WGMMA_D0 "," WGMMA_D1 "," WGMMA_D2 "," WGMMA_D3, WGMMA_LIST(WGMMA_R(0), WGMMA_R(8), WGMMA_R(16), WGMMA_R(24)), "%32", "%33", "%34", "%35", "%36", "%37", "%38")
+WGMMA_SHAPE(80, WGMMA_D0 "," WGMMA_D1 "," WGMMA_D2 "," WGMMA_D3 "," WGMMA_D4, WGMMA_LIST(WGMMA_R(0), WGMMA_R(8), WGMMA_R(16), WGMMA_R(24), WGMMA_R(32)), "%40", "%41", "%42", "%43", "%44", "%45", "%46")
+WGMMA_SHAPE(96, WGMMA_D0 "," WGMMA_D1 "," WGMMA_D2 "," WGMMA_D3 "," WGMMA_D4 "," WGMMA_D5, WGMMA_LIST(WGMMA_R(0), WGMMA_R(8), WGMMA_R(16), WGMMA_R(24), WGMMA_R(32), WGMMA_R(40)), "%48", "%49", "%50", "%51", "%52", "%53", "%54")
+WGMMA_SHAPE(112, WGMMA_D0 "," WGMMA_D1 "," WGMMA_D2 "," WGMMA_D3 "," WGMMA_D4 "," WGMMA_D5 "," WGMMA_D6, WGMMA_LIST(WGMMA_R(0), WGMMA_R(8), WGMMA_R(16), WGMMA_R(24), WGMMA_R(32), WGMMA_R(40), WGMMA_R(48)), "%56", "%57", "%58", "%59", "%60", "%61", "%62")
+WGMMA_SHAPE(128, WGMMA_D0 "," WGMMA_D1 "," WGMMA_D2 "," WGMMA_D3 "," WGMMA_D4 "," WGMMA_D5 "," WGMMA_D6 "," WGMMA_D7, WGMMA_LIST(WGMMA_R(0), WGMMA_R(8), WGMMA_R(16), WGMMA_R(24), WGMMA_R(32), WGMMA_R(40), WGMMA_R(48), WGMMA_R(56)), "%64", "%65", "%66", "%67", "%68", "%69", "%70")
+WGMMA_SHAPE(144, WGMMA_D0 "," WGMMA_D1 "," WGMMA_D2 "," WGMMA_D3 "," WGMMA_D4 "," WGMMA_D5 "," WGMMA_D6 "," WGMMA_D7 "," WGMMA_D8, WGMMA_LIST(WGMMA_R(0), WGMMA_R(8), WGMMA_R(16), WGMMA_R(24), WGMMA_R(32), WGMMA_R(40), WGMMA_R(48), WGMMA_R(56), WGMMA_R(64)), "%72", "%73", "%74", "%75", "%76", "%77", "%78")
+WGMMA_SHAPE(160, WGMMA_D0 "," WGMMA_D1 "," WGMMA_D2 "," WGMMA_D3 "," WGMMA_D4 "," WGMMA_D5 "," WGMMA_D6 "," WGMMA_D7 "," WGMMA_D8 "," WGMMA_D9, WGMMA_LIST(WGMMA_R(0), WGMMA_R(8), WGMMA_R(16), WGMMA_R(24), WGMMA_R(32), WGMMA_R(40), WGMMA_R(48), WGMMA_R(56), WGMMA_R(64), WGMMA_R(72)), "%80", "%81", "%82", "%83", "%84", "%85", "%86")
+WGMMA_SHAPE(176, WGMMA_D0 "," WGMMA_D1 "," WGMMA_D2 "," WGMMA_D3 "," WGMMA_D4 "," WGMMA_D5 "," WGMMA_D6 "," WGMMA_D7 "," WGMMA_D8 "," WGMMA_D9 "," WGMMA_D10, WGMMA_LIST(WGMMA_R(0), WGMMA_R(8), WGMMA_R(16), WGMMA_R(24), WGMMA_R(32), WGMMA_R(40), WGMMA_R(48), WGMMA_R(56), WGMMA_R(64), WGMMA_R(72), WGMMA_R(80)), "%88", "%89", "%90", "%91", "%92", "%93", "%94")
+WGMMA_SHAPE(192, WGMMA_D0 "," WGMMA_D1 "," WGMMA_D2 "," WGMMA_D3 "," WGMMA_D4 "," WGMMA_D5 "," WGMMA_D6 "," WGMMA_D7 "," WGMMA_D8 "," WGMMA_D9 "," WGMMA_D10 "," WGMMA_D11, WGMMA_LIST(WGMMA_R(0), WGMMA_R(8), WGMMA_R(16), WGMMA_R(24), WGMMA_R(32), WGMMA_R(40), WGMMA_R(48), WGMMA_R(56), WGMMA_R(64), WGMMA_R(72), WGMMA_R(80), WGMMA_R(88)), "%96", "%97", "%98", "%99", "%100", "%101", "%102")
+WGMMA_SHAPE(208, WGMMA_D0 "," WGMMA_D1 "," WGMMA_D2 "," WGMMA_D3 "," WGMMA_D4 "," WGMMA_D5 "," WGMMA_D6 "," WGMMA_D7 "," WGMMA_D8 "," WGMMA_D9 "," WGMMA_D10 "," WGMMA_D11 "," WGMMA_D12, WGMMA_LIST(WGMMA_R(0), WGMMA_R(8), WGMMA_R(16), WGMMA_R(24), WGMMA_R(32), WGMMA_R(40), WGMMA_R(48), WGMMA_R(56), WGMMA_R(64), WGMMA_R(72), WGMMA_R(80), WGMMA_R(88), WGMMA_R(96)), "%104", "%105", "%106", "%107", "%108", "%109", "%110")
+WGMMA_SHAPE(224, WGMMA_D0 "," WGMMA_D1 "," WGMMA_D2 "," WGMMA_D3 "," WGMMA_D4 "," WGMMA_D5 "," WGMMA_D6 "," WGMMA_D7 "," WGMMA_D8 "," WGMMA_D9 "," WGMMA_D10 "," WGMMA_D11 "," WGMMA_D12 "," WGMMA_D13, WGMMA_LIST(WGMMA_R(0), WGMMA_R(8), WGMMA_R(16), WGMMA_R(24), WGMMA_R(32), WGMMA_R(40), WGMMA_R(48), WGMMA_R(56), WGMMA_R(64), WGMMA_R(72), WGMMA_R(80), WGMMA_R(88), WGMMA_R(96), WGMMA_R(104)), "%112", "%113", "%114", "%115", "%116", "%117", "%118")
+WGMMA_SHAPE(240, WGMMA_D0 "," WGMMA_D1 "," WGMMA_D2 "," WGMMA_D3 "," WGMMA_D4 "," WGMMA_D5 "," WGMMA_D6 "," WGMMA_D7 "," WGMMA_D8 "," WGMMA_D9 "," WGMMA_D10 "," WGMMA_D11 "," WGMMA_D12 "," WGMMA_D13 "," WGMMA_D14, WGMMA_LIST(WGMMA_R(0), WGMMA_R(8), WGMMA_R(16), WGMMA_R(24), WGMMA_R(32), WGMMA_R(40), WGMMA_R(48), WGMMA_R(56), WGMMA_R(64), WGMMA_R(72), WGMMA_R(80), WGMMA_R(88), WGMMA_R(96), WGMMA_R(104), WGMMA_R(112)), "%120", "%121", "%122", "%123", "%124", "%125", "%126")
+WGMMA_SHAPE(256, WGMMA_D0 "," WGMMA_D1 "," WGMMA_D2 "," WGMMA_D3 "," WGMMA_D4 "," WGMMA_D5 "," WGMMA_D6 "," WGMMA_D7 "," WGMMA_D8 "," WGMMA_D9 "," WGMMA_D10 "," WGMMA_D11 "," WGMMA_D12 "," WGMMA_D13 "," WGMMA_D14 "," WGMMA_D15, WGMMA_LIST(WGMMA_R(0), WGMMA_R(8), WGMMA_R(16), WGMMA_R(24), WGMMA_R(32), WGMMA_R(40), WGMMA_R(48), WGMMA_R(56), WGMMA_R(64), WGMMA_R(72), WGMMA_R(80), WGMMA_R(88), WGMMA_R(96), WGMMA_R(104), WGMMA_R(112), WGMMA_R(120)), "%128", "%129", "%130", "%131", "%132", "%133", "%134")
+/// D(64 x N, float) = A(64x16) B(16xN) [+ D]. A and B by descriptor: K-major, or MN-major where TA / TB. Thread t of the warpgroup holds
+/// d[4 j + 2 r + c] = D(16 (t / 32) + 8 r + t % 32 / 4, 8 j + 2 (t % 4) + c).
+template <int N, bool BF, bool TA, bool TB> DEVICE void wgmma_ss(float (&d)[N / 2], u64 a, u64 b, bool accumulate) {
+  Wgmma<N>::template ss<BF, TA, TB>(d, a, b, accumulate);
+}
+/// The same with A in registers, as the four of an mma of this warp's 16 rows.
+template <int N, bool BF, bool TB> DEVICE void wgmma_rs(float (&d)[N / 2], const u32 (&a)[4], u64 b, bool accumulate) {
+  Wgmma<N>::template rs<BF, TB>(d, a, b, accumulate);
+}
+#else
+#include "emulation_hopper.h"
+#endif
+
+/// Swizzle of a shared tile: bytes in a row of it. An address a of a tile is a ^ ((a >> 7) % (bytes / 16)) << 4 of the unswizzled one.
+enum Swizzle { SWIZZLE_NONE = 16, SWIZZLE_32 = 32, SWIZZLE_64 = 64, SWIZZLE_128 = 128 };
+
+/// Descriptor of an operand tile of 8-row groups, each 8 * swizzle bytes and aligned to that. K-major (rows of M or N, along k): stride = bytes
+/// from one 8-row group to the next, leading is not used. MN-major: rows of k along M or N; stride = bytes from 8 k's to the next 8,
+/// leading = bytes from one `swizzle` bytes wide panel to the next.
+template <int SWIZZLE = SWIZZLE_128> DEVICE u64 wgmma_descriptor(u32 address, u32 leading, u32 stride) {
+  constexpr u64 mode = SWIZZLE == 128 ? 1 : SWIZZLE == 64 ? 2 : SWIZZLE == 32 ? 3 : 0;
+  return (u64)((address & 0x3ffff) >> 4) | (u64)((leading & 0x3ffff) >> 4) << 16 | (u64)((stride & 0x3ffff) >> 4) << 32 | mode << 62;
+}
