@@ -35,6 +35,11 @@ Add("bench", "measure against libtorch: bench [options of the benchmarks]", _ =>
 Add("build", "build everything in Release", _ => Build(Repository.Solution));
 Add("format", "check the formatting of the source", _ => Executable.Run("dotnet", ["format", Repository.Solution, "--verify-no-changes"]));
 Add("pack", "make the NuGet packages in artifacts/packages", _ => Pack());
+Add("nvrtc", "fetch NVIDIA's run-time compiler into artifacts, for the tests that compile the CUDA kernels (17 MB, NVIDIA's licence)", _ =>
+{
+    NvrtcDownload.Ensure();
+    return 0;
+});
 Add("setup", "only set this machine up, deciding anew where TorchSharp comes from", _ => 0, decideAnew: true);
 
 try

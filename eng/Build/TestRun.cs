@@ -19,7 +19,7 @@ internal sealed record TestRun(string Project, string Variant, IReadOnlyDictiona
     {
         foreach (string project in Repository.TestProjects())
         {
-            yield return new TestRun(project, "", new Dictionary<string, string>());
+            yield return new TestRun(project, "", Path.GetFileName(project) == "TorchFlash.Cuda.Tests" ? CompilerForTests() : new Dictionary<string, string>());
             if (Path.GetFileName(project) == "TorchFlash.Kernels.Tests")
             {
                 yield return new TestRun(project, "no AVX-512", new Dictionary<string, string> { ["DOTNET_EnableAVX512"] = "0" });
@@ -27,6 +27,12 @@ internal sealed record TestRun(string Project, string Variant, IReadOnlyDictiona
             }
         }
     }
+
+    /// <summary>The run-time compiler that this repository fetched, unless the caller names another or the machine's own is to be found.</summary>
+    private static Dictionary<string, string> CompilerForTests() =>
+        System.Environment.GetEnvironmentVariable("TORCHFLASH_NVRTC") is null && NvrtcDownload.Library is { } library
+            ? new Dictionary<string, string> { ["TORCHFLASH_NVRTC"] = library }
+            : [];
 
     /// <summary>Runs the projects whose run's name contains one of the given texts, sums up, and returns the exit code.</summary>
     public static int RunAll(IReadOnlyCollection<string> names)
