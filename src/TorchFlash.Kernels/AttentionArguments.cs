@@ -6,10 +6,10 @@ public readonly record struct ForwardArguments
     /// <summary>Q, [B, H, Nq, d].</summary>
     public required TensorView Query { get; init; }
 
-    /// <summary>K, [B, H, Nk, d].</summary>
+    /// <summary>K, [B, key heads, Nk, d].</summary>
     public required TensorView Key { get; init; }
 
-    /// <summary>V, [B, H, Nk, d_v].</summary>
+    /// <summary>V, [B, key heads, Nk, d_v].</summary>
     public required TensorView Value { get; init; }
 
     /// <summary>O, [B, H, Nq, d_v]: written.</summary>
@@ -25,10 +25,10 @@ public readonly record struct BackwardArguments
     /// <summary>Q, [B, H, Nq, d].</summary>
     public required TensorView Query { get; init; }
 
-    /// <summary>K, [B, H, Nk, d].</summary>
+    /// <summary>K, [B, key heads, Nk, d].</summary>
     public required TensorView Key { get; init; }
 
-    /// <summary>V, [B, H, Nk, d_v].</summary>
+    /// <summary>V, [B, key heads, Nk, d_v].</summary>
     public required TensorView Value { get; init; }
 
     /// <summary>O, [B, H, Nq, d_v].</summary>
@@ -43,11 +43,17 @@ public readonly record struct BackwardArguments
     /// <summary>dQ, [B, H, Nq, d]: written (not added to).</summary>
     public required TensorView QueryGradient { get; init; }
 
-    /// <summary>dK, [B, H, Nk, d]: written (not added to).</summary>
+    /// <summary>dK, [B, key heads, Nk, d], the sum over the query heads that share a head of K: written (not added to).</summary>
     public required TensorView KeyGradient { get; init; }
 
-    /// <summary>dV, [B, H, Nk, d_v]: written (not added to).</summary>
+    /// <summary>dV, [B, key heads, Nk, d_v], the sum over the query heads that share a head of V: written (not added to).</summary>
     public required TensorView ValueGradient { get; init; }
+
+    /// <summary>
+    /// Address of <see cref="IAttentionEngine.BackwardWorkspace"/> bytes for the pass's own use, aligned to 256 bytes; written. May be
+    /// null where that is 0.
+    /// </summary>
+    public nint Workspace { get; init; }
 }
 
 /// <summary>Operands of the attention weights averaged over heads.</summary>
@@ -56,7 +62,7 @@ public readonly record struct WeightsArguments
     /// <summary>Q, [B, H, Nq, d].</summary>
     public required TensorView Query { get; init; }
 
-    /// <summary>K, [B, H, Nk, d].</summary>
+    /// <summary>K, [B, key heads, Nk, d].</summary>
     public required TensorView Key { get; init; }
 
     /// <summary>Row statistics of the forward pass.</summary>
@@ -67,8 +73,8 @@ public readonly record struct WeightsArguments
 }
 
 /// <summary>
-/// The softmax statistics of every row of S, two contiguous [B, H, Nq] arrays of the compute type (float for Float32,
-/// double for Float64). m is kept before scaling, so that the backward pass finds the same exponents again whatever their size:
+/// The softmax statistics of every row of S, two contiguous [B, H, Nq] arrays of the compute type (double for Float64,
+/// else float). m is kept before scaling, so that the backward pass finds the same exponents again whatever their size:
 /// m_i = max_j sign(scale) q_i·k_j and l_i = sum_j exp(|scale| (sign(scale) q_i·k_j - m_i)) over the keys that query i attends to.
 /// A row without keys has m = -inf, l = 0; one whose scores are all -inf has O = NaN and no meaningful statistics. The log-sum-exp
 /// of a row is |scale| m + ln(l). (With an additive mask m will have to be a maximum of scaled scores.)
@@ -77,9 +83,18 @@ public readonly record struct WeightsArguments
 /// <param name="Sum">Address of l.</param>
 public readonly record struct RowStatistics(nint Max, nint Sum);
 
-/// <summary>How a pass is run; none of it changes a result.</summary>
+/// <summary>How a pass is run; none of it changes a result, but for <see cref="Deterministic"/> in its last bits.</summary>
 public readonly record struct ExecutionOptions
 {
     /// <summary>CPU threads to use, the caller's among them; 0 = one for every processor.</summary>
     public int Threads { get; init; }
+
+    /// <summary>CUDA stream (CUstream) to run on; 0 = the default one. The CPU engine does not look at it.</summary>
+    public nint Stream { get; init; }
+
+    /// <summary>
+    /// Whether equal calls must give equal bits. The CPU engine always does so; the CUDA engine sums dQ of 16-bit types in the order in
+    /// which tiles happen to end unless this is set.
+    /// </summary>
+    public bool Deterministic { get; init; }
 }

@@ -17,6 +17,12 @@ public readonly record struct AttentionProblem
     /// <summary>Number of heads H, 0 or more.</summary>
     public required int Heads { get; init; }
 
+    /// <summary>
+    /// Number of heads of key and value, a divisor of <see cref="Heads"/>: query head h attends to key head h / (H / key heads)
+    /// (grouped-query attention; 1: multi-query attention). 0, the default: as many as there are query heads.
+    /// </summary>
+    public int KeyHeads { get; init; }
+
     /// <summary>Number of queries Nq, 0 to <see cref="MaxLength"/>.</summary>
     public required int QueryLength { get; init; }
 
@@ -40,6 +46,12 @@ public readonly record struct AttentionProblem
 
     /// <summary>1 / sqrt(d), the scale of "Attention Is All You Need", section 3.2.1.</summary>
     public static double DefaultScale(int headDim) => 1 / Math.Sqrt(headDim);
+
+    /// <summary>Number of heads of key and value, never "as many as".</summary>
+    internal int KeyHeadCount => KeyHeads == 0 ? Heads : KeyHeads;
+
+    /// <summary>Query heads for each head of key and value; 1 also where there is no head.</summary>
+    internal int Group => Heads == 0 ? 1 : Heads / KeyHeadCount;
 
     /// <summary>
     /// Last key that query 0 may attend to; query i attends to keys 0 .. i + <see cref="DiagonalOffset"/>.
@@ -66,6 +78,12 @@ public readonly record struct AttentionProblem
         ArgumentOutOfRangeException.ThrowIfGreaterThan(KeyLength, MaxLength);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(HeadDim, MaxHeadDim);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(ValueDim, MaxHeadDim);
+        ArgumentOutOfRangeException.ThrowIfNegative(KeyHeads);
+        if (KeyHeads > Heads || KeyHeads > 0 && Heads % KeyHeads != 0)
+        {
+            throw new ArgumentOutOfRangeException(nameof(KeyHeads), KeyHeads,
+                $"The number of heads of key and value must divide that of the query, {Heads}.");
+        }
         if ((long)Batch * Heads > int.MaxValue)
             throw new ArgumentOutOfRangeException(nameof(Heads), Heads, $"Batch x heads must be at most {int.MaxValue}, but the batch size is {Batch}.");
         if ((Int128)Batch * Heads * Math.Max(QueryLength, KeyLength) * Math.Max(HeadDim, ValueDim) > long.MaxValue / sizeof(double))
@@ -76,7 +94,7 @@ public readonly record struct AttentionProblem
         if (!Enum.IsDefined(ElementType))
             throw new ArgumentOutOfRangeException(nameof(ElementType), ElementType, "Unknown element type.");
         // log2(e) times it goes into an exponent, so that must be finite, too.
-        double largestScale = (ElementType == ElementType.Float32 ? float.MaxValue : double.MaxValue) * 0.69;
+        double largestScale = (ElementType == ElementType.Float64 ? double.MaxValue : float.MaxValue) * 0.69;
         if (!(Math.Abs(Scale) <= largestScale))
             throw new ArgumentOutOfRangeException(nameof(Scale), Scale, $"The scale must be a finite number, of {ElementType} at most {largestScale:G2}.");
         if (!Enum.IsDefined(Causal))

@@ -26,9 +26,10 @@ internal static class Validation
         Check(arguments.Output, queries, nameof(arguments.Output));
         Check(arguments.OutputGradient, queries, nameof(arguments.OutputGradient));
         Check(arguments.Statistics, queries);
+        AttentionProblem ofKeys = problem with { Heads = problem.KeyHeadCount };
         CheckWritten(arguments.QueryGradient, queries, nameof(arguments.QueryGradient), problem, problem.QueryLength, problem.HeadDim);
-        CheckWritten(arguments.KeyGradient, keys, nameof(arguments.KeyGradient), problem, problem.KeyLength, problem.HeadDim);
-        CheckWritten(arguments.ValueGradient, keys, nameof(arguments.ValueGradient), problem, problem.KeyLength, problem.ValueDim);
+        CheckWritten(arguments.KeyGradient, keys, nameof(arguments.KeyGradient), ofKeys, problem.KeyLength, problem.HeadDim);
+        CheckWritten(arguments.ValueGradient, keys, nameof(arguments.ValueGradient), ofKeys, problem.KeyLength, problem.ValueDim);
     }
 
     public static void Check(in AttentionProblem problem, in WeightsArguments arguments, in ExecutionOptions options)
@@ -41,7 +42,14 @@ internal static class Validation
         CheckWritten(arguments.Weights, elements, nameof(arguments.Weights), problem with { Heads = 1 }, problem.QueryLength, problem.KeyLength);
     }
 
-    private static bool HasKeys(in AttentionProblem problem) => (long)problem.Batch * problem.Heads * problem.KeyLength > 0;
+    /// <summary>Ends the call where the engine does not take the problem, see <see cref="IAttentionEngine.Refusal"/>.</summary>
+    public static void Check(IAttentionEngine engine, in AttentionProblem problem)
+    {
+        if (engine.Refusal(problem) is { } reason)
+            throw new NotSupportedException($"The {engine.Name} engine does not take this attention: {reason}");
+    }
+
+    private static bool HasKeys(in AttentionProblem problem) => (long)problem.Batch * problem.KeyHeadCount * problem.KeyLength > 0;
 
     private static void Check(in AttentionProblem problem, in ExecutionOptions options)
     {

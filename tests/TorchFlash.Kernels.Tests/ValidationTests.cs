@@ -21,6 +21,9 @@ public class ValidationTests
     {
         { nameof(AttentionProblem.Batch), Valid with { Batch = -1 } },
         { nameof(AttentionProblem.Heads), Valid with { Heads = -1 } },
+        { nameof(AttentionProblem.KeyHeads), Valid with { KeyHeads = -1 } },
+        { nameof(AttentionProblem.KeyHeads), Valid with { KeyHeads = 2 } }, // of 3
+        { nameof(AttentionProblem.KeyHeads), Valid with { KeyHeads = 6 } },
         { nameof(AttentionProblem.QueryLength), Valid with { QueryLength = -1 } },
         { nameof(AttentionProblem.KeyLength), Valid with { KeyLength = int.MinValue } },
         { nameof(AttentionProblem.HeadDim), Valid with { HeadDim = 0 } },
@@ -94,6 +97,18 @@ public class ValidationTests
     public void ProblemBeyondTheAddressSpace(AttentionProblem problem) =>
         AssertEveryPassRefuses<ArgumentOutOfRangeException>(problem, default, _ => { });
 
+    /// <summary>Valid problems that the engine does not take are refused by the name of the property that it does not.</summary>
+    [Theory]
+    [InlineData(nameof(AttentionProblem.ElementType), ElementType.BFloat16)]
+    [InlineData(nameof(AttentionProblem.ElementType), ElementType.Float16)]
+    public void NotTaken(string name, ElementType type)
+    {
+        AttentionProblem problem = Valid with { ElementType = type };
+        Assert.Null(CpuEngine.Instance.Refusal(Valid));
+        Assert.Contains(name, CpuEngine.Instance.Refusal(problem), StringComparison.Ordinal);
+        AssertEveryPassRefuses<NotSupportedException>(problem, default, e => Assert.Contains(name, e.Message, StringComparison.Ordinal));
+    }
+
     [Fact]
     public void NegativeThreads() =>
         AssertEveryPassRefuses<ArgumentOutOfRangeException>(Valid, new ExecutionOptions { Threads = -1 },
@@ -138,14 +153,14 @@ public class ValidationTests
         });
 
     private static void AssertEveryPassRefuses<TException>(AttentionProblem problem, ExecutionOptions options, Action<TException> check)
-        where TException : ArgumentException
+        where TException : Exception
     {
         AssertRefused(c => CpuEngine.Instance.Forward(problem, c.ForwardArguments, options), check);
         AssertRefused(c => CpuEngine.Instance.Backward(problem, c.BackwardArguments, options), check);
         AssertRefused(c => CpuEngine.Instance.AverageWeights(problem, c.WeightsArguments, options), check);
     }
 
-    private static void AssertRefused<TException>(Action<AttentionCase<float>> call, Action<TException> check) where TException : ArgumentException
+    private static void AssertRefused<TException>(Action<AttentionCase<float>> call, Action<TException> check) where TException : Exception
     {
         using var attention = new AttentionCase<float>(Valid);
         check(Assert.ThrowsAny<TException>(() => call(attention)));

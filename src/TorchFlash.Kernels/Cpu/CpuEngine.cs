@@ -52,9 +52,19 @@ public sealed class CpuEngine : IAttentionEngine
             + $"{Environment.ProcessorCount} processors, {CacheSizes.SecondLevel / 1024} KiB second-level cache";
 
     /// <inheritdoc/>
+    public string? Refusal(in AttentionProblem problem)
+        => problem.ElementType.IsHalfWidth() ? $"ElementType is {problem.ElementType}; on the CPU Float32 and Float64 are taken."
+            : problem.KeyHeadCount != problem.Heads ? $"KeyHeads is {problem.KeyHeads}; on the CPU key and value have as many heads as the query, {problem.Heads}."
+            : null;
+
+    /// <inheritdoc/>
+    public long BackwardWorkspace(in AttentionProblem problem, in ExecutionOptions options = default) => 0;
+
+    /// <inheritdoc/>
     public void Forward(in AttentionProblem problem, in ForwardArguments arguments, in ExecutionOptions options = default)
     {
         Validation.Check(problem, arguments, options);
+        Validation.Check(this, problem);
         if (Validation.Rows(problem) > 0)
             Passes(problem).Forward(problem, arguments, Threads(problem, options));
     }
@@ -63,6 +73,7 @@ public sealed class CpuEngine : IAttentionEngine
     public void Backward(in AttentionProblem problem, in BackwardArguments arguments, in ExecutionOptions options = default)
     {
         Validation.Check(problem, arguments, options);
+        Validation.Check(this, problem);
         if ((long)problem.Batch * problem.Heads > 0)
             Passes(problem).Backward(problem, arguments, Threads(problem, options));
     }
@@ -71,6 +82,7 @@ public sealed class CpuEngine : IAttentionEngine
     public void AverageWeights(in AttentionProblem problem, in WeightsArguments arguments, in ExecutionOptions options = default)
     {
         Validation.Check(problem, arguments, options);
+        Validation.Check(this, problem);
         if (Validation.Rows(problem) > 0 && problem.KeyLength > 0)
             Passes(problem).AverageWeights(problem, arguments, Threads(problem, options));
     }
