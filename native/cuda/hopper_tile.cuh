@@ -1,0 +1,37 @@
+// Tiles of 16-bit values in shared memory as TMA writes them and wgmma reads them.
+#pragma once
+#include "hopper.cuh"
+
+/// How a wgmma operand lies in shared memory: rows of M or N along k, or rows of k along M or N ("transposed").
+enum Major { K_MAJOR = 0, MN_MAJOR = 1 };
+
+/// Columns of a panel for a tile whose columns serve as N: the widest swizzle that divides them, so that no panel is cut short.
+DEVICE constexpr int panel_columns(int columns) { return columns % 64 == 0 ? 64 : columns % 32 == 0 ? 32 : 16; }
+
+/// ROWS x COLUMNS values as panels of PANEL columns, each ROWS rows of 2 PANEL bytes, swizzled over that width: what one TMA box
+/// {PANEL, ROWS, 1, 1} writes. The base is a multiple of 1024 bytes, ROWS of 8. Columns past COLUMNS in the last panel are there, too.
+template <int ROWS_, int COLUMNS_, int PANEL_> struct HopperTile {
+  static constexpr int ROWS = ROWS_, COLUMNS = COLUMNS_, PANEL = PANEL_, PANELS = (COLUMNS + PANEL - 1) / PANEL;
+  static constexpr int SWIZZLE = 2 * PANEL;   // bytes of a row
+  static constexpr u32 PANEL_BYTES = ROWS * SWIZZLE, BYTES = PANELS * PANEL_BYTES;
+  static_assert(PANEL == 64 || PANEL == 32 || PANEL == 16, "a panel is one row of a swizzle");
+  static_assert(ROWS % 8 == 0 && ROWS <= 256, "a TMA box has at most 256 rows, a swizzle 8");
+  static_assert(PANEL_BYTES % 1024 == 0 || PANELS == 1 || PANEL_BYTES % (8 * SWIZZLE) == 0, "panels begin where the swizzle does");
+
+  /// Rows row.. of the map's (head, batch) -> tile, by one thread; completes on the barrier. Rows and columns out of bounds become zeros.
+  DEVICE static void load(u32 tile, const TensorMap* map, u32 barrier, int row, int head, int batch) {
+    UNROLL for (int panel = 0; panel < PANELS; panel++)
+      tma_load(tile + panel * PANEL_BYTES, map, barrier, panel * PANEL, row, head, batch);
+  }
+
+  /// Descriptor of the operand of a 64 x N x 16 product that begins at k = 0 and at `offset` along M or N (a row: a multiple of 8;
+  /// a column: of PANEL). step() moves it along k.
+  template <Major MAJOR> DEVICE static u64 operand(u32 tile, int offset = 0) {
+    if constexpr (MAJOR == K_MAJOR) return wgmma_descriptor<SWIZZLE>(tile + offset * SWIZZLE, 16, 8 * SWIZZLE);
+    else return wgmma_descriptor<SWIZZLE>(tile + offset / PANEL * PANEL_BYTES, PANEL_BYTES, 8 * SWIZZLE);
+  }
+  /// What to add to a descriptor for k, a multiple of 16. (Addresses are below 2^18: no carry leaves the field.)
+  template <Major MAJOR> DEVICE static constexpr u64 step(int k) {
+    return (MAJOR == K_MAJOR ? (u32)(k / PANEL) * PANEL_BYTES + k % PANEL * 2 : (u32)k * SWIZZLE) >> 4;
+  }
+};
