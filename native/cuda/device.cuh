@@ -123,6 +123,17 @@ template <bool BF> DEVICE u16 from_float(float x) { return (u16)pack2<BF>(x, 0.f
 #include "emulation.h"
 #endif
 
+/// Whether it is true in some lane of the warp (all lanes take part).
+DEVICE bool any_in_warp(bool x) {
+#if defined(__CUDACC__) || defined(__CUDACC_RTC__)
+  return __any_sync(0xffffffffu, x);
+#else
+  u32 any = x;
+  for (int mask = 1; mask < 32; mask *= 2) any |= shuffle_xor(any, mask);
+  return any != 0;
+#endif
+}
+
 DEVICE float infinity() { return as_float(0x7f800000u); }
 DEVICE int smaller(int a, int b) { return a < b ? a : b; }
 DEVICE int larger(int a, int b) { return a > b ? a : b; }

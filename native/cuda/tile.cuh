@@ -1,0 +1,89 @@
+// Tiles of 16-bit values in shared memory: layout, loads from global memory, fragments for mma.
+#pragma once
+#include "device.cuh"
+
+static constexpr bool BF = K_TYPE == 1;
+
+DEVICE constexpr int larger_constant(int a, int b) { return a > b ? a : b; }
+
+/// Bytes from one row to the next. The 16 extra bytes make it an odd number of 16-byte units for every width that is a
+/// multiple of 16 elements, so eight rows at one column fall into eight different bank groups: no ldmatrix conflicts, and no
+/// XOR in any address: all the fragments of a tile are at constant distances from one address of the lane.
+DEVICE constexpr int tile_stride(int columns) { return columns * 2 + 16; }
+DEVICE constexpr int tile_bytes(int rows, int columns) { return rows * tile_stride(columns); }
+
+/// Copies ROWS rows of DIM real elements each into a tile of round_up(DIM, 16) columns, zeros beyond DIM and beyond the last
+/// row. Every thread has one or more rows and the same columns in each of them, at constant distances.
+template <int ROWS, int DIM, int THREADS> struct TileLoader {
+  static constexpr int COLUMNS = round_up(DIM, 16), STRIDE = tile_stride(COLUMNS), CHUNKS = COLUMNS / 8;
+  static constexpr int LANES = CHUNKS % 8 == 0 ? 8 : CHUNKS % 4 == 0 ? 4 : 2;   // neighbours in a row: up to a 128-byte line
+  static constexpr int STEP = THREADS / LANES;                                  // rows that one pass covers
+
+  const u16* source;   // this thread's first chunk of row 0
+  i64 stride;
+  int row;             // this thread's first row of the tile
+  u32 offset;          // of this thread's first chunk in the tile
+
+  DEVICE TileLoader(const u16* base, i64 row_stride) {
+    const int chunk = thread_id() % LANES;
+    row = thread_id() / LANES;
+    stride = row_stride;
+    source = base + chunk * 8;
+    offset = row * STRIDE + chunk * 16;
+  }
+
+  /// Rows [first, first + ROWS) of the operand, which has `rows` of them. WHOLE: all of them exist.
+  template <bool WHOLE> DEVICE void load(u32 tile, int first, int rows) const {
+    const u16* p = source + (first + row) * stride;
+    UNROLL for (int i = 0; i < ROWS; i += STEP, p += STEP * stride) {
+      if (ROWS % STEP != 0 && i + row >= ROWS) break;
+      const bool exists = WHOLE || first + row + i < rows;
+      UNROLL for (int c = 0; c < CHUNKS; c += LANES) copy(tile + offset + i * STRIDE + c * 16, p, c, exists);
+    }
+  }
+
+  /// Eight elements, c chunks right of the thread's first.
+  DEVICE void copy(u32 to, const u16* p, int c, bool exists) const {
+#if K_ALIGNED
+    if (DIM % 16 != 0 && c + LANES == CHUNKS) exists = exists && thread_id() % LANES != LANES - 1;   // the last chunk is padding
+    cp_async16(to, exists ? p + c * 8 : source, exists);
+#else
+    const int left = exists ? DIM - (thread_id() % LANES + c) * 8 : 0;
+    u32 pair[4];
+    UNROLL for (int i = 0; i < 4; i++) {
+      const u32 low = 2 * i < left ? ldg(p + c * 8 + 2 * i) : 0, high = 2 * i + 1 < left ? ldg(p + c * 8 + 2 * i + 1) : 0;
+      pair[i] = low | high << 16;
+    }
+    sts(to, V4{pair[0], pair[1], pair[2], pair[3]});
+#endif
+  }
+};
+
+// ---- fragments. The address of a lane within the 16 x 16 part of a tile that one ldmatrix.x4 reads:
+/// matrices 0, 1 are rows 0-7, 8-15 of the left half, 2, 3 of the right: A as stored, B from its transpose (ldmatrix4_trans)
+DEVICE u32 lane_down(int stride) { return (thread_id() & 15) * stride + ((thread_id() >> 4) & 1) * 16; }
+/// matrices 0, 1 are the left, right half of rows 0-7, 2, 3 of rows 8-15: B as stored, A from its transpose
+DEVICE u32 lane_across(int stride) { return ((thread_id() & 7) + ((thread_id() >> 4) & 1) * 8) * stride + ((thread_id() >> 3) & 1) * 16; }
+
+template <int M, int N> DEVICE void clear(float (&x)[M][N][4]) {
+  UNROLL for (int m = 0; m < M; m++) UNROLL for (int n = 0; n < N; n++) UNROLL for (int i = 0; i < 4; i++) x[m][n][i] = 0.f;
+}
+
+/// acc (16 M x 8 N) += A B over STEPS steps of 16. a(fragment, step, m) and b(fragment, step, pair of column blocks) load the
+/// operands of one step while the products of the step before are under way.
+template <int STEPS, int M, int N, class A, class B> DEVICE void multiply(float (&acc)[M][N][4], A a, B b) {
+  static_assert(N % 2 == 0, "columns come in pairs of blocks");
+  u32 left[2][M][4], right[2][N / 2][4];
+  auto fetch = [&](int k) {
+    UNROLL for (int m = 0; m < M; m++) a(left[k & 1][m], k, m);
+    UNROLL for (int n = 0; n < N / 2; n++) b(right[k & 1][n], k, n);
+  };
+  fetch(0);
+  UNROLL for (int k = 0; k < STEPS; k++) {
+    if (k + 1 < STEPS) fetch(k + 1);
+    UNROLL for (int n = 0; n < N / 2; n++) UNROLL for (int m = 0; m < M; m++) {
+      mma<BF>(acc[m][2 * n], left[k & 1][m], right[k & 1][n][0], right[k & 1][n][1]);
+      mma<BF>(acc[m][2 * n + 1], left[k & 1][m], right[k & 1][n][2], right[k & 1][n][3]);
+    }
+  }
+}
