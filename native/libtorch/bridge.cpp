@@ -48,7 +48,7 @@ c10::IValue to_ivalue(const Value& value) {
     case Tag::None:
       return {};
     case Tag::Tensor:
-      return *static_cast<const at::Tensor*>(value.data);
+      return value.data == nullptr ? at::Tensor() : *static_cast<const at::Tensor*>(value.data);
     case Tag::Integer:
       return value.integer;
     case Tag::Real:
@@ -68,6 +68,8 @@ c10::IValue to_ivalue(const Value& value) {
       return to_tensor_list<at::Tensor>(value);
     case Tag::OptionalTensorList:
       return to_tensor_list<OptionalTensor>(value);
+    case Tag::BooleanList:
+      return to_list<bool>(value);
     case Tag::Generator:
       return *static_cast<const at::Generator*>(value.data);
   }
@@ -183,12 +185,6 @@ BRIDGE_EXPORT const char* TorchBridge_version() { return TORCH_VERSION; }
 BRIDGE_EXPORT int64_t TorchBridge_getThreads() { return at::get_num_threads(); }
 BRIDGE_EXPORT const char* TorchBridge_setThreads(int64_t count) {
   return guarded([&] { at::set_num_threads(static_cast<int>(count)); });
-}
-
-BRIDGE_EXPORT int64_t TorchBridge_hasCuda() {
-  bool available = false;
-  guarded([&] { available = at::hasCUDA() && at::getNumGPUs() > 0; });
-  return available;
 }
 
 BRIDGE_EXPORT const char* TorchBridge_defaultGenerator(void** result) {

@@ -17,7 +17,7 @@ namespace bridge {
 // One argument or result of a boxed call. Lists point to `length` elements owned by the caller.
 enum class Tag : int64_t {
   None = 0,
-  Tensor = 1,
+  Tensor = 1, // null: an undefined tensor
   Integer = 2,
   Real = 3,
   Boolean = 4,
@@ -28,6 +28,7 @@ enum class Tag : int64_t {
   TensorList = 9,
   OptionalTensorList = 10,
   Generator = 11,
+  BooleanList = 12, // one byte each
 };
 
 struct Value {

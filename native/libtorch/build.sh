@@ -40,7 +40,11 @@ for file in "$source"/*.cpp; do
     objects="$objects $output.$name.o"
 done
 for pid in $pids; do wait "$pid" || fail "error: libLibTorchSharp.so did not compile"; done
-g++ -shared -o "$output.new" $objects -L"$lib" -Wl,--no-as-needed -ltorch -ltorch_cpu -lc10 -Wl,--no-undefined \
+# The CUDA half registers its operators when it is loaded, and nothing here refers to it: --no-as-needed keeps it. What it
+# needs itself lies where the loader will look, not necessarily the linker.
+cuda=
+[ ! -f "$lib/libtorch_cuda.so" ] || cuda="-ltorch_cuda -lc10_cuda"
+g++ -shared -o "$output.new" $objects -L"$lib" -Wl,--no-as-needed -ltorch -ltorch_cpu $cuda -lc10 -Wl,--no-undefined -Wl,--allow-shlib-undefined \
     ${LIBTORCH_DIR:+-Wl,-rpath,"$lib"}
 rm -f $objects
 mv "$output.new" "$output"

@@ -100,13 +100,6 @@ public static partial class torch
         return device;
     }
 
-    /// <summary>CUDA devices.</summary>
-    public static partial class cuda
-    {
-        /// <summary>Whether this libtorch was built with CUDA and sees a GPU.</summary>
-        public static bool is_available() => Bridge.HasCuda() != 0;
-    }
-
     /// <summary>As <see cref="cuda.is_available"/>.</summary>
     public static bool cuda_is_available() => cuda.is_available();
 }

@@ -9,7 +9,7 @@ namespace TorchSharp;
 /// Boxed calls of libtorch operators by name: <c>Operator.Call("linear", "", input, weight, bias)</c> is
 /// <c>aten::linear</c>. Arguments come in the order of the operator's schema; trailing ones left out take the schema's
 /// defaults. An argument is null, a <see cref="Tensor"/>, <see cref="Scalar"/>, integer, floating-point number, bool,
-/// string, <see cref="ScalarType"/>, <see cref="Device"/>, <see cref="Generator"/>, <c>long[]</c>, <c>double[]</c>, a list
+/// string, <see cref="ScalarType"/>, <see cref="Device"/>, <see cref="Generator"/>, <c>long[]</c>, <c>double[]</c>, <c>bool[]</c>, a list
 /// of tensors, or <see cref="OptionalTensors"/> for a <c>Tensor?[]</c> parameter. A parameter of type <c>float</c> takes
 /// only a floating-point number.
 /// </summary>
@@ -51,6 +51,24 @@ internal static unsafe class Operator
         return tensors;
     }
 
+    /// <summary>
+    /// Calls an operator that returns values of several kinds: a <see cref="Tensor"/> (an invalid one where it is undefined, which may be
+    /// handed on as an argument), a long, a double or a bool each.
+    /// </summary>
+    /// <exception cref="ExternalException">libtorch refused the call.</exception>
+    internal static object[] CallMixed(string name, string overload, params ReadOnlySpan<object?> arguments)
+    {
+        Bridge.Value* results;
+        long count;
+        Invoke(name, overload, arguments, &results, &count);
+        var values = new object[count];
+        for (long i = 0; i < count; i++)
+        {
+            values[i] = results[i].Tag == Bridge.Tag.Tensor ? ToTensor(results[i]) : ToNumber(results[i]);
+        }
+        return values;
+    }
+
     /// <summary>Calls an operator for its effect (in-place ones); what it returns is dropped.</summary>
     /// <exception cref="ExternalException">libtorch refused the call.</exception>
     internal static void CallVoid(string name, string overload, params ReadOnlySpan<object?> arguments) =>
@@ -63,22 +81,21 @@ internal static unsafe class Operator
 
     /// <summary>Calls an operator that returns a number: a long, a double or a bool.</summary>
     /// <exception cref="ExternalException">libtorch refused the call.</exception>
-    internal static object CallNumber(string name, string overload, params ReadOnlySpan<object?> arguments)
-    {
-        Bridge.Value value = CallValue(name, overload, arguments);
-        return value.Tag switch
-        {
-            Bridge.Tag.Real => BitConverter.Int64BitsToDouble(value.Payload),
-            Bridge.Tag.Boolean => value.Payload != 0,
-            _ => value.Payload,
-        };
-    }
+    internal static object CallNumber(string name, string overload, params ReadOnlySpan<object?> arguments) =>
+        ToNumber(CallValue(name, overload, arguments));
 
     /// <summary>Whether this libtorch has the operator.</summary>
     internal static bool Exists(string name, string overload) =>
         Known.GetOrAdd((name, overload), static key => Bridge.Find(Qualified(key.Name), key.Overload, out _) is null);
 
     private static string Qualified(string name) => name.Contains("::", StringComparison.Ordinal) ? name : "aten::" + name;
+
+    private static object ToNumber(Bridge.Value value) => value.Tag switch
+    {
+        Bridge.Tag.Real => BitConverter.Int64BitsToDouble(value.Payload),
+        Bridge.Tag.Boolean => value.Payload != 0,
+        _ => value.Payload,
+    };
 
     private static Tensor ToTensor(Bridge.Value value) => new((IntPtr)value.Payload);
 
@@ -141,6 +158,7 @@ internal static unsafe class Operator
     {
         long[] list => list.Length,
         double[] list => list.Length,
+        bool[] list => (list.Length + sizeof(long) - 1) / sizeof(long),
         string text => Encoding.UTF8.GetByteCount(text) / sizeof(long) + 1,
         OptionalTensors list => list.Items.Count,
         IList<Tensor> list => list.Count,
@@ -183,6 +201,11 @@ internal static unsafe class Operator
                 {
                     list.CopyTo(new Span<double>(free, list.Length));
                     return Block(Bridge.Tag.RealList, list.Length, list.Length, ref free);
+                }
+            case bool[] list:
+                {
+                    list.CopyTo(new Span<bool>(free, list.Length));
+                    return Block(Bridge.Tag.BooleanList, list.Length, Words(list), ref free);
                 }
             case string text:
                 {

@@ -32,6 +32,7 @@ internal static unsafe partial class Bridge
         TensorList = 9,
         OptionalTensorList = 10,
         Generator = 11,
+        BooleanList = 12,
     }
 
     [StructLayout(LayoutKind.Sequential)]
@@ -126,8 +127,23 @@ internal static unsafe partial class Bridge
     [LibraryImport(Library, EntryPoint = "TorchBridge_setThreads")]
     internal static partial byte* SetThreads(long count);
 
-    [LibraryImport(Library, EntryPoint = "TorchBridge_hasCuda")]
-    internal static partial long HasCuda();
+    [LibraryImport(Library, EntryPoint = "TorchBridge_cudaDevices")]
+    internal static partial long CudaDevices();
+
+    [LibraryImport(Library, EntryPoint = "TorchBridge_hasCudnn")]
+    internal static partial long HasCudnn();
+
+    [LibraryImport(Library, EntryPoint = "TorchBridge_cudaSynchronize")]
+    internal static partial byte* CudaSynchronize(long device);
+
+    [LibraryImport(Library, EntryPoint = "TorchBridge_cudaSeed")]
+    internal static partial byte* CudaSeed(long all, ulong seed);
+
+    [LibraryImport(Library, EntryPoint = "TorchBridge_cudaMemory")]
+    internal static partial byte* CudaMemory(long device, out long allocated, out long peak);
+
+    [LibraryImport(Library, EntryPoint = "TorchBridge_cudaResetPeak")]
+    internal static partial byte* CudaResetPeak(long device);
 
     [LibraryImport(Library, EntryPoint = "TorchBridge_defaultGenerator")]
     internal static partial byte* DefaultGenerator(out IntPtr generator);

@@ -1,0 +1,45 @@
+using System.Collections.Concurrent;
+using TorchFlash.Kernels;
+using TorchFlash.Kernels.Cpu;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace TorchFlash.Attention;
+
+/// <summary>Which engine works on which device. Nothing of CUDA is loaded before a CUDA tensor comes.</summary>
+internal static class Engines
+{
+    private static readonly ConcurrentDictionary<DeviceType, IAttentionEngine> s_replaced = new();
+
+    /// <summary>The engine for a tensor's device; null, with the reason, where there is none.</summary>
+    public static IAttentionEngine? For(Tensor tensor, out string reason)
+    {
+        reason = "";
+        if (!s_replaced.IsEmpty && s_replaced.TryGetValue(tensor.device_type, out IAttentionEngine? replacement))
+            return replacement;
+        switch (tensor.device_type)
+        {
+            case DeviceType.CPU:
+                return CpuEngine.Instance;
+            default:
+                reason = $"there is no engine for tensors on {tensor.device_type}";
+                return null;
+        }
+    }
+
+    /// <summary>The engine for a tensor's device, which has been asked for before.</summary>
+    /// <exception cref="NotSupportedException">There is none.</exception>
+    public static IAttentionEngine Required(Tensor tensor) => For(tensor, out string reason) ?? throw new NotSupportedException(reason);
+
+    /// <summary>Another engine for a kind of device, until the result is disposed: for tests, such as the CUDA engine on an emulated GPU.</summary>
+    public static IDisposable Replace(DeviceType type, IAttentionEngine engine)
+    {
+        s_replaced[type] = engine;
+        return new Replacement(type);
+    }
+
+    private sealed class Replacement(DeviceType type) : IDisposable
+    {
+        public void Dispose() => s_replaced.TryRemove(type, out _);
+    }
+}
