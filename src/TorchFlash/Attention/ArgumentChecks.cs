@@ -10,7 +10,7 @@ internal static class ArgumentChecks
 {
     /// <summary>The sizes of a scaled dot product attention, if its arguments fit.</summary>
     public static AttentionShape Attention(
-        Tensor query, Tensor key, Tensor value, Tensor? mask, double p, double? scale, CausalAlignment alignment)
+        Tensor query, Tensor key, Tensor value, Tensor? mask, double p, double? scale, CausalAlignment alignment, bool enableGqa)
     {
         Usable(query);
         Usable(key);
@@ -26,10 +26,14 @@ internal static class ArgumentChecks
             Refuse(nameof(key), $"takes the head dimension of query, {q[^1]}", Text(k));
         if (v[^2] != k[^2])
             Refuse(nameof(value), $"takes one row for each of the {k[^2]} keys", Text(v));
-        if (!TryBroadcast(q.AsSpan()[..^2], k.AsSpan()[..^2], out long[]? leading))
-            Refuse(nameof(key), $"takes leading dimensions that broadcast with those of query, {Text(q)}", Text(k));
-        if (!TryBroadcast(leading, v.AsSpan()[..^2], out leading))
+        long? keyHeads = enableGqa ? GroupedHeads(q, k, v) : null;
+        int heads = enableGqa ? 1 : 0; // Grouped heads do not broadcast; what is left of them does.
+        if (!TryBroadcast(q.AsSpan()[..^(2 + heads)], k.AsSpan()[..^(2 + heads)], out long[]? leading))
+            Refuse(nameof(key), $"takes leading dimensions that broadcast with those of query, {Text(q)}{(GroupsOf(q, k) ? ", or a group of query heads for each of its own with enable_gqa" : "")}", Text(k));
+        if (!TryBroadcast(leading, v.AsSpan()[..^(2 + heads)], out leading))
             Refuse(nameof(value), $"takes leading dimensions that broadcast with those of query, {Text(q)}, and key, {Text(k)}", Text(v));
+        if (enableGqa)
+            leading = [.. leading, q[^3]];
 
         if (mask is not null)
             Mask(mask, "attn_mask", query, [.. leading, q[^2], k[^2]]);
@@ -38,8 +42,31 @@ internal static class ArgumentChecks
             Refuse(nameof(scale), "takes a finite number, or null for 1 / sqrt(d)", factor);
         if (!Enum.IsDefined(alignment))
             Refuse("causal_alignment", "takes a value of CausalAlignment", alignment);
-        return new AttentionShape(leading, q[^2], k[^2], q[^1], v[^1]);
+        return new AttentionShape(leading, keyHeads, q[^2], k[^2], q[^1], v[^1]);
     }
+
+    /// <summary>The heads of key and value, among which those of query are shared out evenly.</summary>
+    private static long GroupedHeads(long[] query, long[] key, long[] value)
+    {
+        GroupedOperand(query, nameof(query));
+        GroupedOperand(key, nameof(key));
+        GroupedOperand(value, nameof(value));
+        if (key[^3] != query[^3] && !GroupsOf(query, key))
+            Refuse(nameof(key), $"takes a number of heads that divides that of query, {query[^3]}, with enable_gqa", Text(key));
+        if (value[^3] != key[^3])
+            Refuse(nameof(value), $"takes as many heads as key, {key[^3]}, with enable_gqa", Text(value));
+        return key[^3];
+
+        static void GroupedOperand(long[] shape, string name)
+        {
+            if (shape.Length < 3)
+                Refuse(name, "takes (..., H, N, d) with enable_gqa", Text(shape));
+        }
+    }
+
+    /// <summary>Whether every head of key can have the same number of heads of query, two or more.</summary>
+    private static bool GroupsOf(long[] query, long[] key) =>
+        query.Length > 2 && key.Length > 2 && key[^3] > 0 && query[^3] > key[^3] && query[^3] % key[^3] == 0;
 
     /// <summary>The engines' word for a causal option.</summary>
     public static CausalMask CausalMask(bool isCausal, CausalAlignment alignment) => (isCausal, alignment) switch

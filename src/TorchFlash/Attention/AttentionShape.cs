@@ -6,13 +6,18 @@ namespace TorchFlash.Attention;
 /// The sizes of an attention whose operands have any number of leading dimensions, and the way between those and the four
 /// dimensions [B, H, N, d] that everything below works on.
 /// </summary>
-/// <param name="Leading">The leading dimensions of query, key and value, broadcast together.</param>
+/// <param name="Leading">The leading dimensions of query, key and value, broadcast together; with grouped heads those of query.</param>
+/// <param name="KeyHeads">Heads of key and value; null: as many as query has.</param>
 /// <param name="QueryLength">Nq.</param>
 /// <param name="KeyLength">Nk.</param>
 /// <param name="HeadDim">d of query and key.</param>
 /// <param name="ValueDim">d_v of value and output.</param>
-internal sealed record AttentionShape(long[] Leading, long QueryLength, long KeyLength, long HeadDim, long ValueDim)
+internal sealed record AttentionShape(long[] Leading, long? KeyHeads, long QueryLength, long KeyLength, long HeadDim, long ValueDim)
 {
+    /// <summary>Key or value as [B, key heads, Nk, *]: a view where strides allow one, which is always so for up to four dimensions.</summary>
+    public Tensor KeyToFourDimensions(Tensor operand) =>
+        KeyHeads is { } heads ? (this with { Leading = [.. Leading[..^1], heads] }).ToFourDimensions(operand) : ToFourDimensions(operand);
+
     /// <summary>A view where strides allow one, which is always so for up to four dimensions.</summary>
     public Tensor ToFourDimensions(Tensor operand, bool isMask = false)
     {

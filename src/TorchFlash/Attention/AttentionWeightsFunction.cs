@@ -36,11 +36,12 @@ internal sealed class AttentionWeightsFunction : SingleTensorFunction<AttentionW
         Tensor dQ = TensorMemory.EmptyInOrderOf(q, problem.HeadDim);
         Tensor dK = TensorMemory.EmptyInOrderOf(k, problem.HeadDim);
         using Tensor? masked = Masked(problem, q.device);
-        using Tensor dP = weightsGradient / problem.Heads; // The same for every head.
+        // All in the type of the statistics: with scores rounded to 16 bits, e^(s - m) / l would not be P.
+        using Tensor dP = weightsGradient.to(m.dtype) / problem.Heads; // The same for every head.
         for (int h = 0; h < problem.Heads; h++)
         {
             using var scope = NewDisposeScope();
-            Tensor qh = q.select(1, h), kh = k.select(1, h); // [B, N, d]
+            Tensor qh = q.select(1, h).to(m.dtype), kh = k.select(1, h).to(m.dtype); // [B, N, d]
             // P = e^(scale Q Kᵀ - |scale| m) / l
             Tensor p = matmul(qh * problem.Scale, kh.transpose(1, 2))
                 .sub_((m.select(1, h) * Math.Abs(problem.Scale)).unsqueeze(-1)).exp_().div_(l.select(1, h).unsqueeze(-1));

@@ -7,10 +7,10 @@ internal static class FallBack
 {
     private static readonly ConcurrentDictionary<string, bool> s_said = new();
 
-    /// <summary>Says what is done instead.</summary>
-    public static void Announce(AttentionCall call, string instead)
+    /// <summary>Says what is done instead of a fused pass, and why.</summary>
+    public static void Announce(string instead, string reason)
     {
-        string message = $"TorchFlash: no engine for {call.Query.dtype} tensors on {call.Query.device_type} yet; {instead}.";
+        string message = $"TorchFlash: {instead}, because {reason.TrimEnd('.')}.";
         if (s_said.TryAdd(message, true))
             flash.warn(message);
     }

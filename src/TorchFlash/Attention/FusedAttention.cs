@@ -1,6 +1,5 @@
 using TorchFlash.Autograd;
 using TorchFlash.Kernels;
-using TorchFlash.Kernels.Cpu;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -9,9 +8,11 @@ namespace TorchFlash.Attention;
 /// <summary>Attention by an engine: puts tensors into the engine's terms, and a node into the graph where one is needed.</summary>
 internal static class FusedAttention
 {
-    private static IAttentionEngine Engine => CpuEngine.Instance;
-
-    private static ExecutionOptions Options => new() { Threads = get_num_threads() };
+    // On CUDA devices a pass is only enqueued, on the default stream, which is where libtorch's own kernels of this thread run: no API
+    // of TorchSharp sets another. What makes that safe once the managed side has let go of a tensor: the caching allocator hands a freed
+    // block on only to what is enqueued on the same stream, hence later. So operands and workspace need to live until the launch has
+    // been enqueued, no longer.
+    private static ExecutionOptions Options => new() { Threads = get_num_threads(), Deterministic = flash.are_deterministic_algorithms_enabled() };
 
     /// <summary>O, [B, H, Nq, d_v].</summary>
     public static Tensor Attend(AttentionCall call)
@@ -19,7 +20,7 @@ internal static class FusedAttention
         // Everything but the result goes with this scope, the forward pass's own wrappers of what it saved among it: one of them
         // left alive would keep the node, and with it every saved tensor, alive.
         using DisposeScope scope = NewDisposeScope();
-        FusedPass pass = new(call);
+        FusedPass pass = new(call.Problem);
         Tensor output = NeedsGraph(call)
             ? AttentionFunction.apply(call.Query, call.Key, call.Value, pass)
             : Forward(pass, call.Query, call.Key, call.Value);
@@ -30,7 +31,7 @@ internal static class FusedAttention
     public static (Tensor Output, Tensor Weights) AttendWithWeights(AttentionCall call)
     {
         using DisposeScope scope = NewDisposeScope();
-        FusedPass pass = new(call);
+        FusedPass pass = new(call.Problem);
         bool graph = NeedsGraph(call);
         Tensor output = graph
             ? AttentionFunction.apply(call.Query, call.Key, call.Value, pass)
@@ -53,9 +54,9 @@ internal static class FusedAttention
         Tensor k = pass.Key = TensorMemory.Readable(key);
         Tensor v = pass.Value = TensorMemory.Readable(value);
         Tensor o = TensorMemory.EmptyInOrderOf(q, problem.ValueDim);
-        Tensor m = pass.Max = empty([problem.Batch, problem.Heads, problem.QueryLength], dtype: q.dtype, device: q.device);
-        Tensor l = pass.Sum = empty([problem.Batch, problem.Heads, problem.QueryLength], dtype: q.dtype, device: q.device);
-        Engine.Forward(
+        Tensor m = pass.Max = EmptyStatistic(problem, q.device);
+        Tensor l = pass.Sum = EmptyStatistic(problem, q.device);
+        Engines.Required(q).Forward(
             problem,
             new ForwardArguments
             {
@@ -78,7 +79,10 @@ internal static class FusedAttention
         Tensor dQ = TensorMemory.EmptyInOrderOf(q, problem.HeadDim);
         Tensor dK = TensorMemory.EmptyInOrderOf(k, problem.HeadDim);
         Tensor dV = TensorMemory.EmptyInOrderOf(v, problem.ValueDim);
-        Engine.Backward(
+        IAttentionEngine engine = Engines.Required(q);
+        ExecutionOptions options = Options;
+        using Workspace workspace = new(engine.BackwardWorkspace(problem, options), q.device);
+        engine.Backward(
             problem,
             new BackwardArguments
             {
@@ -91,8 +95,9 @@ internal static class FusedAttention
                 QueryGradient = TensorMemory.View(dQ),
                 KeyGradient = TensorMemory.View(dK),
                 ValueGradient = TensorMemory.View(dV),
+                Workspace = workspace.Address,
             },
-            Options);
+            options);
         KeepAlive(q, k, v, o, m, l, dO, dQ, dK, dV);
         return (dQ, dK, dV);
     }
@@ -104,7 +109,7 @@ internal static class FusedAttention
         Tensor q = TensorMemory.Readable(query);
         Tensor k = TensorMemory.Readable(key);
         Tensor w = empty([problem.Batch, problem.QueryLength, problem.KeyLength], dtype: q.dtype, device: q.device);
-        Engine.AverageWeights(
+        Engines.Required(q).AverageWeights(
             problem,
             new WeightsArguments
             {
@@ -117,6 +122,13 @@ internal static class FusedAttention
             Options);
         KeepAlive(q, k, pass.Max!, pass.Sum!, w);
         return w;
+    }
+
+    /// <summary>Room for m or l, [B, H, Nq], in the type that an engine computes in.</summary>
+    private static Tensor EmptyStatistic(in AttentionProblem problem, Device device)
+    {
+        ScalarType type = problem.ElementType == ElementType.Float64 ? ScalarType.Float64 : ScalarType.Float32;
+        return empty([problem.Batch, problem.Heads, problem.QueryLength], dtype: type, device: device);
     }
 
     /// <summary>A tensor that nobody refers to any more may be finalised, and its memory freed, while an engine still uses it.</summary>

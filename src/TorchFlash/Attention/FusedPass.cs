@@ -7,21 +7,10 @@ namespace TorchFlash.Attention;
 /// What one fused forward pass is asked for and what it leaves behind besides O. Goes through the autograd functions as an
 /// argument that is not a tensor, because a second output would cost memory for as long as the node lives.
 /// </summary>
-internal sealed class FusedPass(AttentionCall call)
+internal sealed class FusedPass(AttentionProblem problem)
 {
     /// <summary>The engine's problem.</summary>
-    public AttentionProblem Problem { get; } = new()
-    {
-        Batch = (int)call.Query.shape[0],
-        Heads = (int)call.Query.shape[1],
-        QueryLength = (int)call.QueryLength,
-        KeyLength = (int)call.KeyLength,
-        HeadDim = (int)call.Query.shape[3],
-        ValueDim = (int)call.Value.shape[3],
-        Scale = call.Scale,
-        ElementType = call.Query.dtype == ScalarType.Float64 ? ElementType.Float64 : ElementType.Float32,
-        Causal = call.Causal,
-    };
+    public AttentionProblem Problem { get; } = problem;
 
     /// <summary>Q as the engine read it: the operand, or its contiguous copy.</summary>
     public Tensor? Query { get; set; }

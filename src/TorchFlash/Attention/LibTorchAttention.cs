@@ -3,13 +3,12 @@ using static TorchSharp.torch;
 
 namespace TorchFlash.Attention;
 
-/// <summary>libtorch's own attention, for tensors that no engine of this project takes yet.</summary>
+/// <summary>libtorch's own attention, for calls that no engine of this project takes.</summary>
 internal static class LibTorchAttention
 {
     /// <summary>O, [B, H, Nq, d_v].</summary>
     public static Tensor Attend(AttentionCall call)
     {
-        FallBack.Announce(call, "libtorch's own attention is used");
         double defaultScale = AttentionProblem.DefaultScale((int)call.Query.shape[3]);
         Tensor query = call.Scale == defaultScale ? call.Query : call.Query * (call.Scale / defaultScale);
         return nn.functional.scaled_dot_product_attention(
