@@ -155,6 +155,9 @@ struct Consumer {
     barriers.value().release(values);
     values.advance();
   }
+  /// Keeps the waits that follow behind the computation of x, never negative. To the compiler arithmetic may cross wgmma.wait_group, and it
+  /// would rather wait for O += P V at once than compute the next P meanwhile; a predicated arrival (that never happens) it can't cross.
+  DEVICE void hold_back(float x) const { if (x < 0.f) mbarrier_arrive(barriers.base); }
   // S -> P in place, m and l updated; c: what O has to be scaled by
   template <bool MASKED> DEVICE void scores_to_probabilities(int tile, float (&c)[2]) {
     if constexpr (K_NEGATE) UNROLL for (int i = 0; i < COLUMNS / 2; i++) s[i] = -s[i];
@@ -191,6 +194,7 @@ struct Consumer {
     scores_done();
     float c[2];
     scores_to_probabilities<MASKED>(tile, c);
+    hold_back(softmax.l[0] + softmax.l[1]);
     wgmma_wait<0>();
     output_done();
     UNROLL for (int i = 0; i < VALUE_DIM / 2; i++) o[i] *= c[i / 2 % 2];
