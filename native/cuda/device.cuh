@@ -123,6 +123,13 @@ template <bool BF> DEVICE u16 from_float(float x) { return (u16)pack2<BF>(x, 0.f
 #include "emulation.h"
 #endif
 
+/// Whether atomic_add4 is one operation here (sm_90 and up).
+#if defined(__CUDA_ARCH__)
+static constexpr bool VECTOR_SUMS = __CUDA_ARCH__ >= 900;
+#else
+static constexpr bool VECTOR_SUMS = K_SHARED_LIMIT > 166912;   // the emulated sm_90
+#endif
+
 /// Whether it is true in some lane of the warp (all lanes take part).
 DEVICE bool any_in_warp(bool x) {
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)

@@ -142,7 +142,7 @@ struct Forward {
       }
     sync_threads();                      // all are done with the operands: O takes their place
     store_rows<K_VALUE_DIM>(o, factor, shared + warp * staging_bytes(M, VALUE_DIM / 8),
-        head_of<u16>(p.output, unit.batch, unit.head) + warp_first * p.output.row, p.output.row, p.query_length - warp_first, 0);
+        head_of<u16>(p.output, unit.batch, unit.head) + warp_first * p.output.row, p.output.row, p.query_length - warp_first);
   }
 
   DEVICE void run() {

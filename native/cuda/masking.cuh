@@ -26,3 +26,14 @@ template <int M, int N> DEVICE void hide_keys(float (&s)[M][N][4], const int (&s
       if (n * 8 + i >= left) s[m][n][2 * r + i] = -infinity();
   }
 }
+
+/// Transposed scores (keys are rows, queries columns): P is 0 where the lane's keys are hidden from a query. from[m][r]: the
+/// first query that sees the lane's key; a key that does not exist has one beyond all queries.
+template <int M, int N> DEVICE void hide_queries(float (&p)[M][N][4], const int (&from)[M][2], int column) {
+  const int lane_column = column + thread_id() % 4 * 2;
+  UNROLL for (int m = 0; m < M; m++) UNROLL for (int r = 0; r < 2; r++) {
+    const int left = from[m][r] - lane_column;
+    UNROLL for (int n = 0; n < N; n++) UNROLL for (int i = 0; i < 2; i++)
+      if (n * 8 + i < left) p[m][n][2 * r + i] = 0.f;
+  }
+}

@@ -32,9 +32,9 @@ template <int ROWS, int DIM, int THREADS> struct TileLoader {
     offset = row * STRIDE + chunk * 16;
   }
 
-  /// Rows [first, first + ROWS) of the operand, which has `rows` of them. WHOLE: all of them exist.
-  template <bool WHOLE> DEVICE void load(u32 tile, int first, int rows) const {
-    const u16* p = source + (first + row) * stride;
+  /// Rows [first, first + ROWS) of the operand, which has `rows` of them and begins `skip` elements further on. WHOLE: all of them exist.
+  template <bool WHOLE> DEVICE void load(u32 tile, int first, int rows, i64 skip = 0) const {
+    const u16* p = source + skip + (first + row) * stride;
     UNROLL for (int i = 0; i < ROWS; i += STEP, p += STEP * stride) {
       if (ROWS % STEP != 0 && i + row >= ROWS) break;
       const bool exists = WHOLE || first + row + i < rows;

@@ -36,3 +36,52 @@ DEVICE constexpr ForwardShape choose_forward_shape() {
   if (blocks_that_fit(alone.shared_bytes()) >= 1) return alone;
   return {64, 64, 4, 1, 1};                             // d = d_v = 256 on 99 KB: 192 rows of 528 bytes, to the byte
 }
+
+/// Backward, key-stationary: `keys` keys against `queries` queries at a time. For Sᵀ and dPᵀ the warps are key_groups x query
+/// groups; for dK and dV the query groups become groups of columns; for dQ they are row_groups x groups of columns.
+struct BackwardShape {
+  int keys, queries, warps, key_groups, row_groups, query_stages, gradient_stages;
+  DEVICE constexpr int scores_bytes() const { return tile_bytes(keys, queries); }   // Pᵀ or dSᵀ
+  DEVICE constexpr int query_bytes() const { return query_stages * (tile_bytes(queries, HEAD_DIM) + queries * 4); }         // Q, log-sum
+  DEVICE constexpr int gradient_bytes() const { return gradient_stages * (tile_bytes(queries, VALUE_DIM) + queries * 4); }  // dO, delta
+  DEVICE constexpr int operand_bytes() const { return tile_bytes(keys, HEAD_DIM) + tile_bytes(keys, VALUE_DIM); }           // K, V
+  DEVICE constexpr int shared_bytes() const { return operand_bytes() + query_bytes() + gradient_bytes() + 2 * scores_bytes(); }
+};
+
+/// The larger shapes first; of each, two buffers for Q and dO where they fit. dK and dV take keys (d + d_v) of the 64 K
+/// registers of a multiprocessor: 128 keys fill half of them at d = 128, so there is one block of eight warps, and 64 keys do so at 256.
+/// A warp's part of Sᵀ is 32 keys x 32 or 64 queries: 1/2 or 3/8 ldmatrix.x4 for each product.
+DEVICE constexpr BackwardShape choose_backward_shape() {
+  const int widest = larger_constant(HEAD_DIM, VALUE_DIM);
+  const BackwardShape shapes[] = {{128, 128, 8, 4, 4}, {128, 64, 8, 4, 2}, {64, 64, 8, 2, 2}, {64, 32, 8, 4, 2}, {32, 32, 4, 2, 2}};
+  const int first = widest <= 64 ? 0 : widest <= 128 ? 1 : 2;
+  for (int i = first; i < 5; i++) {
+    const int stages[3][2] = {{2, 2}, {2, 1}, {1, 1}};
+    for (int j = 0; j < 3; j++) {
+      BackwardShape shape = shapes[i];
+      shape.query_stages = stages[j][0];
+      shape.gradient_stages = stages[j][1];
+      if (shape.shared_bytes() <= K_SHARED_LIMIT) return shape;
+    }
+  }
+  return {};
+}
+
+/// Of `columns` columns, what each of `groups` groups of warps computes: whole steps of 16. Where the groups do not divide the
+/// columns, the last ones begin early and recompute what is not theirs (a group owns its columns from group * width on).
+DEVICE constexpr int group_width(int columns, int groups) { return round_up((columns + groups - 1) / groups, 16); }
+DEVICE constexpr int group_begin(int columns, int width, int group) { return group * width < columns - width ? group * width : columns - width; }
+
+/// dQ alone, query-stationary: a warp owns 16 rows of dQ; S, dP, dS stay in its registers.
+struct QueryShape {
+  int rows, columns, warps, stages, blocks;
+  DEVICE constexpr int shared_bytes() const {
+    return tile_bytes(rows, HEAD_DIM) + tile_bytes(rows, VALUE_DIM) + stages * (tile_bytes(columns, HEAD_DIM) + tile_bytes(columns, VALUE_DIM));
+  }
+};
+DEVICE constexpr QueryShape choose_query_shape() {
+  const QueryShape shapes[] = {{128, 64, 8, 2, 1}, {128, 64, 8, 1, 1}, {64, 32, 4, 1, 1}};
+  for (int i = 0; i < 3; i++)
+    if (shapes[i].shared_bytes() <= K_SHARED_LIMIT) return shapes[i];
+  return {};
+}
