@@ -237,7 +237,7 @@ void Machine::run_block(u32 number) {
   }
   for (Fiber& f : fibers) {
     f.state = State::Runnable;
-    f.copy_group = 0;
+    f.copy_group = f.fences = 0;
     f.copies.clear();
     make_context(f.context, stacks.bottom(f.thread), stacks.top(f.thread), fiber_main);
   }

@@ -35,6 +35,7 @@ struct Fiber {
   Where where;             // of the rendezvous it waits at
   const char* waiting;     // State::Waiting: for what
   u32 copy_group;          // cp.async group now being filled
+  u32 fences;              // fence_async executed so far
   std::vector<Copy> copies;   // issued, not yet waited for
 };
 /// What a lane posts to a collective.
@@ -56,8 +57,9 @@ struct Shadow {
   u32 clock, epoch;
   u16 writer, reads;
   u8 pending, initialised, split;
-  u8 generic;   // written by ordinary stores and not yet fenced towards asynchronous reads (for extensions)
+  u32 generic;   // 1 + how many fence_async its writer had executed, where ordinary stores wrote it; 0: an asynchronous operation did
 };
+constexpr u8 BARRIER_WORD = 2;   // Shadow::pending of an mbarrier: no ordinary access
 /// Per word and warp: the last reader, a thread or WHOLE_WARP.
 struct Reader { u32 clock, epoch; u16 who; };
 

@@ -45,6 +45,7 @@ template <class Visit> static void each_half(Machine& m, u32 i, u32 halves, Visi
 
 static void read_entry(Machine& m, u32 i, int half, u32 byte, u32 w, u16 who, Where where) {
   const Shadow& s = m.shadow[half][i];
+  if (s.pending == BARRIER_WORD) fail(where, "reads shared byte %u, part of an mbarrier", byte);
   if (s.pending) fail(where, "reads shared byte %u while an asynchronous copy into it is under way: a wait is missing", byte);
   if (!s.initialised) fail(where, "reads shared byte %u that was never written", byte);
   if (!m.options.races) return;
@@ -83,6 +84,7 @@ static void check_write_race(Machine& m, u32 i, int half, u32 byte, u32 thread, 
 
 static void write_entry(Machine& m, u32 i, int half, u32 byte, u32 thread, bool pending, Where where) {
   Shadow& s = m.shadow[half][i];
+  if (s.pending == BARRIER_WORD) fail(where, "writes shared byte %u, part of an mbarrier", byte);
   if (s.pending) fail(where, "writes shared byte %u while an asynchronous copy into it is under way", byte);
   if (s.reads) fail(where, "writes shared byte %u while an asynchronous operation still reads it", byte);
   if (m.options.races) check_write_race(m, i, half, byte, thread, where);
@@ -92,7 +94,7 @@ static void write_entry(Machine& m, u32 i, int half, u32 byte, u32 thread, bool 
   s.writer = u16(thread);
   s.initialised = 1;
   s.pending = pending;
-  s.generic = 1;
+  s.generic = 1 + m.fibers[thread].fences;
 }
 
 void note_write(Machine& m, u32 address, u32 bytes, u32 thread, bool pending, Where where) {
@@ -112,6 +114,7 @@ void settle_copy(Machine& m, u32 address, u32 bytes, u32 writer, u32 clock, u32 
     s.writer = u16(writer);
     s.clock = clock;
     s.epoch = epoch;
+    s.generic = writer < MAX_WARPS * LANES ? 1 + m.fibers[writer].fences : 0;
   }
 }
 
