@@ -1,0 +1,110 @@
+// dQ for float and double operands (FlashAttention-2, algorithm 2, with the queries stationary). One block: M queries of one head,
+// against N keys at a time in their order: S = Q Kᵀ, P = exp(|scale| (S - m)) / l, dP = dO Vᵀ, dS = P o (dP - delta), dQ += dS K.
+#include "exact_epilogue.cuh"
+#include "exact_stream.cuh"
+
+static constexpr int R = BACKWARD_R, C = BACKWARD_C, M = SIDE * R, N = SIDE * C;
+static constexpr int BAND = band_rows<ColumnsQK>(), BANDS = N / BAND;
+static constexpr int STAGE_BYTES = largest_of(N * PANEL_BYTES, BAND * ColumnsQK::WIDTH * (int)sizeof(Real));
+
+static constexpr int SHARED_QUERY = 0;
+static constexpr int SHARED_GRADIENT = SHARED_QUERY + M * PANELS_QK * PANEL_BYTES;
+static constexpr int SHARED_DS = SHARED_GRADIENT + M * PANELS_V * PANEL_BYTES;
+static constexpr int SHARED_STAGES = SHARED_DS + M * BAND * (int)sizeof(Real);
+static constexpr int SHARED_BYTES = SHARED_STAGES + STAGES * STAGE_BYTES;
+static_assert(SHARED_BYTES <= K_SHARED_LIMIT, "");
+
+KERNEL_SHAPE(THREADS, SHARED_BYTES, M, N, 0, 1);
+
+/// What streams through shared memory: for each key tile the panels of K (S), of V (dP) and the bands of K (dQ).
+struct KeysAndValues {
+  Rows key, value;
+  int tiles, tile = 0, chunk = 0;
+
+  DEVICE void next(u32 to) {
+    if (tile >= tiles) return;
+    if (chunk < PANELS_QK) copy_panel<RowsOfB, N, K_HEAD_DIM>(to, key, tile * N, chunk);
+    else if (chunk < PANELS_QK + PANELS_V) copy_panel<RowsOfB, N, K_VALUE_DIM>(to, value, tile * N, chunk - PANELS_QK);
+    else copy_band<ColumnsQK, BAND, K_HEAD_DIM>(to, key, tile * N + (chunk - PANELS_QK - PANELS_V) * BAND);
+    if (++chunk == PANELS_QK + PANELS_V + BANDS) {
+      chunk = 0;
+      tile++;
+    }
+  }
+};
+using BackwardStream = Stream<KeysAndValues, STAGE_BYTES>;
+
+struct BackwardQuery {
+  const Visibility visible;
+  const Lane lane;
+  const Real factor;
+  const int first; // query of the block
+  Real dq[R][ColumnsQK::COUNT], m[R], inverse[R], delta[R];
+
+  DEVICE BackwardQuery(const BackwardParameters &p, const Work &work, int first)
+      : visible(p.query_length, p.key_length, p.diagonal), factor(exponent_factor(p)), first(first) {
+    const i64 rows = (i64)work.batch * p.heads + work.head;
+    UNROLL for (int r = 0; r < R; r++) {
+      UNROLL for (int n = 0; n < ColumnsQK::COUNT; n++) dq[r][n] = 0;
+      m[r] = inverse[r] = delta[r] = 0;
+      if (query(r) < p.query_length) {
+        m[r] = ldg((const Real *)p.maximum + rows * p.query_length + query(r));
+        inverse[r] = 1 / ldg((const Real *)p.sum + rows * p.query_length + query(r));
+        delta[r] = ldg((const Real *)p.delta + rows * p.padded_queries + query(r));
+      }
+    }
+  }
+
+  DEVICE int query(int r) const { return first + lane.ty + SIDE * r; }
+  DEVICE bool sees(int tile, int r, int c) const { return visible(query(r), tile * N + RowsOfB::row(c * SIDE + lane.tx)); }
+
+  /// P <- exp(|scale| (S - m)) / l
+  DEVICE void probabilities(Real (&s)[R][C]) const {
+    UNROLL for (int r = 0; r < R; r++)
+      UNROLL for (int c = 0; c < C; c++) s[r][c] = exp2_of(((K_NEGATE ? -s[r][c] : s[r][c]) - m[r]) * factor) * inverse[r];
+  }
+
+  /// dS <- P o (dP - delta), 0 where the query does not see the key
+  template <bool MASKED> DEVICE void score_gradients(Real (&dp)[R][C], const Real (&p)[R][C], int tile) const {
+    UNROLL for (int r = 0; r < R; r++) UNROLL for (int c = 0; c < C; c++) {
+      dp[r][c] = p[r][c] * (dp[r][c] - delta[r]);
+      if (MASKED && !sees(tile, r, c)) dp[r][c] = 0;
+    }
+  }
+
+  template <bool MASKED> DEVICE void step(int tile, u32 shared, BackwardStream &stream) {
+    Real s[R][C], dp[R][C];
+    stream_rows<PANELS_QK>(s, shared + SHARED_QUERY, stream, lane);
+    probabilities(s);
+    stream_rows<PANELS_V>(dp, shared + SHARED_GRADIENT, stream, lane);
+    score_gradients<MASKED>(dp, s, tile);
+    stream_bands<ColumnsQK, BAND>(dq, dp, shared + SHARED_DS, stream, lane, [&](int key) {
+      if constexpr (MASKED && K_CAUSAL) return UpTo{query(0) + visible.diagonal - tile * N - key};
+      else return Everything{};
+    });
+  }
+};
+
+KERNEL(torchflash_backward_query_exact, THREADS, 1, PARAMETER(BackwardParameters) p) {
+  const u32 shared = shared_base();
+  const Work work(p.query_length, M, p.heads);
+  const int first = (work.tiles - 1 - work.tile) * M; // causal: the longest first
+  BackwardQuery backward(p, work, first);
+  const int tiles = (backward.visible.keys_of_some(first, M) + N - 1) / N, whole = backward.visible.keys_of_all(first) / N;
+
+  const int key_head = work.head / p.group;
+  KeysAndValues source{Rows(p.key, work.batch, key_head, p.key_length), Rows(p.value, work.batch, key_head, p.key_length), tiles};
+  if (tiles > 0) {
+    copy_tile<M, K_HEAD_DIM, PANELS_QK>(shared + SHARED_QUERY, Rows(p.query, work.batch, work.head, p.query_length), first);
+    copy_tile<M, K_VALUE_DIM, PANELS_V>(shared + SHARED_GRADIENT, Rows(p.output_gradient, work.batch, work.head, p.query_length), first);
+  }
+  BackwardStream stream(source, shared + SHARED_STAGES);
+  int tile = 0;
+  for (; tile < whole; tile++) backward.step<false>(tile, shared, stream);
+  for (; tile < tiles; tile++) backward.step<true>(tile, shared, stream);
+  cp_async_wait<0>();
+
+  Real scale[R];
+  UNROLL for (int r = 0; r < R; r++) scale[r] = (Real)p.scale;
+  store_rows<ColumnsQK, K_HEAD_DIM>(p.query_gradient, work.batch, work.head, first, p.query_length, backward.dq, scale, backward.lane);
+}

@@ -1,0 +1,109 @@
+// The stream of panels and bands through shared memory: a ring of stages, filled ahead by asynchronous copies.
+#pragma once
+#include "exact_product.cuh"
+
+/// The rows of one head of an operand.
+struct Rows {
+  const Real *data;
+  i64 stride;
+  int count;
+  DEVICE Rows(const View &view, int batch, int head, int count)
+      : data((const Real *)view.data + batch * view.batch + head * view.head), stride(view.row), count(count) {}
+  DEVICE const Real *at(int row) const { return data + row * stride; }
+};
+
+/// VECTOR elements of a row (or zeros: beyond the last row or column) to shared memory, asynchronously if the operands allow it.
+template <int DIM> DEVICE void copy_piece(u32 to, const Rows &from, int row, int column) {
+#if K_ALIGNED
+  const bool inside = row < from.count && column < DIM;
+  cp_async16(to, inside ? from.at(row) + column : from.data, inside);
+#else
+  Real x[VECTOR];
+  UNROLL for (int i = 0; i < VECTOR; i++) x[i] = row < from.count && column + i < DIM ? ldg(from.at(row) + column + i) : Real(0);
+  store_shared<VECTOR>(to, x);
+#endif
+}
+
+/// Calls copy(e) for each e < COUNT, spread over the threads of the block.
+template <int COUNT, class F> DEVICE void each_thread(F copy) {
+  UNROLL for (int i = 0; i < (COUNT + THREADS - 1) / THREADS; i++) {
+    const int e = i * THREADS + thread_id();
+    if (COUNT % THREADS == 0 || e < COUNT) copy(e);
+  }
+}
+
+/// Panel number `panel` of the rows [first, first + ROWS). Order: RowsOfA or RowsOfB.
+template <class Order, int ROWS, int DIM> DEVICE void copy_panel(u32 to, const Rows &from, int first, int panel) {
+  using P = Panel<PANEL_BYTES>;
+  each_thread<ROWS * P::PIECES>([&](int e) {
+    const int slot = e / P::PIECES, piece = e % P::PIECES;
+    copy_piece<DIM>(to + P::at(slot, piece), from, first + Order::row(slot), panel * PANEL + piece * VECTOR);
+  });
+}
+
+/// All panels of the rows [first, first + ROWS): a stationary tile.
+template <int ROWS, int DIM, int PANELS> DEVICE void copy_tile(u32 to, const Rows &from, int first) {
+  UNROLL for (int panel = 0; panel < PANELS; panel++) copy_panel<RowsOfA, ROWS, DIM>(to + panel * ROWS * PANEL_BYTES, from, first, panel);
+}
+
+/// The rows [first, first + ROWS) as a band.
+template <class C, int ROWS, int DIM> DEVICE void copy_band(u32 to, const Rows &from, int first) {
+  constexpr int PIECES = C::WIDTH / VECTOR;
+  each_thread<ROWS * PIECES>([&](int e) {
+    const int row = e / PIECES, piece = e % PIECES;
+    copy_piece<DIM>(to + (row * PIECES + piece) * 16, from, first + row, piece * VECTOR);
+  });
+}
+
+/// Brings the chunks of `source` one after the other: source.next(address) copies the next one there, or nothing after the last.
+template <class Source, int BYTES> struct Stream {
+  static constexpr int SHARED = STAGES * BYTES;
+  Source &source;
+  u32 base;
+  int stage = 0;
+
+  /// The first chunks; whatever the threads copied before comes with them.
+  DEVICE Stream(Source &source, u32 base) : source(source), base(base) {
+    UNROLL for (int s = 0; s < STAGES - 1; s++) {
+      source.next(base + s * BYTES);
+      cp_async_commit();
+    }
+  }
+
+  /// Address of the next chunk, there for all threads, until the next call. Every thread of the block calls it: it is a barrier.
+  DEVICE u32 next() {
+    cp_async_wait<STAGES - 2>();
+    sync_threads(); // the chunk has landed for all, and all have done with the one before, whose stage is filled again
+    source.next(base + (stage == 0 ? STAGES - 1 : stage - 1) * BYTES);
+    cp_async_commit();
+    const u32 chunk = base + stage * BYTES;
+    stage = stage == STAGES - 1 ? 0 : stage + 1;
+    return chunk;
+  }
+};
+
+/// D = A Bᵀ of a stationary tile A and the next PANELS panels of the stream.
+template <int PANELS, int R, int C, class S> DEVICE void stream_rows(Real (&d)[R][C], u32 a, S &stream, Lane lane) {
+  UNROLL for (int r = 0; r < R; r++) UNROLL for (int c = 0; c < C; c++) d[r][c] = 0;
+  NO_UNROLL for (int panel = 0; panel < PANELS; panel++) {
+    const u32 b = stream.next();
+    product_of_rows(d, a + panel * R * SIDE * PANEL_BYTES, b, lane);
+  }
+}
+
+/// D += P B, P in registers and B the next bands of the stream. A row of P belongs to one half of a warp: its part for a band goes
+/// through shared memory (`p`, rows x band) without a barrier of the block. mask(k): what is visible of the band that begins at row k.
+template <class Cols, int ROWS, int R, int C, class S, class Mask>
+DEVICE void stream_bands(Real (&d)[R][Cols::COUNT], const Real (&p)[R][C], u32 shared_p, S &stream, Lane lane, Mask mask) {
+  constexpr int BYTES = ROWS * (int)sizeof(Real), GROUP = SIDE * VECTOR, LANES = ROWS / VECTOR;
+  UNROLL for (int g = 0; g < C / VECTOR; g++) // a loop that stays would index registers
+    NO_UNROLL for (int band = 0; band < GROUP / ROWS; band++) {
+      const u32 b = stream.next();
+      if (lane.tx / LANES == band)
+        UNROLL for (int r = 0; r < R; r++)
+          store_shared<VECTOR>(shared_p + Panel<BYTES>::at(lane.ty + SIDE * r, lane.tx % LANES), p[r] + g * VECTOR);
+      sync_warp();
+      product_with_rows<Cols, ROWS>(d, shared_p, b, lane, mask(g * GROUP + band * ROWS));
+      sync_warp();
+    }
+}

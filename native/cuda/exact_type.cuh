@@ -1,0 +1,41 @@
+// The arithmetic of the exact kernels: every product is a fused multiply-add of the operands' own type, float or double. No TF32.
+#pragma once
+#include "device.cuh"
+
+#if K_TYPE == 3
+using Real = double;
+DEVICE double exp2_of(double x) { return exp2(x); }
+DEVICE double larger_of(double a, double b) { return fmax(a, b); }
+DEVICE double fused(double a, double b, double c) { return fma(a, b, c); }
+#else
+using Real = float;
+// CUDA's exp2f is this instruction behind a scaling that saves subnormal results. Both are right to 2 ulp; what is lost here, a
+// probability below 2^-126 of the largest one, is below the rounding of any sum it could enter.
+DEVICE float exp2_of(float x) { return ex2(x); }
+DEVICE float larger_of(float a, float b) { return fmaxf(a, b); }
+DEVICE float fused(float a, float b, float c) { return fmaf(a, b, c); }
+#endif
+
+/// Elements in 16 bytes, the widest access to shared and global memory.
+static constexpr int VECTOR = 16 / (int)sizeof(Real);
+
+/// WIDTH neighbouring elements of shared memory, at an address aligned to them (16 bytes at most).
+template <int WIDTH> DEVICE void load_shared(Real (&x)[WIDTH], u32 address) {
+  struct alignas(WIDTH * sizeof(Real)) Group { Real x[WIDTH]; };
+  const Group g = lds<Group>(address);
+  UNROLL for (int i = 0; i < WIDTH; i++) x[i] = g.x[i];
+}
+template <int WIDTH> DEVICE void store_shared(u32 address, const Real *x) {
+  struct alignas(WIDTH * sizeof(Real)) Group { Real x[WIDTH]; } g;
+  UNROLL for (int i = 0; i < WIDTH; i++) g.x[i] = x[i];
+  sts<Group>(address, g);
+}
+
+/// The factor of the exponents of 2: exp(|scale| x) = 2^(x exponent_factor).
+template <class Parameters> DEVICE Real exponent_factor(const Parameters &p) {
+#if K_TYPE == 3
+  return (p.scale < 0 ? -p.scale : p.scale) * 1.4426950408889634073599;
+#else
+  return p.scale_log2;
+#endif
+}

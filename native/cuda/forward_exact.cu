@@ -1,0 +1,123 @@
+// O = softmax(scale Q Kᵀ) V for float and double operands (FlashAttention-2, algorithm 1), and m, l. One block: M queries of one
+// head, against N keys at a time: S = Q Kᵀ from panels of K, the online softmax in registers, O += P V from bands of V.
+#include "exact_epilogue.cuh"
+#include "exact_stream.cuh"
+
+static constexpr int R = FORWARD_R, C = FORWARD_C, M = SIDE * R, N = SIDE * C;
+static constexpr int BAND = band_rows<ColumnsV>(), BANDS = N / BAND;
+static constexpr int STAGE_BYTES = largest_of(N * PANEL_BYTES, BAND * ColumnsV::WIDTH * (int)sizeof(Real));
+
+static constexpr int SHARED_QUERY = 0;
+static constexpr int SHARED_P = SHARED_QUERY + M * PANELS_QK * PANEL_BYTES;
+static constexpr int SHARED_STAGES = SHARED_P + M * BAND * (int)sizeof(Real);
+static constexpr int SHARED_BYTES = SHARED_STAGES + STAGES * STAGE_BYTES;
+static_assert(SHARED_BYTES <= K_SHARED_LIMIT, "");
+
+KERNEL_SHAPE(THREADS, SHARED_BYTES, M, N, 0, 1);
+
+/// What streams through shared memory: for each key tile the panels of K, then the bands of V.
+struct KeysAndValues {
+  Rows key, value;
+  int tiles, tile = 0, chunk = 0;
+
+  DEVICE void next(u32 to) {
+    if (tile >= tiles) return;
+    if (chunk < PANELS_QK) copy_panel<RowsOfB, N, K_HEAD_DIM>(to, key, tile * N, chunk);
+    else copy_band<ColumnsV, BAND, K_VALUE_DIM>(to, value, tile * N + (chunk - PANELS_QK) * BAND);
+    if (++chunk == PANELS_QK + BANDS) {
+      chunk = 0;
+      tile++;
+    }
+  }
+};
+using ForwardStream = Stream<KeysAndValues, STAGE_BYTES>;
+
+struct Forward {
+  const Visibility visible;
+  const Lane lane;
+  const Real factor;
+  const int first; // query of the block
+  Real o[R][ColumnsV::COUNT], m[R], l[R];
+
+  DEVICE Forward(const ForwardParameters &p, int first)
+      : visible(p.query_length, p.key_length, p.diagonal), factor(exponent_factor(p)), first(first) {
+    UNROLL for (int r = 0; r < R; r++) {
+      m[r] = -infinity();
+      l[r] = 0;
+      UNROLL for (int n = 0; n < ColumnsV::COUNT; n++) o[r][n] = 0;
+    }
+  }
+
+  DEVICE int query(int r) const { return first + lane.ty + SIDE * r; }
+  DEVICE int key_of(int tile, int c) const { return tile * N + RowsOfB::row(c * SIDE + lane.tx); }
+
+  /// s <- sign(scale) s, -inf where the query does not see the key.
+  template <bool MASKED> DEVICE void mask(Real (&s)[R][C], int tile) const {
+    UNROLL for (int r = 0; r < R; r++) UNROLL for (int c = 0; c < C; c++) {
+      if (K_NEGATE) s[r][c] = -s[r][c];
+      if (MASKED && !visible(query(r), key_of(tile, c))) s[r][c] = -infinity();
+    }
+  }
+
+  /// m <- max(m, s), l and O brought to it; s <- P = exp(|scale| (s - m)), l += P: a sum of this thread's keys until finish().
+  template <bool MASKED> DEVICE void softmax(Real (&s)[R][C], int tile) {
+    UNROLL for (int r = 0; r < R; r++) {
+      Real largest = m[r];
+      UNROLL for (int c = 0; c < C; c++) largest = larger_of(largest, s[r][c]); // a NaN is not: it reaches O through P
+      largest = largest_in_row(largest);
+      const Real reference = largest == -infinity() ? Real(0) : largest; // no key so far: -inf - -inf is NaN
+      const Real rescale = m[r] == -infinity() ? Real(0) : exp2_of((m[r] - reference) * factor);
+      m[r] = largest;
+      l[r] *= rescale;
+      UNROLL for (int n = 0; n < ColumnsV::COUNT; n++) o[r][n] *= rescale;
+      UNROLL for (int c = 0; c < C; c++) {
+        s[r][c] = exp2_of((s[r][c] - reference) * factor);
+        if (MASKED && !visible(query(r), key_of(tile, c))) s[r][c] = 0; // (with scale 0 it is NaN by now)
+        l[r] += s[r][c];
+      }
+    }
+  }
+
+  template <bool MASKED> DEVICE void step(int tile, u32 shared, ForwardStream &stream) {
+    Real s[R][C];
+    stream_rows<PANELS_QK>(s, shared + SHARED_QUERY, stream, lane);
+    mask<MASKED>(s, tile);
+    softmax<MASKED>(s, tile);
+    stream_bands<ColumnsV, BAND>(o, s, shared + SHARED_P, stream, lane, [&](int key) {
+      if constexpr (MASKED && K_CAUSAL) return UpTo{query(0) + visible.diagonal - tile * N - key};
+      else return Everything{};
+    });
+  }
+
+  DEVICE void finish(const ForwardParameters &p, const Work &work) {
+    Real inverse[R];
+    UNROLL for (int r = 0; r < R; r++) {
+      l[r] = sum_in_row(l[r]);
+      inverse[r] = visible.any_key(query(r)) ? 1 / l[r] : Real(0); // only -inf scores: l = 0, O = NaN
+      if (lane.tx == 0 && query(r) < p.query_length) {
+        const i64 row = ((i64)work.batch * p.heads + work.head) * p.query_length + query(r);
+        stg((Real *)p.maximum + row, m[r]);
+        stg((Real *)p.sum + row, l[r]);
+      }
+    }
+    store_rows<ColumnsV, K_VALUE_DIM>(p.output, work.batch, work.head, first, p.query_length, o, inverse, lane);
+  }
+};
+
+KERNEL(torchflash_forward_exact, THREADS, 1, PARAMETER(ForwardParameters) p) {
+  const u32 shared = shared_base();
+  const Work work(p.query_length, M, p.heads);
+  const int first = (work.tiles - 1 - work.tile) * M; // causal: the longest first
+  Forward forward(p, first);
+  const int tiles = (forward.visible.keys_of_some(first, M) + N - 1) / N, whole = forward.visible.keys_of_all(first) / N;
+
+  const int key_head = work.head / p.group;
+  KeysAndValues source{Rows(p.key, work.batch, key_head, p.key_length), Rows(p.value, work.batch, key_head, p.key_length), tiles};
+  if (tiles > 0) copy_tile<M, K_HEAD_DIM, PANELS_QK>(shared + SHARED_QUERY, Rows(p.query, work.batch, work.head, p.query_length), first);
+  ForwardStream stream(source, shared + SHARED_STAGES);
+  int tile = 0;
+  for (; tile < whole; tile++) forward.step<false>(tile, shared, stream);
+  for (; tile < tiles; tile++) forward.step<true>(tile, shared, stream);
+  cp_async_wait<0>();
+  forward.finish(p, work);
+}
