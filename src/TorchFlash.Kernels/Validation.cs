@@ -49,6 +49,14 @@ internal static class Validation
             throw new NotSupportedException($"The {engine.Name} engine does not take this attention: {reason}");
     }
 
+    public static void CheckWorkspace(nint workspace, long bytes, int alignment)
+    {
+        if (bytes > 0 && workspace == 0)
+            throw new ArgumentNullException(nameof(BackwardArguments.Workspace), $"The backward pass needs {bytes} bytes of workspace, but its address is null.");
+        if (bytes > 0 && workspace % alignment != 0)
+            throw new ArgumentException($"The workspace starts at a multiple of {alignment} bytes, but its address is {workspace:X}.", nameof(BackwardArguments.Workspace));
+    }
+
     private static bool HasKeys(in AttentionProblem problem) => (long)problem.Batch * problem.KeyHeadCount * problem.KeyLength > 0;
 
     private static void Check(in AttentionProblem problem, in ExecutionOptions options)

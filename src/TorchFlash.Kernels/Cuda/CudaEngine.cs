@@ -1,0 +1,233 @@
+using System.Globalization;
+
+namespace TorchFlash.Kernels.Cuda;
+
+/// <summary>
+/// The engine for NVIDIA GPUs of compute capability 8.0 and later. Its kernels are compiled by NVRTC when they are first needed, for the very
+/// head dimension, type and mask, and kept on disk. Operands lie in the memory of the device; a call returns when its kernels are enqueued
+/// on the stream. Safe for use from several threads at once.
+/// </summary>
+public sealed unsafe partial class CudaEngine : IAttentionEngine
+{
+    /// <summary>Fewest rows that a unit of work of any kernel covers; with it the number of blocks is bounded before anything is compiled.</summary>
+    private const int FewestRows = 16;
+
+    private readonly CudaDevice _device;
+    private readonly KernelCompiler _compiler;
+    private readonly KernelModules _modules;
+    private readonly KernelChoice _choice;
+
+    internal CudaEngine(CudaDevice device, KernelCompiler compiler, KernelTuning tuning)
+    {
+        _device = device;
+        _compiler = compiler;
+        _modules = new KernelModules(device, compiler);
+        _choice = new KernelChoice(device, compiler.Nvrtc, tuning);
+    }
+
+    /// <summary>
+    /// The engine of a device. The first call, and none before, looks for the CUDA driver and NVRTC and loads them.
+    /// </summary>
+    /// <param name="device">Ordinal of the device, as in "cuda:0".</param>
+    /// <param name="engine">The engine.</param>
+    /// <param name="reason">Why there is none; else empty.</param>
+    public static bool TryGet(int device, [System.Diagnostics.CodeAnalysis.NotNullWhen(true)] out CudaEngine? engine, out string reason)
+    {
+        engine = CudaRuntime.Instance.Engine(device, out reason);
+        return engine is not null;
+    }
+
+    /// <summary>
+    /// Lines for people: driver, devices, where NVRTC was found, the cache, what was compiled, or why there is no engine. Looks for the
+    /// libraries and loads them.
+    /// </summary>
+    public static string DescribeAll() => CudaRuntime.Instance.Describe();
+
+    /// <inheritdoc/>
+    public string Name => "cuda";
+
+    /// <summary>Ordinal of the device.</summary>
+    public int Device => _device.Ordinal;
+
+    internal KernelModules Modules => _modules;
+
+    internal KernelCompiler Compiler => _compiler;
+
+    /// <inheritdoc/>
+    public string Describe() => string.Create(CultureInfo.InvariantCulture,
+        $"cuda:{Device}: {CudaRuntime.Describe(_device)}, NVRTC {_compiler.Nvrtc.Version}, {_modules.Count} kernels loaded");
+
+    /// <inheritdoc/>
+    public string? Refusal(in AttentionProblem problem)
+    {
+        if (problem.HeadDim > KernelChoice.MaxHeadDim)
+            return $"HeadDim is {problem.HeadDim}; on a GPU it may be {KernelChoice.MaxHeadDim} at most.";
+        if (problem.ValueDim > KernelChoice.MaxHeadDim)
+            return $"ValueDim is {problem.ValueDim}; on a GPU it may be {KernelChoice.MaxHeadDim} at most.";
+        Int128 units = (Int128)problem.Batch * problem.Heads * Units(Math.Max(problem.QueryLength, problem.KeyLength), FewestRows);
+        return units <= int.MaxValue ? null
+            : $"Batch x Heads x {Math.Max(problem.QueryLength, problem.KeyLength)} rows make more blocks than a GPU takes at once.";
+    }
+
+    /// <inheritdoc/>
+    public long BackwardWorkspace(in AttentionProblem problem, in ExecutionOptions options = default)
+    {
+        problem.Validate();
+        Validation.Check(this, problem);
+        return new BackwardWorkspace(problem, options.Deterministic).Bytes;
+    }
+
+    /// <inheritdoc/>
+    /// <exception cref="CudaException">The driver or the compiler failed.</exception>
+    public void Forward(in AttentionProblem problem, in ForwardArguments arguments, in ExecutionOptions options = default)
+    {
+        Validation.Check(problem, arguments, options);
+        Validation.Check(this, problem);
+        if (Validation.Rows(problem) == 0)
+            return;
+        SizedView query = Query(problem, arguments.Query), key = Key(problem, arguments.Key), value = Value(problem, arguments.Value);
+        SizedView output = Output(problem, arguments.Output);
+        var parameters = new ForwardParameters
+        {
+            Query = query.View,
+            Key = key.View,
+            Value = value.View,
+            Output = output.View,
+            Maximum = arguments.Statistics.Max,
+            Sum = arguments.Statistics.Sum,
+            Batch = problem.Batch,
+            Heads = problem.Heads,
+            Group = problem.Group,
+            QueryLength = problem.QueryLength,
+            KeyLength = problem.KeyLength,
+            Diagonal = problem.DiagonalOffset,
+            HeadDim = problem.HeadDim,
+            ValueDim = problem.ValueDim,
+            ScaleLog2 = ScaleLog2(problem),
+            Scale = problem.Scale,
+        };
+        bool mappable = query.IsMappable && key.IsMappable && value.IsMappable && output.IsMappable;
+        LoadedKernel kernel = _modules[_choice.Forward(problem, _choice.IsAligned(problem.HeadDim, problem.ValueDim, query, key, value, output), mappable)];
+        using CudaDevice.Scope scope = _device.Enter();
+        Launch(kernel, QueryUnits(problem, kernel), options.Stream, &parameters, problem.ElementType,
+            [MappedView.OfQueries(query), MappedView.OfKeys(key), MappedView.OfKeys(value), MappedView.OfQueries(output)]);
+    }
+
+    /// <inheritdoc/>
+    /// <exception cref="CudaException">The driver or the compiler failed.</exception>
+    public void Backward(in AttentionProblem problem, in BackwardArguments arguments, in ExecutionOptions options = default)
+    {
+        Validation.Check(problem, arguments, options);
+        Validation.Check(this, problem);
+        var workspace = new BackwardWorkspace(problem, options.Deterministic);
+        Validation.CheckWorkspace(arguments.Workspace, workspace.Bytes, Cuda.BackwardWorkspace.Alignment);
+        if ((long)problem.Batch * problem.Heads > 0)
+            Backward(problem, arguments, options, workspace);
+    }
+
+    /// <inheritdoc/>
+    /// <exception cref="CudaException">The driver or the compiler failed.</exception>
+    public void AverageWeights(in AttentionProblem problem, in WeightsArguments arguments, in ExecutionOptions options = default)
+    {
+        Validation.Check(problem, arguments, options);
+        Validation.Check(this, problem);
+        if (Validation.Rows(problem) == 0 || problem.KeyLength == 0)
+            return;
+        SizedView query = Query(problem, arguments.Query), key = Key(problem, arguments.Key);
+        var weights = new SizedView(arguments.Weights, problem.Batch, 1, problem.QueryLength, problem.KeyLength);
+        var parameters = new WeightsParameters
+        {
+            Query = query.View,
+            Key = key.View,
+            Weights = weights.View,
+            Maximum = arguments.Statistics.Max,
+            Sum = arguments.Statistics.Sum,
+            Batch = problem.Batch,
+            Heads = problem.Heads,
+            Group = problem.Group,
+            QueryLength = problem.QueryLength,
+            KeyLength = problem.KeyLength,
+            Diagonal = problem.DiagonalOffset,
+            HeadDim = problem.HeadDim,
+            ScaleLog2 = ScaleLog2(problem),
+            Scale = problem.Scale,
+        };
+        LoadedKernel kernel = _modules[_choice.Weights(problem, _choice.IsAligned(problem.HeadDim, problem.HeadDim, query, key, weights))];
+        long units = problem.Batch * Units(problem.QueryLength, kernel.Shape.Rows) * Units(problem.KeyLength, kernel.Shape.Columns);
+        using CudaDevice.Scope scope = _device.Enter();
+        Launch(kernel, units, options.Stream, &parameters);
+    }
+
+    /// <summary>
+    /// Compiles and loads what the passes over such a problem need, as far as that can be told without the operands: these are taken to be
+    /// laid out well (rows and addresses aligned to 16 bytes where the head dimensions are multiples of 8), and sizes other than the head
+    /// dimensions, the type, the mask and the sign of the scale do not matter. Several kernels are compiled at once.
+    /// </summary>
+    /// <param name="problem">The problem.</param>
+    /// <param name="options">What of the passes.</param>
+    /// <returns>The kernels, one line each.</returns>
+    /// <exception cref="CudaException">The driver or the compiler failed.</exception>
+    public IReadOnlyList<string> Precompile(in AttentionProblem problem, PrecompileOptions options = default)
+    {
+        problem.Validate();
+        Validation.Check(this, problem);
+        KernelVariant[] variants = [.. Variants(problem, options).Distinct()];
+        Parallel.ForEach(variants, variant => _ = _modules[variant]);
+        return [.. variants.Select(v => v.ToString())];
+    }
+
+    /// <summary>What <see cref="Precompile"/> compiles.</summary>
+    internal IEnumerable<KernelVariant> Variants(AttentionProblem problem, PrecompileOptions options)
+    {
+        bool aligned = _choice.IsAligned(problem.HeadDim, problem.ValueDim) && !options.Misaligned, exact = KernelChoice.IsExact(problem);
+        yield return _choice.Forward(problem, aligned, isMappable: true);
+        if (!options.ForwardOnly)
+        {
+            yield return _choice.BackwardPrepare(problem, aligned, options.Deterministic);
+            yield return _choice.Backward(problem, aligned, isMappable: true, options.Deterministic);
+            yield return exact || options.Deterministic ? _choice.BackwardQuery(problem, aligned) : _choice.BackwardFinish(problem, aligned);
+        }
+        if (options.Weights)
+            yield return _choice.Weights(problem, _choice.IsAligned(problem.HeadDim, problem.HeadDim) && !options.Misaligned);
+    }
+
+    private static SizedView Query(in AttentionProblem problem, in TensorView view) => new(view, problem.Batch, problem.Heads, problem.QueryLength, problem.HeadDim);
+
+    private static SizedView Key(in AttentionProblem problem, in TensorView view) => new(view, problem.Batch, problem.KeyHeadCount, problem.KeyLength, problem.HeadDim);
+
+    private static SizedView Value(in AttentionProblem problem, in TensorView view) => new(view, problem.Batch, problem.KeyHeadCount, problem.KeyLength, problem.ValueDim);
+
+    private static SizedView Output(in AttentionProblem problem, in TensorView view) => new(view, problem.Batch, problem.Heads, problem.QueryLength, problem.ValueDim);
+
+    private static float ScaleLog2(in AttentionProblem problem) => (float)(Math.Abs(problem.Scale) * double.Log2(Math.E));
+
+    /// <summary>ceil(rows / rowsOfAUnit).</summary>
+    private static long Units(int rows, int rowsOfAUnit) => (rows + (long)rowsOfAUnit - 1) / rowsOfAUnit;
+
+    private static long QueryUnits(in AttentionProblem problem, LoadedKernel kernel) =>
+        (long)problem.Batch * problem.Heads * Units(problem.QueryLength, kernel.Shape.Rows);
+
+    private static long KeyUnits(in AttentionProblem problem, LoadedKernel kernel) =>
+        (long)problem.Batch * problem.KeyHeadCount * Units(problem.KeyLength, kernel.Shape.Rows);
+
+    /// <summary>Enqueues a kernel for so many units of work. A Hopper kernel gets tensor maps after its parameters.</summary>
+    private void Launch(LoadedKernel kernel, long units, nint stream, void* parameters, ElementType type = default, ReadOnlySpan<MappedView> operands = default)
+    {
+        if (units == 0)
+            return;
+        KernelShape shape = kernel.Shape;
+        if (units > int.MaxValue)
+            throw new InvalidOperationException($"{kernel.Variant}: {units} units of work are more than a grid has blocks.");
+        byte* memory = stackalloc byte[TensorMap.Bytes * operands.Length + TensorMap.Alignment];
+        var maps = (TensorMap*)(((nint)memory + TensorMap.Alignment - 1) / TensorMap.Alignment * TensorMap.Alignment);
+        void** pointers = stackalloc void*[1 + operands.Length];
+        pointers[0] = parameters;
+        for (int i = 0; shape.HasTensorMaps && i < operands.Length; i++)
+        {
+            operands[i].View.Encode(_device.Driver, maps + i, type, shape.BoxColumns, operands[i].IsOfKeys ? shape.BoxKeyRows : shape.BoxQueryRows);
+            pointers[1 + i] = maps + i;
+        }
+        uint blocks = (uint)shape.Blocks(units, _device.Multiprocessors);
+        _device.Driver.Launch(kernel.Function, blocks, shape.Threads, shape.SharedBytes, stream, pointers, kernel.Variant.ToString());
+    }
+}

@@ -1,0 +1,76 @@
+namespace TorchFlash.Kernels.Cuda;
+
+/// <summary>Which kernels a problem takes on a device, and how they are specialised.</summary>
+internal sealed class KernelChoice(CudaDevice device, Nvrtc nvrtc, KernelTuning tuning)
+{
+    private const string Prepare = "backward_prepare", PrepareExact = "backward_prepare_exact", Finish = "backward_finish";
+
+    /// <summary>Largest head dimension that the kernels take.</summary>
+    public const int MaxHeadDim = 256;
+
+    private readonly string _target = device.Target(nvrtc);
+
+    public KernelTuning Tuning => tuning;
+
+    /// <summary>Whether the kernels with wgmma and TMA can run here.</summary>
+    private bool HasHopper => device.Architecture == 90 && device.Driver.HasTensorMaps && !tuning.AvoidHopper;
+
+    /// <summary>O, m, l.</summary>
+    /// <param name="problem">The problem.</param>
+    /// <param name="isAligned">See K_ALIGNED.</param>
+    /// <param name="isMappable">Whether tensor maps can describe Q, K, V and O.</param>
+    public KernelVariant Forward(in AttentionProblem problem, bool isAligned, bool isMappable) =>
+        Variant(IsExact(problem) ? "forward_exact" : UsesHopper(isAligned, isMappable) ? "forward_hopper" : "forward_mma", problem, isAligned);
+
+    /// <summary>delta (all types), log_sum and zeros for the sums of dQ (16-bit types).</summary>
+    public KernelVariant BackwardPrepare(in AttentionProblem problem, bool isAligned, bool deterministic) =>
+        Variant(IsExact(problem) ? PrepareExact : Prepare, problem with { Causal = CausalMask.None }, isAligned, deterministic);
+
+    /// <summary>dK, dV, and sums of dQ (16-bit types, not deterministic).</summary>
+    public KernelVariant Backward(in AttentionProblem problem, bool isAligned, bool isMappable, bool deterministic) =>
+        Variant(IsExact(problem) ? "backward_exact" : UsesHopper(isAligned, isMappable) ? "backward_hopper" : "backward_mma", problem, isAligned, deterministic);
+
+    /// <summary>dQ from its sums.</summary>
+    public KernelVariant BackwardFinish(in AttentionProblem problem, bool isAligned) =>
+        Variant(Finish, problem with { Causal = CausalMask.None }, isAligned);
+
+    /// <summary>dQ in a fixed order.</summary>
+    public KernelVariant BackwardQuery(in AttentionProblem problem, bool isAligned) =>
+        Variant(IsExact(problem) ? "backward_query_exact" : "backward_query_mma", problem, isAligned, deterministic: true);
+
+    /// <summary>Averaged weights.</summary>
+    public KernelVariant Weights(in AttentionProblem problem, bool isAligned) =>
+        Variant("weights", problem with { ValueDim = problem.HeadDim }, isAligned);
+
+    /// <summary>float32 and float64: no tensor cores, no sums by atomics.</summary>
+    public static bool IsExact(in AttentionProblem problem) => !problem.ElementType.IsHalfWidth();
+
+    /// <summary>Whether K_ALIGNED holds for the dimensions and operands given.</summary>
+    public bool IsAligned(int headDim, int valueDim, params ReadOnlySpan<SizedView> operands)
+    {
+        bool aligned = headDim % 8 == 0 && valueDim % 8 == 0 && !tuning.AvoidAligned;
+        foreach (SizedView operand in operands)
+            aligned &= operand.IsAligned;
+        return aligned;
+    }
+
+    private bool UsesHopper(bool isAligned, bool isMappable) => HasHopper && isAligned && isMappable;
+
+    /// <summary>Every macro is always defined; those that a kernel does not look at have one value, so that it is compiled once.</summary>
+    private KernelVariant Variant(string kernel, in AttentionProblem problem, bool isAligned, bool deterministic = false)
+    {
+        (string, int)[] macros =
+        [
+            ("K_TYPE", problem.ElementType switch { ElementType.Float16 => 0, ElementType.BFloat16 => 1, ElementType.Float32 => 2, _ => 3 }),
+            ("K_HEAD_DIM", problem.HeadDim),
+            ("K_VALUE_DIM", problem.ValueDim),
+            ("K_CAUSAL", problem.Causal == CausalMask.None ? 0 : 1),
+            ("K_NEGATE", problem.Scale < 0 ? 1 : 0),
+            ("K_ALIGNED", isAligned ? 1 : 0),
+            ("K_DETERMINISTIC", deterministic && !IsExact(problem) ? 1 : 0),
+            ("K_SHARED_LIMIT", device.SharedLimit),
+            .. tuning.Macros.GetValueOrDefault(kernel, []),
+        ];
+        return KernelVariant.Create(kernel, _target, macros);
+    }
+}

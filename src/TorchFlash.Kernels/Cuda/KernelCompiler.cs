@@ -1,0 +1,87 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Security.Cryptography;
+using System.Text;
+
+namespace TorchFlash.Kernels.Cuda;
+
+/// <summary>Images of kernels: out of the cache, or compiled and put there. Keeps count.</summary>
+internal sealed class KernelCompiler(KernelSources sources, Nvrtc nvrtc, CubinCache cache)
+{
+    /// <summary>Raised when what is cached means something else than before.</summary>
+    private const int FormatVersion = 1;
+
+    private readonly Lock _lock = new();
+    private readonly List<CompiledKernel> _compiled = [];
+    private int _cacheHits;
+
+    public KernelSources Sources => sources;
+
+    public Nvrtc Nvrtc => nvrtc;
+
+    public CubinCache Cache => cache;
+
+    /// <summary>What this process has compiled, in the order of completion.</summary>
+    public IReadOnlyList<CompiledKernel> Compiled
+    {
+        get
+        {
+            lock (_lock)
+                return [.. _compiled];
+        }
+    }
+
+    /// <summary>How many images came out of the cache.</summary>
+    public int CacheHits => _cacheHits;
+
+    /// <summary>The image, from the cache where it is there.</summary>
+    /// <param name="variant">What.</param>
+    /// <param name="isCached">Whether it came from the cache.</param>
+    /// <exception cref="CudaCompilationException">It does not compile.</exception>
+    public byte[] Image(KernelVariant variant, out bool isCached)
+    {
+        if (cache.Find(Key(variant)) is { } image)
+        {
+            Interlocked.Increment(ref _cacheHits);
+            isCached = true;
+            return image;
+        }
+        isCached = false;
+        return Compile(variant);
+    }
+
+    /// <summary>The image, compiled anew, because the driver refuses the cached one.</summary>
+    /// <exception cref="CudaCompilationException">It does not compile.</exception>
+    public byte[] Recompile(KernelVariant variant)
+    {
+        cache.Remove(Key(variant));
+        return Compile(variant);
+    }
+
+    /// <summary>SHA-256 of all that decides what the compiler makes of it.</summary>
+    public string Key(KernelVariant variant)
+    {
+        var text = new StringBuilder();
+        text.Append(CultureInfo.InvariantCulture, $"{FormatVersion}\n{nvrtc.Version}\n{variant}\n{string.Join('\n', variant.Options)}\n");
+        text.Append(CultureInfo.InvariantCulture, $"{variant.FileName}\n{sources[variant.FileName]}\n");
+        foreach ((string name, string content) in sources.HeadersOf(variant.FileName))
+            text.Append(CultureInfo.InvariantCulture, $"{name}\n{content}\n");
+        return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text.ToString())));
+    }
+
+    private byte[] Compile(KernelVariant variant)
+    {
+        var clock = Stopwatch.StartNew();
+        (byte[] image, string log) = nvrtc.Compile(variant.FileName, sources[variant.FileName], sources.HeadersOf(variant.FileName), variant.Options, variant.IsPtx, variant.ToString());
+        lock (_lock)
+            _compiled.Add(new CompiledKernel(variant, clock.Elapsed, log));
+        cache.Keep(Key(variant), image);
+        return image;
+    }
+}
+
+/// <summary>A kernel that was compiled.</summary>
+/// <param name="Variant">What.</param>
+/// <param name="Time">How long it took.</param>
+/// <param name="Log">What the compiler said: warnings.</param>
+internal sealed record CompiledKernel(KernelVariant Variant, TimeSpan Time, string Log);
