@@ -1,30 +1,32 @@
 #!/bin/sh
-# Builds the CPU emulation of a CUDA device: build.sh OUT_DIR
-# OUT_DIR gets libtorchflash-emulation.so (which stands in for libcuda and libnvrtc) and include/ (what it compiles kernels against).
+# Builds the CPU emulation of a CUDA device, which stands in for libcuda and libnvrtc: build.sh OUTPUT.so
 set -eu
 output=$1
+case $output in *.so) ;; *) output=$output/libtorchflash-emulation.so ;; esac
 source=$(cd "$(dirname "$0")" && pwd)
 
 fail() { echo "$*" >&2; exit 1; }
 
 command -v g++ >/dev/null || fail "error: g++ was not found. Install it: apt-get install g++"
-mkdir -p "$output/include"
-exec 9>"$output/emulation.lock"
+
+mkdir -p "$(dirname "$output")"
+exec 9>"$output.lock"
 flock 9 # two builds at the same time: the second one finds the first one's result
 
-library=$output/libtorchflash-emulation.so
-objects=$output/emulation.objects
-mkdir -p "$objects"
-newest() { [ -f "$1" ] && [ -z "$(find "$source" -newer "$1" \( -name '*.cpp' -o -name '*.h' -o -name build.sh \) -print -quit)" ]; }
-if newest "$library"; then exit 0; fi
+if [ -f "$output" ] && [ -z "$(find "$source" -newer "$output" -print -quit)" ]; then exit 0; fi
 
-pids=
+# -ffp-contract=off: a product is rounded before it is added, as far as the emulation's own sums go. .incbin finds the embedded headers by -I.
+compile() {
+    g++ -c "$source/$1.cpp" -o "$output.$1.o" -std=c++20 -O2 -fPIC -fno-gnu-unique -ffp-contract=off -Wall -Wextra -Wno-psabi -Wa,-I"$source"
+}
+
+objects= pids=
 for file in "$source"/*.cpp; do
-    g++ -c "$file" -o "$objects/$(basename "$file" .cpp).o" -std=c++20 -O2 -fPIC -fno-gnu-unique -ffp-contract=off -Wall -Wextra -Wno-psabi & pids="$pids $!"
+    name=$(basename "$file" .cpp)
+    compile "$name" & pids="$pids $!"
+    objects="$objects $output.$name.o"
 done
 for pid in $pids; do wait "$pid" || fail "error: libtorchflash-emulation.so did not compile"; done
-g++ -shared -o "$library.new" "$objects"/*.o -Wl,-soname,libtorchflash-emulation.so -Wl,--no-undefined -pthread -ldl
-rm -r "$objects"
-cp "$source/emulation.h" "$source/host.h" "$output/include/"
-[ ! -f "$source/emulation_hopper.h" ] || cp "$source/emulation_hopper.h" "$output/include/"
-mv "$library.new" "$library"
+g++ -shared -o "$output.new" $objects -Wl,-soname,libtorchflash-emulation.so -Wl,--no-undefined -pthread -ldl
+rm -f $objects
+mv "$output.new" "$output"

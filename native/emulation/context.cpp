@@ -94,8 +94,7 @@ static void on_fault(int signal, siginfo_t* info, void* context) {
   if (machine && machine->current) {   // go on in the fiber's place, on the scheduler's side: report_fault gives the block up
     machine->fault = info->si_addr;
     auto& registers = ((ucontext_t*)context)->uc_mcontext.gregs;
-    static thread_local char room[64 << 10] __attribute__((aligned(16)));
-    registers[REG_RSP] = (greg_t)(room + sizeof room - 8);
+    registers[REG_RSP] = (greg_t)(((uintptr_t)(machine->fault_stack.data() + machine->fault_stack.size()) & ~uintptr_t(15)) - 8);
     registers[REG_RIP] = (greg_t)report_fault;
     return;
   }

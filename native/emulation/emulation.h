@@ -50,7 +50,7 @@ struct Kernel {
   void (*entry)(void (*body)(), void** parameters);
   void (*body)();
   u32 threads, blocks;   // launch bounds
-  u32 parameters, sizes[12];
+  u32 parameters, sizes[12], alignments[12];
 };
 template <class T> struct Plain { using Type = T; };
 template <class T> struct Plain<const T&> { using Type = const T; };
@@ -60,7 +60,7 @@ template <class... P, int... I> void unpack(void (*body)(P...), void** parameter
 }
 template <class... P> Kernel describe(void (*body)(P...), u32 threads, u32 blocks) {
   auto entry = [](void (*erased)(), void** parameters) { unpack((void (*)(P...))erased, parameters, Indices<__integer_pack(sizeof...(P))...>{}); };
-  return {entry, (void (*)())body, threads, blocks, sizeof...(P), {sizeof(typename Plain<P>::Type)...}};
+  return {entry, (void (*)())body, threads, blocks, sizeof...(P), {sizeof(typename Plain<P>::Type)...}, {alignof(typename Plain<P>::Type)...}};
 }
 constexpr u32 SHARED_BASE = 1024;   // not 0, so that a forgotten shared_base() is out of bounds
 }  // namespace emulation
@@ -71,7 +71,12 @@ constexpr u32 SHARED_BASE = 1024;   // not 0, so that a forgotten shared_base() 
   extern "C" { EMULATION_EXPORT emulation::Kernel name##_kernel = emulation::describe(name, threads, blocks); }  \
   static void name(__VA_ARGS__)
 #define PARAMETER(type) const type&
-#define KERNEL_SHAPE(...) extern "C" { EMULATION_EXPORT int torchflash_shape[16] = {__VA_ARGS__}; }
+#define KERNEL_SHAPE(...)                                                            \
+  extern "C" {                                                                       \
+  EMULATION_EXPORT int torchflash_shape[16] = {__VA_ARGS__};                         \
+  EMULATION_EXPORT unsigned torchflash_shape_bytes = 64;                             \
+  }                                                                                  \
+  static_assert(sizeof torchflash_shape == 64)
 
 DEVICE int thread_id() { return emulation::thread_id(); }
 DEVICE int block_id() { return emulation::block_id(); }

@@ -122,7 +122,8 @@ struct Machine {
   std::vector<u32> warp_order, warp_rank;
   Stacks stacks;
   const Buffer* last_buffer = nullptr;
-  void* fault = nullptr;
+  void* fault = nullptr;                    // address of an access violation, and a stack to report it on
+  std::vector<char> fault_stack = std::vector<char>(64 << 10);
   std::unique_ptr<Extension> extension;
 
   Machine();
