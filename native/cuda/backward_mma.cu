@@ -69,19 +69,21 @@ struct Backward {
   }
   DEVICE void load_query(const Step& step) const {
     const int stage = step.turn % SHAPE.query_stages;
-    query_loader.template load<false>(shared + QUERY + stage * QUERY_BYTES, step.tile * QUERIES, p.query_length, step.head * p.query.head);
+    query_loader.template load<false>(shared + QUERY + stage * QUERY_BYTES, p.query_length - step.tile * QUERIES,
+        step.tile * QUERIES * p.query.row + step.head * p.query.head);
     load_rows(shared + LOG_SUM + stage * QUERIES * 4, p.log_sum + row_of(step), 0);
   }
   DEVICE void load_gradient(const Step& step) const {
     const int stage = step.turn % SHAPE.gradient_stages;
-    gradient_loader.template load<false>(shared + GRADIENT + stage * GRADIENT_BYTES, step.tile * QUERIES, p.query_length, step.head * p.output_gradient.head);
+    gradient_loader.template load<false>(shared + GRADIENT + stage * GRADIENT_BYTES, p.query_length - step.tile * QUERIES,
+        step.tile * QUERIES * p.output_gradient.row + step.head * p.output_gradient.head);
     load_rows(shared + DELTA + stage * QUERIES * 4, (const float*)p.delta + row_of(step), THREADS / 2);
   }
   DEVICE void begin(const Step& step) const {
-    TileLoader<KEYS, K_HEAD_DIM, THREADS>(head_of<u16>(p.key, unit.batch, unit.head), p.key.row)
-        .template load<false>(shared + KEY, first, p.key_length);
-    TileLoader<KEYS, K_VALUE_DIM, THREADS>(head_of<u16>(p.value, unit.batch, unit.head), p.value.row)
-        .template load<false>(shared + VALUE, first, p.key_length);
+    TileLoader<KEYS, K_HEAD_DIM, THREADS>(head_of<u16>(p.key, unit.batch, unit.head) + first * p.key.row, p.key.row)
+        .template load<false>(shared + KEY, p.key_length - first);
+    TileLoader<KEYS, K_VALUE_DIM, THREADS>(head_of<u16>(p.value, unit.batch, unit.head) + first * p.value.row, p.value.row)
+        .template load<false>(shared + VALUE, p.key_length - first);
     load_query(step);
     load_gradient(step);
     cp_async_commit();
@@ -165,7 +167,7 @@ struct Backward {
         [&](u32 (&f)[4], int k, int n) { ldmatrix4_trans(f, right + k * 16 * HEAD_STRIDE + n * 32); });
     float* sums = p.query_accumulator + (row_of(step) + rows) * p.padded_dim + column;
     UNROLL for (int m = 0; m < QM; m++) UNROLL for (int n = 0; n < DQ / 8; n++)
-      if (HEAD_DIM % DQ == 0 || column + n * 8 >= column_group * DQ) add_block(sums + m * 16 * p.padded_dim + n * 8, dq[m][n]);
+      if (DQ * (WARPS / ROW_GROUPS) == HEAD_DIM || column + n * 8 >= column_group * DQ) add_block(sums + m * 16 * p.padded_dim + n * 8, dq[m][n]);
   }
   /// Adds a 16 x 8 block to the sums in the workspace (rows beyond the last query have their place there, and get zeros).
   DEVICE void add_block(float* to, const float (&x)[4]) const {

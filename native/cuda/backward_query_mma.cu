@@ -21,8 +21,8 @@ struct BackwardQuery {
   const WorkUnit unit;
   const int first, warp_first;       // first query row of the block, of the warp
   const KeyRange keys;
-  const KeyLoader key_loader;
-  const ValueLoader value_loader;
+  KeyLoader key_loader;              // each stands at the tile that it will load next
+  ValueLoader value_loader;
   const u32 shared;
   const float scale_log2;
   float log_sum[2], delta[2];        // of the lane's rows
@@ -50,15 +50,20 @@ struct BackwardQuery {
     }
   }
 
-  DEVICE void load(int tile) const {
-    key_loader.template load<false>(shared + KEY + tile % STAGES * KEY_BYTES, tile * COLUMNS, p.key_length);
-    value_loader.template load<false>(shared + VALUE + tile % STAGES * VALUE_BYTES, tile * COLUMNS, p.key_length);
+  /// The tile where the loaders stand, which is the one before it next time.
+  DEVICE void load(int tile) {
+    key_loader.template load<false>(shared + KEY + tile % STAGES * KEY_BYTES, p.key_length - tile * COLUMNS);
+    value_loader.template load<false>(shared + VALUE + tile % STAGES * VALUE_BYTES, p.key_length - tile * COLUMNS);
+    key_loader.move(-COLUMNS);
+    value_loader.move(-COLUMNS);
   }
-  DEVICE void begin(int tile) const {
-    TileLoader<ROWS, K_HEAD_DIM, THREADS>(head_of<u16>(p.query, unit.batch, unit.head), p.query.row)
-        .template load<false>(shared + QUERY, first, p.query_length);
-    TileLoader<ROWS, K_VALUE_DIM, THREADS>(head_of<u16>(p.output_gradient, unit.batch, unit.head), p.output_gradient.row)
-        .template load<false>(shared + GRADIENT, first, p.query_length);
+  DEVICE void begin(int tile) {
+    TileLoader<ROWS, K_HEAD_DIM, THREADS>(head_of<u16>(p.query, unit.batch, unit.head) + first * p.query.row, p.query.row)
+        .template load<false>(shared + QUERY, p.query_length - first);
+    TileLoader<ROWS, K_VALUE_DIM, THREADS>(head_of<u16>(p.output_gradient, unit.batch, unit.head) + first * p.output_gradient.row, p.output_gradient.row)
+        .template load<false>(shared + GRADIENT, p.query_length - first);
+    key_loader.move(tile * COLUMNS);
+    value_loader.move(tile * COLUMNS);
     load(tile);
     cp_async_commit();
   }

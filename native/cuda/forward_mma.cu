@@ -20,8 +20,8 @@ struct Forward {
   const WorkUnit unit;
   const int first, warp_first;       // first query row of the block, of the warp
   const KeyRange keys;
-  const KeyLoader key_loader;
-  const ValueLoader value_loader;
+  KeyLoader key_loader;              // each stands at the tile that it will load next
+  ValueLoader value_loader;
   const u32 shared, query_lane, key_lane, value_lane;
   const float scale_log2;
   OnlineSoftmax<M> softmax;
@@ -54,17 +54,22 @@ struct Forward {
       seen[m][r] = visible_keys(p, warp_first + m * 16 + r * 8 + thread_id() % 32 / 4);
   }
 
-  template <bool WHOLE> DEVICE void load_key(int tile) const {
-    key_loader.template load<WHOLE>(shared + KEY + tile % STAGES * KEY_BYTES, tile * COLUMNS, p.key_length);
+  /// The tile where the loader stands, which is the one before it next time.
+  template <bool WHOLE> DEVICE void load_key(int tile) {
+    key_loader.template load<WHOLE>(shared + KEY + tile % STAGES * KEY_BYTES, p.key_length - tile * COLUMNS);
+    key_loader.move(-COLUMNS);
   }
-  template <bool WHOLE> DEVICE void load_value(int tile) const {
-    value_loader.template load<WHOLE>(shared + VALUE + tile % STAGES * VALUE_BYTES, tile * COLUMNS, p.key_length);
+  template <bool WHOLE> DEVICE void load_value(int tile) {
+    value_loader.template load<WHOLE>(shared + VALUE + tile % STAGES * VALUE_BYTES, p.key_length - tile * COLUMNS);
+    value_loader.move(-COLUMNS);
   }
 
   /// Q, and of the last tile what the first turn of the loop waits for.
-  DEVICE void begin(int tile) const {
-    TileLoader<ROWS, K_HEAD_DIM, THREADS>(head_of<u16>(p.query, unit.batch, unit.head), p.query.row)
-        .template load<false>(shared + QUERY, first, p.query_length);
+  DEVICE void begin(int tile) {
+    TileLoader<ROWS, K_HEAD_DIM, THREADS> query_loader(head_of<u16>(p.query, unit.batch, unit.head) + first * p.query.row, p.query.row);
+    query_loader.template load<false>(shared + QUERY, p.query_length - first);
+    key_loader.move(tile * COLUMNS);
+    value_loader.move(tile * COLUMNS);
     load_key<false>(tile);
     if (STAGES == 2) load_value<false>(tile);
     cp_async_commit();

@@ -38,8 +38,7 @@ template <int M> struct OnlineSoftmax {
       far |= (maximum[m][r] - reference[m][r]) * scale_log2 > SLACK;   // -inf - -inf is NaN: not far
     if (!any_in_warp(far)) return;
     UNROLL for (int m = 0; m < M; m++) UNROLL for (int r = 0; r < 2; r++) {
-      const float factor = ex2((reference[m][r] - maximum[m][r]) * scale_log2);
-      if (maximum[m][r] == reference[m][r]) continue;   // (also -inf)
+      const float factor = maximum[m][r] == reference[m][r] ? 1.f : ex2((reference[m][r] - maximum[m][r]) * scale_log2);   // (-inf - -inf is NaN)
       reference[m][r] = maximum[m][r];
       sum[m][r] *= factor;
       UNROLL for (int n = 0; n < N; n++) { o[m][n][2 * r] *= factor; o[m][n][2 * r + 1] *= factor; }

@@ -19,7 +19,7 @@ template <int ROWS, int DIM, int THREADS> struct TileLoader {
   static constexpr int LANES = CHUNKS % 8 == 0 ? 8 : CHUNKS % 4 == 0 ? 4 : 2;   // neighbours in a row: up to a 128-byte line
   static constexpr int STEP = THREADS / LANES;                                  // rows that one pass covers
 
-  const u16* source;   // this thread's first chunk of row 0
+  const u16* source;   // this thread's first chunk of the operand's row 0, later of the tile's
   i64 stride;
   int row;             // this thread's first row of the tile
   u32 offset;          // of this thread's first chunk in the tile
@@ -28,16 +28,19 @@ template <int ROWS, int DIM, int THREADS> struct TileLoader {
     const int chunk = thread_id() % LANES;
     row = thread_id() / LANES;
     stride = row_stride;
-    source = base + chunk * 8;
+    source = base + row * stride + chunk * 8;
     offset = row * STRIDE + chunk * 16;
   }
 
-  /// Rows [first, first + ROWS) of the operand, which has `rows` of them and begins `skip` elements further on. WHOLE: all of them exist.
-  template <bool WHOLE> DEVICE void load(u32 tile, int first, int rows, i64 skip = 0) const {
-    const u16* p = source + skip + (first + row) * stride;
+  /// Moves on by that many rows.
+  DEVICE void move(int rows) { source += rows * stride; }
+
+  /// Rows [0, ROWS) from where the loader stands, `rows` of which exist. WHOLE: all of them.
+  template <bool WHOLE> DEVICE void load(u32 tile, int rows, i64 skip = 0) const {
+    const u16* p = source + skip;
     UNROLL for (int i = 0; i < ROWS; i += STEP, p += STEP * stride) {
       if (ROWS % STEP != 0 && i + row >= ROWS) break;
-      const bool exists = WHOLE || first + row + i < rows;
+      const bool exists = WHOLE || row + i < rows;
       UNROLL for (int c = 0; c < CHUNKS; c += LANES) copy(tile + offset + i * STRIDE + c * 16, p, c, exists);
     }
   }
@@ -69,21 +72,23 @@ template <int M, int N> DEVICE void clear(float (&x)[M][N][4]) {
   UNROLL for (int m = 0; m < M; m++) UNROLL for (int n = 0; n < N; n++) UNROLL for (int i = 0; i < 4; i++) x[m][n][i] = 0.f;
 }
 
-/// acc (16 M x 8 N) += A B over STEPS steps of 16. a(fragment, step, m) and b(fragment, step, pair of column blocks) load the
-/// operands of one step while the products of the step before are under way.
+/// acc (16 M x 8 N) += A B over STEPS steps of 16. a(fragment, step, m) and b(fragment, step, pair) load the operands: of A 16 rows, of
+/// B 16 columns, which is what 2 M products take. They are loaded AHEAD of their use by the products of two such pairs.
 template <int STEPS, int M, int N, class A, class B> DEVICE void multiply(float (&acc)[M][N][4], A a, B b) {
   static_assert(N % 2 == 0, "columns come in pairs of blocks");
-  u32 left[2][M][4], right[2][N / 2][4];
-  auto fetch = [&](int k) {
-    UNROLL for (int m = 0; m < M; m++) a(left[k & 1][m], k, m);
-    UNROLL for (int n = 0; n < N / 2; n++) b(right[k & 1][n], k, n);
+  constexpr int PAIRS = N / 2, AHEAD = 1, BUFFERS = AHEAD + 1;
+  u32 left[2][M][4], right[BUFFERS][4];
+  auto fetch = [&](int i) {
+    if (i % PAIRS == 0) UNROLL for (int m = 0; m < M; m++) a(left[i / PAIRS % 2][m], i / PAIRS, m);
+    b(right[i % BUFFERS], i / PAIRS, i % PAIRS);
   };
-  fetch(0);
-  UNROLL for (int k = 0; k < STEPS; k++) {
-    if (k + 1 < STEPS) fetch(k + 1);
-    UNROLL for (int n = 0; n < N / 2; n++) UNROLL for (int m = 0; m < M; m++) {
-      mma<BF>(acc[m][2 * n], left[k & 1][m], right[k & 1][n][0], right[k & 1][n][1]);
-      mma<BF>(acc[m][2 * n + 1], left[k & 1][m], right[k & 1][n][2], right[k & 1][n][3]);
+  UNROLL for (int i = 0; i < AHEAD && i < STEPS * PAIRS; i++) fetch(i);
+  UNROLL for (int k = 0; k < STEPS; k++) UNROLL for (int n = 0; n < PAIRS; n++) {
+    const int i = k * PAIRS + n;
+    if (i + AHEAD < STEPS * PAIRS) fetch(i + AHEAD);
+    UNROLL for (int m = 0; m < M; m++) {
+      mma<BF>(acc[m][2 * n], left[k % 2][m], right[i % BUFFERS][0], right[i % BUFFERS][1]);
+      mma<BF>(acc[m][2 * n + 1], left[k % 2][m], right[i % BUFFERS][2], right[i % BUFFERS][3]);
     }
   }
 }
