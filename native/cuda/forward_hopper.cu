@@ -8,7 +8,7 @@
 //
 // so that within a warpgroup softmax overlaps the product with V of the tile before, and named barriers hand the tensor cores round from
 // warpgroup to warpgroup, so that one's softmax overlaps the others' products.
-#include "parameters.cuh"
+#include "masking.cuh"
 #include "hopper_forward_size.cuh"
 #include "hopper_pipeline.cuh"
 #include "hopper_product.cuh"
@@ -46,15 +46,14 @@ struct QueryBlock {
   int batch, head, key_head, row;   // row: the first query
   int tiles, whole;                 // key tiles 0 .. tiles - 1 are seen; of these 0 .. whole - 1 by every query, entirely
 
-  DEVICE QueryBlock(const ForwardParameters& p, const WorkUnit& unit, int query_tiles) {
+  DEVICE QueryBlock(const ForwardParameters& p, const RankedUnit& unit, int query_tiles) {
     batch = unit.pair / p.heads;
     head = unit.pair % p.heads;
     key_head = head / p.group;
     row = (K_CAUSAL ? query_tiles - 1 - unit.rank : unit.rank) * ROWS;   // causal: the last queries see the most keys
-    const int last = smaller(row + ROWS, p.query_length) - 1;
-    const int any = visible_keys<K_CAUSAL>(last, p.diagonal, p.key_length), all = visible_keys<K_CAUSAL>(row, p.diagonal, p.key_length);
-    tiles = any > 0 ? (any + COLUMNS - 1) / COLUMNS : 0;
-    whole = all > 0 ? all / COLUMNS : 0;
+    const KeyRange keys = key_range(p, row, ROWS);
+    tiles = (keys.end + COLUMNS - 1) / COLUMNS;
+    whole = keys.whole / COLUMNS;
   }
 };
 
@@ -91,7 +90,7 @@ struct Producer {
   }
   DEVICE void run() {
     Order order = work_order(p);
-    WorkUnit unit;
+    RankedUnit unit;
     while (order.next(unit)) {
       const QueryBlock block(p, unit, query_tiles(p));
       if (block.tiles == 0) continue;
@@ -129,7 +128,7 @@ struct Consumer {
   float s[COLUMNS / 2], o[VALUE_DIM / 2];   // accumulators: S (64 x COLUMNS), O (64 x d_v)
   u32 probabilities[COLUMNS / 16][4];       // P as the A operand
   OnlineSoftmax softmax;
-  int limit[2];                             // keys that this thread's two rows see
+  int seen[2];                              // keys that this thread's two rows see
 
   /// This thread's first row of the tile of queries; the second is 8 further.
   DEVICE int own_row() const { return 64 * index + thread_id() % 128 / 32 * 16 + thread_id() % 32 / 4; }
@@ -158,18 +157,23 @@ struct Consumer {
   /// Keeps the waits that follow behind the computation of x, never negative. To the compiler arithmetic may cross wgmma.wait_group, and it
   /// would rather wait for O += P V at once than compute the next P meanwhile; a predicated arrival (that never happens) it can't cross.
   DEVICE void hold_back(float x) const { if (x < 0.f) mbarrier_arrive(barriers.base); }
-  // S -> P in place, m and l updated; c: what O has to be scaled by
-  template <bool MASKED> DEVICE void scores_to_probabilities(int tile, float (&c)[2]) {
+  // S -> P in place, m and l updated. True where O has to be scaled by c.
+  template <bool MASKED> DEVICE bool scores_to_probabilities(int tile, float (&c)[2]) {
     if constexpr (K_NEGATE) UNROLL for (int i = 0; i < COLUMNS / 2; i++) s[i] = -s[i];
-    if constexpr (MASKED) mask_scores<COLUMNS>(s, limit, tile * COLUMNS);
-    softmax.template update<COLUMNS>(s, c, scale_log2);
+    if constexpr (MASKED) mask_scores<COLUMNS>(s, seen, tile * COLUMNS);
+    softmax.template raise_maximum<COLUMNS>(s);
+    const bool moved = softmax.follow_maximum(c, scale_log2);
+    softmax.template exponentiate<COLUMNS>(s, scale_log2);
+    return moved;
   }
 
-  /// The first tile: only its scores.
-  DEVICE void begin(const QueryBlock& block) {
+  DEVICE void start(const QueryBlock& block) {
     UNROLL for (int i = 0; i < VALUE_DIM / 2; i++) o[i] = 0.f;
     softmax.start();
-    UNROLL for (int r = 0; r < 2; r++) limit[r] = visible_keys<K_CAUSAL>(block.row + own_row() + 8 * r, p.diagonal, p.key_length);
+    UNROLL for (int r = 0; r < 2; r++) seen[r] = visible_keys(p, block.row + own_row() + 8 * r);
+  }
+  /// The first tile: only its scores.
+  DEVICE void begin(const QueryBlock& block) {
     barriers.query(index).wait(queries);
     barriers.key().wait(keys);
     wgmma_fence();
@@ -193,11 +197,11 @@ struct Consumer {
     wgmma_wait<1>();
     scores_done();
     float c[2];
-    scores_to_probabilities<MASKED>(tile, c);
-    hold_back(softmax.l[0] + softmax.l[1]);
+    const bool moved = scores_to_probabilities<MASKED>(tile, c);
+    hold_back(softmax.sum[0] + softmax.sum[1]);
     wgmma_wait<0>();
     output_done();
-    UNROLL for (int i = 0; i < VALUE_DIM / 2; i++) o[i] *= c[i / 2 % 2];
+    if (moved) UNROLL for (int i = 0; i < VALUE_DIM / 2; i++) o[i] *= c[i / 2 % 2];
     accumulator_to_operand<BF, COLUMNS>(probabilities, s);
   }
   /// The product with V of tile 0. Q is not read any more.
@@ -214,7 +218,7 @@ struct Consumer {
   /// O / l, m and l of the rows that exist.
   DEVICE void store(const QueryBlock& block) {
     float factor[2];
-    softmax.finish(factor);
+    softmax.finish(factor, seen, scale_log2);
     UNROLL for (int r = 0; r < 2; r++) {
       const int row = block.row + own_row() + 8 * r;
       const bool exists = row < p.query_length;
@@ -222,8 +226,8 @@ struct Consumer {
       store_row<BF, K_VALUE_DIM, VALUE_DIM>(output, o, r, factor[r], exists);
       if (exists && thread_id() % 4 == 0) {
         const i64 at = ((i64)block.batch * p.heads + block.head) * p.query_length + row;
-        stg((float*)p.maximum + at, softmax.m[r]);
-        stg((float*)p.sum + at, softmax.l[r]);
+        stg((float*)p.maximum + at, softmax.maximum[r]);
+        stg((float*)p.sum + at, softmax.sum[r]);
       }
     }
   }
@@ -231,18 +235,16 @@ struct Consumer {
     const Turns turns{index};
     turns.start();
     Order order = work_order(p);
-    WorkUnit unit;
+    RankedUnit unit;
     while (order.next(unit)) {
       const QueryBlock block(p, unit, query_tiles(p));
+      start(block);
       if (block.tiles > 0) {
         begin(block);
         int tile = block.tiles - 2;
         NO_UNROLL for (; tile >= block.whole; tile--) step<true>(turns, tile);
         NO_UNROLL for (; tile >= 0; tile--) step<false>(turns, tile);
         end();
-      } else {
-        UNROLL for (int i = 0; i < VALUE_DIM / 2; i++) o[i] = 0.f;
-        softmax.start();
       }
       store(block);
     }

@@ -1,4 +1,5 @@
-// Online softmax of the two rows (g and g + 8 of a warp's 16) that a thread of a warpgroup shares with its quad.
+// Online softmax of the two rows (g and g + 8 of a warp's 16) that a thread of a warpgroup shares with its quad, in base 2:
+// exp(|scale| x) = exp2(x scale_log2).
 #pragma once
 #include "hopper.cuh"
 
@@ -11,43 +12,61 @@ DEVICE float sum_of_quad(float x) {
   return x + shuffle_xor(x, 2);
 }
 
-/// m_i and l_i of the rows. l holds this thread's columns only, until finish().
+/// m and l of the rows. O and l are kept relative to a reference maximum that follows m only when m has risen by more than 2^8 in the
+/// exponent for some row of the warp: P then stays below 256, which costs no accuracy, and O is rescaled a few times, not for each tile.
 struct OnlineSoftmax {
-  float m[2], l[2];
+  static constexpr float SLACK = 8.f;
+  float maximum[2], reference[2], sum[2];   // m; l holds this thread's columns only, until finish()
 
   DEVICE void start() {
-    UNROLL for (int r = 0; r < 2; r++) { m[r] = -infinity(); l[r] = 0.f; }
+    UNROLL for (int r = 0; r < 2; r++) { maximum[r] = reference[r] = -infinity(); sum[r] = 0.f; }
   }
 
-  /// S -> P = exp(|scale| (S - m)), m <- max(m, rowmax S), l <- l c + rowsum P, with c = exp(|scale| (m_old - m)) for O <- O c + P V.
-  /// The first tile has m_old = -inf, so c = 0. Two partial maxima and sums a row: one chain of dependent operations would be too slow.
-  template <int N> DEVICE void update(float (&s)[N / 2], float (&c)[2], float scale_log2) {
+  /// m <- max(m, rowmax S). Two partial maxima a row: one chain of dependent operations would be slower than the unit.
+  template <int N> DEVICE void raise_maximum(const float (&s)[N / 2]) {
     UNROLL for (int r = 0; r < 2; r++) {
-      float even = fmaxf(m[r], s[2 * r]), odd = s[2 * r + 1];
+      float even = fmaxf(maximum[r], s[2 * r]), odd = s[2 * r + 1];
       UNROLL for (int i = 4; i < N / 2; i += 4) {
         even = fmaxf(even, s[i + 2 * r]);
         odd = fmaxf(odd, s[i + 2 * r + 1]);
       }
-      const float m_new = larger_of_quad(fmaxf(even, odd));
-      // a row that has seen no key: every s is -inf, and exp2(-inf - 0) = 0
-      const float m_scaled = m_new == -infinity() ? 0.f : m_new * scale_log2;
-      c[r] = ex2(m[r] * scale_log2 - m_scaled);
-      m[r] = m_new;
-      even = l[r] * c[r];
-      odd = 0.f;
-      UNROLL for (int i = 0; i < N / 2; i += 4) {
-        even += s[i + 2 * r] = ex2(s[i + 2 * r] * scale_log2 - m_scaled);
-        odd += s[i + 2 * r + 1] = ex2(s[i + 2 * r + 1] * scale_log2 - m_scaled);
-      }
-      l[r] = even + odd;
+      maximum[r] = larger_of_quad(fmaxf(even, odd));
     }
   }
 
-  /// l over the whole row; returns what O is multiplied with: 1 / l, or 0 for a row without keys.
-  DEVICE void finish(float (&factor)[2]) {
+  /// Where m has left the reference behind: reference <- m and l <- l c. True where O <- O c remains to be done.
+  DEVICE bool follow_maximum(float (&c)[2], float scale_log2) {
+    bool far = false;
+    UNROLL for (int r = 0; r < 2; r++) far |= (maximum[r] - reference[r]) * scale_log2 > SLACK;   // -inf - -inf is NaN: not far
+    if (!any_in_warp(far)) return false;
     UNROLL for (int r = 0; r < 2; r++) {
-      l[r] = sum_of_quad(l[r]);
-      factor[r] = l[r] == 0.f ? 0.f : 1.f / l[r];
+      c[r] = maximum[r] == reference[r] ? 1.f : ex2((reference[r] - maximum[r]) * scale_log2);   // also -inf
+      sum[r] *= c[r];
+      reference[r] = maximum[r];
+    }
+    return true;
+  }
+
+  /// S -> P = exp(|scale| (S - reference)), l += rowsum P.
+  template <int N> DEVICE void exponentiate(float (&s)[N / 2], float scale_log2) {
+    UNROLL for (int r = 0; r < 2; r++) {
+      const float shift = reference[r] == -infinity() ? 0.f : reference[r] * scale_log2;   // no key yet: P = exp2(-inf)
+      float even = sum[r], odd = 0.f;
+      UNROLL for (int i = 0; i < N / 2; i += 4) {
+        even += s[i + 2 * r] = ex2(s[i + 2 * r] * scale_log2 - shift);
+        odd += s[i + 2 * r + 1] = ex2(s[i + 2 * r + 1] * scale_log2 - shift);
+      }
+      sum[r] = even + odd;
+    }
+  }
+
+  /// Completes l, relative to m, and returns in `factor` what makes O of the sums: 0 for a row that sees no key. (A row whose keys all
+  /// score -inf or NaN divides by 0 or NaN.)
+  DEVICE void finish(float (&factor)[2], const int (&seen)[2], float scale_log2) {
+    UNROLL for (int r = 0; r < 2; r++) {
+      const float l = sum_of_quad(sum[r]);
+      factor[r] = seen[r] > 0 ? 1.f / l : 0.f;
+      sum[r] = maximum[r] == reference[r] ? l : l * ex2((reference[r] - maximum[r]) * scale_log2);
     }
   }
 };

@@ -3,7 +3,7 @@
 #include "device.cuh"
 
 /// A unit: the pair-th (batch, head), numbered b * heads + h, and the rank-th tile of it, where rank 0 has the most work.
-struct WorkUnit { int pair, rank; };
+struct RankedUnit { int pair, rank; };
 
 /// Units are taken tile by tile over a section of the heads, then over the next section: the blocks at work at one time then read few
 /// heads' keys, near the same place, from L2. A section is what fits L2, or as many heads as still share each K and V tile among some blocks.
@@ -23,14 +23,14 @@ template <bool UNEVEN> struct WorkOrder {
   }
 
   /// The next unit of this block; false when there is none.
-  DEVICE bool next(WorkUnit& unit) {
+  DEVICE bool next(RankedUnit& unit) {
     const int blocks = grid_size(), block = block_id();
     if constexpr (!UNEVEN) {
       const i64 at = block + (i64)round++ * blocks;
       if (at >= (i64)tiles * pairs) return false;
       const int skipped = (int)(at / ((i64)tiles * section)) * section, heads = smaller(section, pairs - skipped);
       const int within = (int)(at - (i64)skipped * tiles);
-      unit = WorkUnit{skipped + within % heads, within / heads};
+      unit = RankedUnit{skipped + within % heads, within / heads};
       return true;
     } else {
       for (;;) {
@@ -40,7 +40,7 @@ template <bool UNEVEN> struct WorkOrder {
         const int at = begin + ((round + turn) % 2 ? blocks - 1 - block : block);
         round++;
         if (at >= units) continue;
-        unit = WorkUnit{first + at % heads, at / heads};
+        unit = RankedUnit{first + at % heads, at / heads};
         return true;
       }
     }
