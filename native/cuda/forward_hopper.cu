@@ -158,9 +158,9 @@ struct Consumer {
   /// would rather wait for O += P V at once than compute the next P meanwhile; a predicated arrival (that never happens) it can't cross.
   DEVICE void hold_back(float x) const { if (x < 0.f) mbarrier_arrive(barriers.base); }
   // S -> P in place, m and l updated. True where O has to be scaled by c.
-  template <bool MASKED> DEVICE bool scores_to_probabilities(int tile, float (&c)[2]) {
+  DEVICE bool scores_to_probabilities(int tile, bool masked, float (&c)[2]) {
     if constexpr (K_NEGATE) UNROLL for (int i = 0; i < COLUMNS / 2; i++) s[i] = -s[i];
-    if constexpr (MASKED) mask_scores<COLUMNS>(s, seen, tile * COLUMNS);
+    if (masked) mask_scores<COLUMNS>(s, seen, tile * COLUMNS);
     softmax.template raise_maximum<COLUMNS>(s);
     const bool moved = softmax.follow_maximum(c, scale_log2);
     softmax.template exponentiate<COLUMNS>(s, scale_log2);
@@ -181,8 +181,7 @@ struct Consumer {
     wgmma_wait<0>();
     scores_done();
     float c[2];
-    if (block.tiles > block.whole) scores_to_probabilities<true>(block.tiles - 1, c);
-    else scores_to_probabilities<false>(block.tiles - 1, c);
+    scores_to_probabilities(block.tiles - 1, block.tiles > block.whole, c);
     accumulator_to_operand<BF, COLUMNS>(probabilities, s);
   }
   /// One tile: its scores while the tile before it (tile + 1) is multiplied with V.
@@ -197,7 +196,7 @@ struct Consumer {
     wgmma_wait<1>();
     scores_done();
     float c[2];
-    const bool moved = scores_to_probabilities<MASKED>(tile, c);
+    const bool moved = scores_to_probabilities(tile, MASKED, c);
     hold_back(softmax.sum[0] + softmax.sum[1]);
     wgmma_wait<0>();
     output_done();
@@ -242,7 +241,7 @@ struct Consumer {
       if (block.tiles > 0) {
         begin(block);
         int tile = block.tiles - 2;
-        NO_UNROLL for (; tile >= block.whole; tile--) step<true>(turns, tile);
+        if constexpr (K_CAUSAL) NO_UNROLL for (; tile >= block.whole; tile--) step<true>(turns, tile);
         NO_UNROLL for (; tile >= 0; tile--) step<false>(turns, tile);
         end();
       }
