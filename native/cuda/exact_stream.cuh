@@ -1,25 +1,32 @@
 // The stream of panels and bands through shared memory: a ring of stages, filled ahead by asynchronous copies.
 #pragma once
 #include "exact_product.cuh"
+#include "parameters.cuh"
 
 /// The rows of one head of an operand.
 struct Rows {
-  const Real *data;
+  const Element *data;
   i64 stride;
   int count;
   DEVICE Rows(const View &view, int batch, int head, int count)
-      : data((const Real *)view.data + batch * view.batch + head * view.head), stride(view.row), count(count) {}
-  DEVICE const Real *at(int row) const { return data + row * stride; }
+      : data((const Element *)view.data + batch * view.batch + head * view.head), stride(view.row), count(count) {}
+  DEVICE const Element *at(int row) const { return data + row * stride; }
 };
 
 /// VECTOR elements of a row (or zeros: beyond the last row or column) to shared memory, asynchronously if the operands allow it.
 template <int DIM> DEVICE void copy_piece(u32 to, const Rows &from, int row, int column) {
-#if K_ALIGNED
+#if K_ALIGNED && K_TYPE < 2
+  struct alignas(VECTOR * sizeof(Element)) Group { Element x[VECTOR]; } g = {};
+  if (row < from.count && column < DIM) g = ldg((const Group *)(from.at(row) + column));
+  Real x[VECTOR];
+  UNROLL for (int i = 0; i < VECTOR; i++) x[i] = to_real(g.x[i]);
+  store_shared<VECTOR>(to, x);
+#elif K_ALIGNED
   const bool inside = row < from.count && column < DIM;
   cp_async16(to, inside ? from.at(row) + column : from.data, inside);
 #else
   Real x[VECTOR];
-  UNROLL for (int i = 0; i < VECTOR; i++) x[i] = row < from.count && column + i < DIM ? ldg(from.at(row) + column + i) : Real(0);
+  UNROLL for (int i = 0; i < VECTOR; i++) x[i] = row < from.count && column + i < DIM ? to_real(ldg(from.at(row) + column + i)) : Real(0);
   store_shared<VECTOR>(to, x);
 #endif
 }

@@ -16,7 +16,18 @@ DEVICE float larger_of(float a, float b) { return fmaxf(a, b); }
 DEVICE float fused(float a, float b, float c) { return fmaf(a, b, c); }
 #endif
 
-/// Elements in 16 bytes, the widest access to shared and global memory.
+/// What the operands are made of. (Only the averaged weights take 16-bit types; they are converted on their way to shared memory.)
+#if K_TYPE < 2
+using Element = u16;
+DEVICE Real to_real(u16 x) { return to_float<K_TYPE == 1>(x); }
+DEVICE u16 to_element(Real x) { return from_float<K_TYPE == 1>(x); }
+#else
+using Element = Real;
+DEVICE Real to_real(Real x) { return x; }
+DEVICE Real to_element(Real x) { return x; }
+#endif
+
+/// Elements in 16 bytes of Real, the widest access to shared and global memory.
 static constexpr int VECTOR = 16 / (int)sizeof(Real);
 
 /// WIDTH neighbouring elements of shared memory, at an address aligned to them (16 bytes at most).
