@@ -142,9 +142,14 @@ template <int N, bool BF, bool TB> DEVICE void wgmma_rs(float (&d)[N / 2], const
 /// Swizzle of a shared tile: bytes in a row of it. An address a of a tile is a ^ ((a >> 7) % (bytes / 16)) << 4 of the unswizzled one.
 enum Swizzle { SWIZZLE_NONE = 16, SWIZZLE_32 = 32, SWIZZLE_64 = 64, SWIZZLE_128 = 128 };
 
-/// Descriptor of an operand tile of 8-row groups, each 8 * swizzle bytes and aligned to that. K-major (rows of M or N, along k): stride = bytes
-/// from one 8-row group to the next, leading is not used. MN-major: rows of k along M or N; stride = bytes from 8 k's to the next 8,
-/// leading = bytes from one `swizzle` bytes wide panel to the next.
+/// Descriptor of an operand tile: 16 of k by M or N, `address` where its first 16 bytes are but for the swizzle.
+/// Swizzled: groups of 8 rows of `swizzle` bytes, groups aligned to their size (8 * swizzle).
+///   K-major (rows of M or N, along k): stride = bytes from one group to the next, leading is not used (16). A step of 16 in k within the
+///   swizzled row: address + 32.
+///   MN-major (rows of k, along M or N): stride = bytes from 8 k's to the next 8, leading = bytes from one panel of `swizzle` bytes along M or N
+///   to the next.
+/// SWIZZLE_NONE: groups of 8 rows of 16 bytes, 128 bytes without a gap. K-major: leading = bytes to the next 8 of k, stride = to the next 8 of
+/// M or N. MN-major: leading = bytes to the next 8 of k, stride = to the next 8 of M or N.
 template <int SWIZZLE = SWIZZLE_128> DEVICE u64 wgmma_descriptor(u32 address, u32 leading, u32 stride) {
   constexpr u64 mode = SWIZZLE == 128 ? 1 : SWIZZLE == 64 ? 2 : SWIZZLE == 32 ? 3 : 0;
   return (u64)((address & 0x3ffff) >> 4) | (u64)((leading & 0x3ffff) >> 4) << 16 | (u64)((stride & 0x3ffff) >> 4) << 32 | mode << 62;

@@ -27,11 +27,11 @@ void Hopper::start(Machine& m) {
     g.products.clear();
     g.accumulators.clear();
   }
-  register_pool = 0;
+  register_pool = timeouts = 0;
   random.seed(m.options.seed + m.block * 977);
 }
 
-bool Hopper::idle(Machine& m) { return land_load(m); }
+bool Hopper::idle(Machine& m) { return land_load(m) || end_try_waits(m); }
 
 void Hopper::returned(Machine&, Fiber& f) {
   const HopperThread& t = threads[f.thread];

@@ -13,7 +13,7 @@
 #include "tensor_map.h"
 
 namespace emulation {
-constexpr u32 WARPGROUP = 128, NAMED_BARRIERS = 16;
+constexpr u32 WARPGROUP = 128, NAMED_BARRIERS = 16, MOST_TIMEOUTS = 1000;
 /// A point in a warp's time.
 struct Moment { u32 clock, epoch; };
 
@@ -92,6 +92,7 @@ struct Hopper : Extension {
   std::deque<Warpgroup> warpgroups;   // not moved
   std::vector<BulkLoad> loads;
   u32 register_pool;   // registers of the block that no warp owns
+  u32 timeouts;        // of mbarrier_try_wait, since a phase completed
   std::minstd_rand random;
 
   void start(Machine& m) override;
@@ -115,9 +116,11 @@ void end_asynchronous_read(Machine& m, u32 address, u32 bytes, u32 first, u32 la
 Mbarrier& use_mbarrier(Machine& m, u32 address, Where where);
 /// Completes the phase if nothing is missing any more.
 void settle_phase(Machine& m, Mbarrier& b);
+/// Nothing can run: lets those return that are in mbarrier_try_wait; false if there are none, or they have polled in vain too often.
+bool end_try_waits(Machine& m);
 /// Wakes the fibers that wait for this kind of thing (the text given to wait_until).
 void wake(Machine& m, const char* what);
-extern const char *const AT_MBARRIER, *const AT_NAMED_BARRIER, *const AT_WARPGROUP, *const AT_REGISTERS;
+extern const char *const AT_MBARRIER, *const AT_TRY_WAIT, *const AT_NAMED_BARRIER, *const AT_WARPGROUP, *const AT_REGISTERS;
 
 // ---- hopper_wgmma.cpp
 /// Rendezvous of the 128 threads of a warpgroup; true for the last one, which executes the instruction and calls finish_warpgroup.

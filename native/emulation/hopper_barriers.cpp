@@ -5,6 +5,7 @@
 
 namespace emulation {
 const char* const AT_MBARRIER = "an mbarrier";
+const char* const AT_TRY_WAIT = "mbarrier_try_wait";
 const char* const AT_NAMED_BARRIER = "a named barrier";
 const char* const AT_WARPGROUP = "a warpgroup's instruction";
 const char* const AT_REGISTERS = "registers_increase";
@@ -63,7 +64,9 @@ void settle_phase(Machine& m, Mbarrier& b) {
   b.gathering[b.agent] = b.phase;
   b.left = b.count;
   memcpy(b.released, b.gathering, sizeof b.released);
+  hopper(m).timeouts = 0;
   wake(m, AT_MBARRIER);
+  wake(m, AT_TRY_WAIT);
 }
 
 void mbarrier_arrive(u32 bar, bool expect, u32 bytes, Where where) {
@@ -101,16 +104,25 @@ bool mbarrier_try_wait(u32 bar, u32 parity, Where where) {
   Machine& m = *machine;
   const Mbarrier& b = use_mbarrier(m, bar, where);
   if (parity > 1) fail(where, "an mbarrier's parity is 0 or 1, not %u", parity);
-  if (!phase_done(b, parity)) {   // suspended once: until this or another phase completes
+  if (!phase_done(b, parity)) {   // suspended once: until a phase completes, or nothing else can run (the hardware's time limit)
     Fiber& f = *m.current;
     f.state = State::Waiting;
-    f.waiting = AT_MBARRIER;
+    f.waiting = AT_TRY_WAIT;
     f.where = where;
     give_way(m);
   }
   if (!phase_done(b, parity)) return false;
   acquire_phase(m, b);
   return true;
+}
+
+bool end_try_waits(Machine& m) {
+  Hopper& h = hopper(m);
+  if (h.timeouts++ == MOST_TIMEOUTS) return false;   // they only poll: a deadlock
+  bool any = false;
+  for (const Fiber& f : m.fibers) any = any || (f.state == State::Waiting && f.waiting == AT_TRY_WAIT);
+  wake(m, AT_TRY_WAIT);
+  return any;
 }
 
 // ---- named barriers
