@@ -15,7 +15,8 @@ public class FuzzTests
 
     private static Gen<Sample> Samples =>
         from batch in Gen.Choose(1, 2)
-        from heads in Gen.Choose(1, 3)
+        from keyHeads in Gen.Choose(1, 3)
+        from heads in Gen.Elements(keyHeads, keyHeads, 2 * keyHeads, 3 * keyHeads)
         from nq in Gen.OneOf(Gen.Choose(0, 40), Gen.Choose(1, 300))
         from nk in Gen.OneOf(Gen.Choose(0, 40), Gen.Choose(1, 300))
         from d in Gen.OneOf(Gen.Choose(1, 36), Gen.Choose(1, 140))
@@ -30,6 +31,7 @@ public class FuzzTests
         {
             Batch = batch,
             Heads = heads,
+            KeyHeads = heads == keyHeads ? 0 : keyHeads,
             QueryLength = nq,
             KeyLength = nk,
             HeadDim = d,
@@ -62,7 +64,9 @@ public class FuzzTests
         foreach (int n in Smaller(p.Batch))
             yield return sample with { Problem = p with { Batch = n } };
         foreach (int n in Smaller(p.Heads))
-            yield return sample with { Problem = p with { Heads = n } };
+            yield return sample with { Problem = p with { Heads = n, KeyHeads = 0 } };
+        if (p.KeyHeads > 1)
+            yield return sample with { Problem = p with { Heads = p.Heads / p.KeyHeads, KeyHeads = 1 } };
         foreach (int n in Smaller(p.QueryLength))
             yield return sample with { Problem = p with { QueryLength = n } };
         foreach (int n in Smaller(p.KeyLength))

@@ -17,7 +17,8 @@ namespace TorchFlash.Kernels.Cpu;
 /// </code>
 /// </summary>
 /// <remarks>
-/// Kᵀ and Vᵀ are packed once per key-value tile. Workers take heads; when
+/// Kᵀ and Vᵀ are packed once per key-value tile, which all query heads of its group pass by one after the other: dK and dV are summed
+/// over the group in that order. Workers take heads of key and value; when
 /// none is left they help with the key-value tiles of others. dQ is summed in place, key-value tile by key-value tile: each query tile
 /// has a turn counter, so that the order of its sums does not depend on who computes them, and no second dQ exists.
 /// </remarks>
@@ -30,6 +31,7 @@ internal sealed unsafe class BackwardPass<V, T>
     private readonly T _scale;
     private readonly TileSizes _sizes;
     private readonly int _heads;
+    private readonly int _keyHeads;
     private readonly int _queryTiles;
     private readonly int _keyTiles;
     private readonly int _paddedDim;
@@ -41,13 +43,13 @@ internal sealed unsafe class BackwardPass<V, T>
 
     private readonly int _rowsPerTile;
 
-    /// <summary>Next key-value tile to be taken of every head.</summary>
+    /// <summary>Next key-value tile to be taken of every head of key and value.</summary>
     private readonly int[] _nextKeyTile;
 
     /// <summary>Key-value tiles whose dS K every query tile has received.</summary>
     private readonly int[] _turn;
 
-    private int _nextHead;
+    private int _nextKeyHead;
 
     /// <summary>Set when a worker has thrown: those that wait for its turn give up.</summary>
     private volatile bool _isFaulted;
@@ -62,6 +64,7 @@ internal sealed unsafe class BackwardPass<V, T>
         _scale = T.CreateChecked(problem.Scale);
         _sizes = TileSizes.Backward(problem, sizeof(T));
         _heads = problem.Batch * problem.Heads;
+        _keyHeads = problem.Batch * problem.KeyHeadCount;
         _queryTiles = QueryTiles(problem, _sizes);
         _keyTiles = (problem.KeyLength + _sizes.Keys - 1) / _sizes.Keys;
         _paddedDim = Panels<V, T>.PadColumns(problem.HeadDim);
@@ -69,7 +72,7 @@ internal sealed unsafe class BackwardPass<V, T>
         _scoreStride = Panels<V, T>.OddLines(_sizes.Keys);
         _rowScalars = rowScalars;
         _rowsPerTile = Panels<V, T>.PadRows(_sizes.Queries);
-        _nextKeyTile = new int[_heads];
+        _nextKeyTile = new int[_keyHeads];
         _turn = new int[checked(_heads * _queryTiles)];
     }
 
@@ -85,7 +88,7 @@ internal sealed unsafe class BackwardPass<V, T>
         if (pass._keyTiles == 0)
             pass.ClearQueryGradients(0, problem.QueryLength);
         else
-            WorkerPool.Run((int)Math.Min(threads, (long)pass._heads * pass._keyTiles), pass.Work);
+            WorkerPool.Run((int)Math.Min(threads, (long)pass._keyHeads * pass._keyTiles), pass.Work);
     }
 
     private void Work()
@@ -105,19 +108,19 @@ internal sealed unsafe class BackwardPass<V, T>
     {
         using var scratch = Scratch.Rent(Workspace.Bytes(this));
         var workspace = new Workspace(this, scratch);
-        for (int head; (head = Interlocked.Increment(ref _nextHead) - 1) < _heads;)
-            TakeKeyTiles(head, workspace);
+        for (int keyHead; (keyHead = Interlocked.Increment(ref _nextKeyHead) - 1) < _keyHeads;)
+            TakeKeyTiles(keyHead, workspace);
         // Help the others, every worker from another head on.
-        int start = (Environment.CurrentManagedThreadId & int.MaxValue) % Math.Max(1, _heads);
-        for (int i = 0; i < _heads; i++)
-            TakeKeyTiles((start + i) % _heads, workspace);
+        int start = (Environment.CurrentManagedThreadId & int.MaxValue) % Math.Max(1, _keyHeads);
+        for (int i = 0; i < _keyHeads; i++)
+            TakeKeyTiles((start + i) % _keyHeads, workspace);
     }
 
-    private void TakeKeyTiles(int head, in Workspace workspace)
+    private void TakeKeyTiles(int keyHead, in Workspace workspace)
     {
-        for (int tile; (tile = Interlocked.Increment(ref _nextKeyTile[head]) - 1) < _keyTiles;)
-            KeyTile(head, tile, workspace);
-        Volatile.Write(ref _nextKeyTile[head], _keyTiles); // no overflow however often others look
+        for (int tile; (tile = Interlocked.Increment(ref _nextKeyTile[keyHead]) - 1) < _keyTiles;)
+            KeyTile(keyHead, tile, workspace);
+        Volatile.Write(ref _nextKeyTile[keyHead], _keyTiles); // no overflow however often others look
     }
 
     /// <summary>The state of one key-value tile, and of the query tile that passes by.</summary>
@@ -191,10 +194,10 @@ internal sealed unsafe class BackwardPass<V, T>
         }
     }
 
-    private void KeyTile(int head, int tile, in Workspace w)
+    private void KeyTile(int keyHead, int tile, in Workspace w)
     {
-        int start = tile * _sizes.Keys, count = Math.Min(_sizes.Keys, _problem.KeyLength - start);
-        Rows<T> key = Rows<T>.OfHead(_arguments.Key, head, _problem.Heads).From(start), value = Rows<T>.OfHead(_arguments.Value, head, _problem.Heads).From(start);
+        int start = tile * _sizes.Keys, count = Math.Min(_sizes.Keys, _problem.KeyLength - start), keyHeads = _problem.KeyHeadCount, group = _problem.Group;
+        Rows<T> key = Rows<T>.OfHead(_arguments.Key, keyHead, keyHeads).From(start), value = Rows<T>.OfHead(_arguments.Value, keyHead, keyHeads).From(start);
         Packing<V, T>.Transpose(key.Data, key.Stride, count, _problem.HeadDim, Exponent.Sign<T>(_problem.Scale), w.KeyTransposed);
         Packing<V, T>.Transpose(value.Data, value.Stride, count, _problem.ValueDim, T.One, w.ValueTransposed);
         key = Packing<V, T>.Pad(key, count, int.MaxValue, _problem.HeadDim, w.KeyPadding);
@@ -203,14 +206,18 @@ internal sealed unsafe class BackwardPass<V, T>
 
         // The first query that sees a key of this tile; query tiles before it are not touched.
         int firstQuery = (int)Math.Clamp((long)start - _problem.DiagonalOffset, 0, _problem.QueryLength);
-        if (tile == 0)
-            ClearQueryGradients(head, firstQuery / _sizes.Queries * _sizes.Queries);
-        for (int q = firstQuery < _problem.QueryLength ? firstQuery / _sizes.Queries : _queryTiles; q < _queryTiles; q++)
-            PassBy(head, q, tile, key, start, count, w);
+        for (int head = keyHead * group; head < (keyHead + 1) * group; head++)
+        {
+            if (tile == 0)
+                ClearQueryGradients(head, firstQuery / _sizes.Queries * _sizes.Queries);
+            for (int q = firstQuery < _problem.QueryLength ? firstQuery / _sizes.Queries : _queryTiles; q < _queryTiles; q++)
+                PassBy(head, q, tile, key, start, count, w);
+        }
 
-        Packing<V, T>.Copy(new(w.KeyGradient, _paddedDim), Rows<T>.OfHead(_arguments.KeyGradient, head, _problem.Heads).From(start), count, _problem.HeadDim);
-        Packing<V, T>.Scale(Rows<T>.OfHead(_arguments.KeyGradient, head, _problem.Heads).From(start), count, _problem.HeadDim, _scale);
-        Packing<V, T>.Copy(new(w.ValueGradient, _paddedValueDim), Rows<T>.OfHead(_arguments.ValueGradient, head, _problem.Heads).From(start), count, _problem.ValueDim);
+        Rows<T> keyGradient = Rows<T>.OfHead(_arguments.KeyGradient, keyHead, keyHeads).From(start);
+        Packing<V, T>.Copy(new(w.KeyGradient, _paddedDim), keyGradient, count, _problem.HeadDim);
+        Packing<V, T>.Scale(keyGradient, count, _problem.HeadDim, _scale);
+        Packing<V, T>.Copy(new(w.ValueGradient, _paddedValueDim), Rows<T>.OfHead(_arguments.ValueGradient, keyHead, keyHeads).From(start), count, _problem.ValueDim);
     }
 
     /// <summary>A query tile as a key-value tile sees it.</summary>

@@ -53,9 +53,7 @@ public sealed class CpuEngine : IAttentionEngine
 
     /// <inheritdoc/>
     public string? Refusal(in AttentionProblem problem)
-        => problem.ElementType.IsHalfWidth() ? $"ElementType is {problem.ElementType}; on the CPU Float32 and Float64 are taken."
-            : problem.KeyHeadCount != problem.Heads ? $"KeyHeads is {problem.KeyHeads}; on the CPU key and value have as many heads as the query, {problem.Heads}."
-            : null;
+        => problem.ElementType.IsHalfWidth() ? $"ElementType is {problem.ElementType}; on the CPU Float32 and Float64 are taken." : null;
 
     /// <inheritdoc/>
     public long BackwardWorkspace(in AttentionProblem problem, in ExecutionOptions options = default) => 0;

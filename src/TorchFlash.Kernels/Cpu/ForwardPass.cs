@@ -143,7 +143,7 @@ internal sealed unsafe class ForwardPass<V, T>
         // Query i of the tile sees keys 0 .. i + last.
         int last = first + _problem.DiagonalOffset;
         int keys = (int)Math.Clamp((long)last + rows, 0, _problem.KeyLength);
-        Rows<T> key = Rows<T>.OfHead(_arguments.Key, head, _problem.Heads), value = Rows<T>.OfHead(_arguments.Value, head, _problem.Heads);
+        Rows<T> key = Rows<T>.OfKeyHead(_arguments.Key, head, _problem), value = Rows<T>.OfKeyHead(_arguments.Value, head, _problem);
 
         Setup(Rows<T>.OfHead(_arguments.Query, head, _problem.Heads).From(first), rows, w);
         for (int start = 0; start < keys; start += _sizes.Keys)

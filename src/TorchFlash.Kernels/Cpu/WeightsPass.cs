@@ -65,7 +65,7 @@ internal sealed unsafe class WeightsPass<V, T>
         for (int h = 0; h < _problem.Heads && rows - 1 + diagonal >= 0; h++)
         {
             int head = batch * _problem.Heads + h;
-            Rows<T> key = Rows<T>.OfHead(_arguments.Key, head, _problem.Heads).From(start);
+            Rows<T> key = Rows<T>.OfKeyHead(_arguments.Key, head, _problem).From(start);
             Packing<V, T>.Transpose(key.Data, key.Stride, count, d, Exponent.Sign<T>(_problem.Scale), packed);
             Rows<T> query = Packing<V, T>.Pad(Rows<T>.OfHead(_arguments.Query, head, _problem.Heads).From(first), rows, _problem.QueryLength - first, d, padding);
             nint statistics = (nint)head * _problem.QueryLength + first;

@@ -17,7 +17,7 @@ internal sealed class AttentionCase<T> : IDisposable where T : unmanaged, IBinar
     {
         Problem = problem with { ElementType = ElementTypeOf };
         var query = new Shape(problem.Batch, problem.Heads, problem.QueryLength, problem.HeadDim);
-        Shape key = query with { Rows = problem.KeyLength }, value = key with { Width = problem.ValueDim }, output = query with { Width = problem.ValueDim };
+        Shape key = query with { Heads = problem.KeyHeadCount, Rows = problem.KeyLength }, value = key with { Width = problem.ValueDim }, output = query with { Width = problem.ValueDim };
         var random = new Random(seed);
         Query = new Operand<T>(query, inputs).Fill(random.NextNormal);
         Key = new Operand<T>(key, inputs).Fill(random.NextNormal);
@@ -167,6 +167,6 @@ internal sealed class AttentionCase<T> : IDisposable where T : unmanaged, IBinar
     public override string ToString()
     {
         AttentionProblem p = Problem;
-        return $"{p.ElementType} B={p.Batch} H={p.Heads} Nq={p.QueryLength} Nk={p.KeyLength} d={p.HeadDim} d_v={p.ValueDim} {p.Causal} scale={p.Scale}";
+        return $"{p.ElementType} B={p.Batch} H={p.Heads}/{p.KeyHeadCount} Nq={p.QueryLength} Nk={p.KeyLength} d={p.HeadDim} d_v={p.ValueDim} {p.Causal} scale={p.Scale}";
     }
 }

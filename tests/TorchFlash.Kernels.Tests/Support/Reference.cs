@@ -5,7 +5,7 @@ namespace TorchFlash.Kernels.Tests.Support;
 /// <summary>
 /// Attention and its gradients straight from the definition: S and P are stored whole and every sum runs in plain order.
 /// In double it is the truth the engines are held against; in float it is the naive computation whose error sets the bar.
-/// All arrays are dense, [B, H, N, d] in row-major order.
+/// All arrays are dense, [B, H, N, d] in row-major order; key and value have fewer heads where each serves a group of query heads.
 /// </summary>
 internal sealed class Reference<T> where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
@@ -16,7 +16,7 @@ internal sealed class Reference<T> where T : unmanaged, IBinaryFloatingPointIeee
     {
         _problem = problem;
         _scale = T.CreateChecked(problem.Scale);
-        long rows = (long)problem.Batch * problem.Heads * problem.QueryLength, keys = (long)problem.Batch * problem.Heads * problem.KeyLength;
+        long rows = (long)problem.Batch * problem.Heads * problem.QueryLength, keys = (long)problem.Batch * problem.KeyHeadCount * problem.KeyLength;
         Output = new T[rows * problem.ValueDim];
         Max = new T[rows];
         LogSumExp = new T[rows];
@@ -41,10 +41,10 @@ internal sealed class Reference<T> where T : unmanaged, IBinaryFloatingPointIeee
     /// <summary>dQ, [B, H, Nq, d].</summary>
     public T[] QueryGradient { get; }
 
-    /// <summary>dK, [B, H, Nk, d].</summary>
+    /// <summary>dK, [B, key heads, Nk, d].</summary>
     public T[] KeyGradient { get; }
 
-    /// <summary>dV, [B, H, Nk, d_v].</summary>
+    /// <summary>dV, [B, key heads, Nk, d_v].</summary>
     public T[] ValueGradient { get; }
 
     /// <summary>Largest |S_ij|: a relative error e of the scores is a relative error e max|S| of P.</summary>
@@ -63,9 +63,14 @@ internal sealed class Reference<T> where T : unmanaged, IBinaryFloatingPointIeee
     public static Reference<T> Compute(AttentionProblem problem, T[] query, T[] key, T[] value, T[]? outputGradient = null)
     {
         var result = new Reference<T>(problem);
-        for (int b = 0; b < problem.Batch; b++)
-            for (int h = 0; h < problem.Heads; h++)
-                result.ComputeHead(b, h, query, key, value, outputGradient);
+        for (int keyHead = 0; keyHead < problem.Batch * problem.KeyHeadCount; keyHead++)
+        {
+            T[] cancellation = new T[problem.KeyLength];
+            for (int head = keyHead * problem.Group; head < (keyHead + 1) * problem.Group; head++)
+                result.ComputeHead(head, keyHead, query, key, value, outputGradient, cancellation);
+            foreach (T squares in cancellation)
+                result.LargestColumnCancellation = T.Max(result.LargestColumnCancellation, T.Sqrt(squares));
+        }
         return result;
     }
 
@@ -77,13 +82,13 @@ internal sealed class Reference<T> where T : unmanaged, IBinaryFloatingPointIeee
         _ => problem.KeyLength,
     };
 
-    private void ComputeHead(int b, int h, T[] query, T[] key, T[] value, T[]? outputGradient)
+    /// <summary>Query head `head` (of all batch entries) and the head of key and value that it shares with its group.</summary>
+    private void ComputeHead(int head, int keyHead, T[] query, T[] key, T[] value, T[]? outputGradient, T[] cancellation)
     {
         int d = _problem.HeadDim, dv = _problem.ValueDim, nq = _problem.QueryLength, nk = _problem.KeyLength;
-        int head = b * _problem.Heads + h;
-        ReadOnlySpan<T> q = Rows(query, head, nq, d), k = Rows(key, head, nk, d), v = Rows(value, head, nk, dv);
-        Span<T> o = Rows(Output, head, nq, dv), weights = Rows(AverageWeights, b, nq, nk);
-        T[] p = new T[nk], ds = new T[nk], cancellation = new T[nk];
+        ReadOnlySpan<T> q = Rows(query, head, nq, d), k = Rows(key, keyHead, nk, d), v = Rows(value, keyHead, nk, dv);
+        Span<T> o = Rows(Output, head, nq, dv), weights = Rows(AverageWeights, head / _problem.Heads, nq, nk);
+        T[] p = new T[nk], ds = new T[nk];
 
         for (int i = 0; i < nq; i++)
         {
@@ -113,7 +118,7 @@ internal sealed class Reference<T> where T : unmanaged, IBinaryFloatingPointIeee
 
             // dV += P_iᵀ dO_i, dP_i = dO_i Vᵀ, delta_i = sum_j P_ij dP_ij, dS_i = P_i o (dP_i - delta_i)
             ReadOnlySpan<T> go = Rows(outputGradient, head, nq, dv).Slice(i * dv, dv);
-            Span<T> dq = Rows(QueryGradient, head, nq, d), dk = Rows(KeyGradient, head, nk, d), dvalue = Rows(ValueGradient, head, nk, dv);
+            Span<T> dq = Rows(QueryGradient, head, nq, d), dk = Rows(KeyGradient, keyHead, nk, d), dvalue = Rows(ValueGradient, keyHead, nk, dv);
             T delta = T.Zero, terms = T.Zero;
             for (int x = 0; x < dv; x++)
                 terms += T.Abs(go[x] * o[i * dv + x]);
@@ -134,8 +139,6 @@ internal sealed class Reference<T> where T : unmanaged, IBinaryFloatingPointIeee
                 AddScaled(dk.Slice(j * d, d), g, q.Slice(i * d, d));
             }
         }
-        foreach (T squares in cancellation)
-            LargestColumnCancellation = T.Max(LargestColumnCancellation, T.Sqrt(squares));
     }
 
     private static Span<T> Rows(T[] array, int head, int rows, int width) => array.AsSpan(head * rows * width, rows * width);

@@ -13,6 +13,9 @@ internal readonly unsafe struct Rows<T>(T* data, nint stride)
     public static Rows<T> OfHead(in TensorView view, int h, int heads)
         => new((T*)view.Data + h / heads * view.BatchStride + h % heads * view.HeadStride, (nint)view.RowStride);
 
+    /// <summary>The head of key or value that query head h (batch entry h / heads) shares with its group.</summary>
+    public static Rows<T> OfKeyHead(in TensorView view, int h, in AttentionProblem problem) => OfHead(view, h / problem.Group, problem.KeyHeadCount);
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public T* At(int row) => Data + row * Stride;
 
