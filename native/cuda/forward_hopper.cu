@@ -14,6 +14,7 @@
 #include "hopper_product.cuh"
 #include "hopper_masking.cuh"
 #include "hopper_softmax.cuh"
+#include "hopper_nonfinite.cuh"
 #include "hopper_epilogue.cuh"
 #include "hopper_work.cuh"
 
@@ -117,6 +118,8 @@ struct Turns {
   DEVICE void finish() const { if (USED && consumer == 0) named_sync(barrier(0), 256); }   // the arrival nobody has taken
 };
 
+DEVICE u16* head_of(const View& view, int batch, int head) { return (u16*)view.data + batch * view.batch + head * view.head; }
+
 struct Consumer {
   const ForwardParameters& p;
   u32 shared;
@@ -214,14 +217,29 @@ struct Consumer {
     output_done();
   }
 
+  /// See HiddenKeys. (Keys past the last one load as zeros: no harm without a diagonal.)
+  DEVICE void mend(const QueryBlock& block) {
+    typedef HiddenKeys<BF, K_HEAD_DIM, K_VALUE_DIM, VALUE_DIM> Hidden;
+    UNROLL for (int r = 0; r < 2; r++) {
+      const int row = block.row + own_row() + 8 * r, end = smaller(block.tiles * COLUMNS, p.key_length);
+      if (Hidden::finite(o, r) || row >= p.query_length || seen[r] >= end) continue;
+      const Hidden hidden{head_of(p.query, block.batch, block.head) + row * p.query.row,
+                          head_of(p.key, block.batch, block.key_head),
+                          head_of(p.value, block.batch, block.key_head),
+                          p.key.row, p.value.row, seen[r], end,
+                          K_NEGATE ? -scale_log2 : scale_log2, softmax.shift(r, scale_log2)};
+      if (hidden.to_blame()) hidden.recompute(o, r);
+    }
+  }
   /// O / l, m and l of the rows that exist.
   DEVICE void store(const QueryBlock& block) {
+    if constexpr (K_CAUSAL) mend(block);
     float factor[2];
     softmax.finish(factor, seen, scale_log2);
     UNROLL for (int r = 0; r < 2; r++) {
       const int row = block.row + own_row() + 8 * r;
       const bool exists = row < p.query_length;
-      u16* output = (u16*)p.output.data + block.batch * p.output.batch + block.head * p.output.head + row * p.output.row;
+      u16* output = head_of(p.output, block.batch, block.head) + row * p.output.row;
       store_row<BF, K_VALUE_DIM, VALUE_DIM>(output, o, r, factor[r], exists);
       if (exists && thread_id() % 4 == 0) {
         const i64 at = ((i64)block.batch * p.heads + block.head) * p.query_length + row;

@@ -47,10 +47,13 @@ struct OnlineSoftmax {
     return true;
   }
 
+  /// P = exp2(s scale_log2 - shift). A row that has seen no key yet: exp2(-inf - 0) = 0.
+  DEVICE float shift(int r, float scale_log2) const { return reference[r] == -infinity() ? 0.f : reference[r] * scale_log2; }
+
   /// S -> P = exp(|scale| (S - reference)), l += rowsum P.
   template <int N> DEVICE void exponentiate(float (&s)[N / 2], float scale_log2) {
     UNROLL for (int r = 0; r < 2; r++) {
-      const float shift = reference[r] == -infinity() ? 0.f : reference[r] * scale_log2;   // no key yet: P = exp2(-inf)
+      const float shift = this->shift(r, scale_log2);
       float even = sum[r], odd = 0.f;
       UNROLL for (int i = 0; i < N / 2; i += 4) {
         even += s[i + 2 * r] = ex2(s[i + 2 * r] * scale_log2 - shift);
