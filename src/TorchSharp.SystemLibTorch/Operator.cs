@@ -8,7 +8,7 @@ namespace TorchSharp;
 /// <summary>
 /// Boxed calls of libtorch operators by name: <c>Operator.Call("linear", "", input, weight, bias)</c> is
 /// <c>aten::linear</c>. Arguments come in the order of the operator's schema; trailing ones left out take the schema's
-/// defaults. An argument is null, a <see cref="Tensor"/>, <see cref="Scalar"/>, integer, floating-point number, bool,
+/// defaults. An argument is null, a <see cref="Tensor"/>, <see cref="Undefined"/>, a <see cref="Scalar"/>, integer, floating-point number, bool,
 /// string, <see cref="ScalarType"/>, <see cref="Device"/>, <see cref="Generator"/>, <c>long[]</c>, <c>double[]</c>, <c>bool[]</c>, a list
 /// of tensors, or <see cref="OptionalTensors"/> for a <c>Tensor?[]</c> parameter. A parameter of type <c>float</c> takes
 /// only a floating-point number.
@@ -17,6 +17,9 @@ internal static unsafe class Operator
 {
     /// <summary>A list of tensors some of which may be null, for parameters of type <c>Tensor?[]</c>.</summary>
     internal sealed record OptionalTensors(IReadOnlyList<Tensor?> Items);
+
+    /// <summary>The undefined tensor, as a result and as an argument of type <c>Tensor</c>; for <c>Tensor?</c> null does as well.</summary>
+    internal static readonly object Undefined = new();
 
     private static readonly ConcurrentDictionary<(string Name, string Overload), IntPtr> Handles = new();
 
@@ -52,8 +55,8 @@ internal static unsafe class Operator
     }
 
     /// <summary>
-    /// Calls an operator that returns values of several kinds: a <see cref="Tensor"/> (an invalid one where it is undefined, which may be
-    /// handed on as an argument), a long, a double or a bool each.
+    /// Calls an operator that returns values of several kinds: a <see cref="Tensor"/>, <see cref="Undefined"/>, a long, a double or a bool
+    /// each.
     /// </summary>
     /// <exception cref="ExternalException">libtorch refused the call.</exception>
     internal static object[] CallMixed(string name, string overload, params ReadOnlySpan<object?> arguments)
@@ -64,7 +67,7 @@ internal static unsafe class Operator
         var values = new object[count];
         for (long i = 0; i < count; i++)
         {
-            values[i] = results[i].Tag == Bridge.Tag.Tensor ? ToTensor(results[i]) : ToNumber(results[i]);
+            values[i] = results[i].Tag != Bridge.Tag.Tensor ? ToNumber(results[i]) : results[i].Payload == 0 ? Undefined : ToTensor(results[i]);
         }
         return values;
     }
@@ -229,6 +232,8 @@ internal static unsafe class Operator
                     }
                     return Block(Bridge.Tag.TensorList, list.Count, list.Count, ref free);
                 }
+            case not null when ReferenceEquals(argument, Undefined):
+                return new Bridge.Value { Tag = Bridge.Tag.Tensor };
             default:
                 throw new ArgumentException($"an operator argument cannot be a {argument.GetType()}", nameof(argument));
         }
