@@ -39,6 +39,36 @@ internal static class CommonOptions
         torch.set_num_threads(threads ?? Environment.ProcessorCount);
     }
 
+    internal static Option<string> Device()
+    {
+        var option = new Option<string>("--device")
+        {
+            Description = "cpu, or a GPU: cuda, cuda:1.",
+            HelpName = "cpu|cuda",
+            DefaultValueFactory = _ => "cpu",
+        };
+        option.Validators.Add(result =>
+        {
+            foreach (Token token in result.Tokens.Where(token => !IsDevice(token.Value)))
+                result.AddError($"--device must be cpu, cuda or cuda:N, but is {token.Value}.");
+        });
+        return option;
+
+        static bool IsDevice(string text) =>
+            text is "cpu" or "cuda" || (text.StartsWith("cuda:", StringComparison.Ordinal) && int.TryParse(text.AsSpan(5), NumberStyles.None, CultureInfo.InvariantCulture, out _));
+    }
+
+    /// <exception cref="UserException">This machine has no such device.</exception>
+    internal static torch.Device ParseDevice(ParseResult parsed, Option<string> option)
+    {
+        string text = parsed.GetRequiredValue(option);
+        if (text == "cpu") return torch.CPU;
+        int index = text == "cuda" ? 0 : int.Parse(text.AsSpan(5), NumberStyles.None, CultureInfo.InvariantCulture), count = torch.cuda.device_count();
+        return index < count
+            ? torch.device(DeviceType.CUDA, index)
+            : throw new UserException($"--device {text}: libtorch {torch.__version__} sees {(count == 0 ? "no CUDA device" : $"only {count} CUDA devices")}.");
+    }
+
     /// <summary>One of the given words; the first one is the default.</summary>
     internal static Option<string> Choice(string name, string description, string[] words)
     {

@@ -3,6 +3,7 @@ using Gpt2.Generation;
 using Gpt2.Model;
 using Gpt2.Text;
 using Gpt2.Training;
+using TorchSharp;
 
 namespace Gpt2.Cli;
 
@@ -14,6 +15,7 @@ internal static class GenerateCommand
         Option<FileInfo> checkpointOption = CommonOptions.Checkpoint();
         Option<string> attention = CommonOptions.Attention();
         Option<int?> threads = CommonOptions.Threads();
+        Option<string> device = CommonOptions.Device();
         var prompt = new Option<string>("--prompt") { Description = "Text to continue. Default: the start of a document.", DefaultValueFactory = _ => "" };
         Option<int?> count = CommonOptions.Number<int>("--tokens", "Tokens to write.", "a whole number, at least 1", x => x > 0, 400);
         Option<double?> temperature = CommonOptions.Number<double>(
@@ -22,7 +24,7 @@ internal static class GenerateCommand
             "--top-k", "Draw only from the k most probable tokens; 0: from all.", "a whole number, at least 0", x => x >= 0, 50);
         Option<long?> seed = CommonOptions.Number<long>("--seed", "Equal seeds write equal texts.", "a whole number", _ => true, 1337L);
 
-        var command = new Command("generate", "Continue a text with a trained model.") { checkpointOption, attention, threads, prompt, count, temperature, topK, seed };
+        var command = new Command("generate", "Continue a text with a trained model.") { checkpointOption, attention, threads, device, prompt, count, temperature, topK, seed };
         command.SetAction(parsed =>
         {
             CommonOptions.ApplyThreads(parsed.GetValue(threads));
@@ -30,6 +32,7 @@ internal static class GenerateCommand
             using Checkpoint checkpoint = Checkpoint.Open(parsed.GetRequiredValue(checkpointOption).FullName);
             ITokenizer tokenizer = checkpoint.State.Corpus.Tokenizer.Load();
             using GptModel model = checkpoint.LoadModel(CommonOptions.ParseAttention(parsed, attention));
+            model.to(CommonOptions.ParseDevice(parsed, device));
 
             string text = parsed.GetRequiredValue(prompt);
             var sampler = new TokenSampler(parsed.GetValue(temperature)!.Value, parsed.GetValue(topK)!.Value, parsed.GetValue(seed)!.Value);

@@ -3,6 +3,7 @@ using System.CommandLine.Parsing;
 using Gpt2.Model;
 using Gpt2.Text;
 using Gpt2.Training;
+using TorchSharp;
 
 namespace Gpt2.Cli;
 
@@ -14,10 +15,11 @@ internal sealed class TrainCommand
     private readonly Option<string> _attention = CommonOptions.Attention();
     private readonly Option<FileInfo> _checkpoint = CommonOptions.Checkpoint();
     private readonly Option<int?> _threads = CommonOptions.Threads();
+    private readonly Option<string> _device = CommonOptions.Device();
 
     private readonly Option<bool> _resume = new("--resume")
     {
-        Description = "Go on from the checkpoint. Only --steps (which stretches the learning-rate schedule), --attention, --threads and the intervals may be given anew.",
+        Description = "Go on from the checkpoint. Only --steps (which stretches the learning-rate schedule), --attention, --threads, --device and the intervals may be given anew.",
     };
 
     private readonly Option<FileInfo[]> _data = new("--data")
@@ -75,7 +77,7 @@ internal sealed class TrainCommand
 
     private IEnumerable<Option> AllOptions() =>
     [
-        _preset, _attention, _checkpoint, _threads, _resume, _data, _vocabulary, _merges, _steps, _batchSize, _accumulation, _context,
+        _preset, _attention, _checkpoint, _threads, _device, _resume, _data, _vocabulary, _merges, _steps, _batchSize, _accumulation, _context,
         _learningRate, _warmup, _weightDecay, _clip, _dropout, _seed, _validateEvery, _saveEvery,
     ];
 
@@ -85,7 +87,7 @@ internal sealed class TrainCommand
 
         if (Given(_vocabulary) != Given(_merges)) result.AddError("--vocab and --merges belong together: give both or neither.");
         if (!Given(_resume)) return;
-        Option[] allowed = [_resume, _checkpoint, _threads, _steps, _attention, _validateEvery, _saveEvery];
+        Option[] allowed = [_resume, _checkpoint, _threads, _device, _steps, _attention, _validateEvery, _saveEvery];
         foreach (Option option in AllOptions().Except(allowed).Where(Given))
             result.AddError($"{option.Name} cannot be given with --resume: the checkpoint says it.");
     }
@@ -93,12 +95,13 @@ internal sealed class TrainCommand
     private int Run(ParseResult parsed)
     {
         CommonOptions.ApplyThreads(parsed.GetValue(_threads));
+        torch.Device device = CommonOptions.ParseDevice(parsed, _device);
         TextWriter output = parsed.InvocationConfiguration.Output;
         string path = parsed.GetRequiredValue(_checkpoint).FullName;
         AttentionKind? attention = parsed.GetResult(_attention) is { Implicit: false } ? CommonOptions.ParseAttention(parsed, _attention) : null;
         using TrainingSession session = parsed.GetValue(_resume)
-            ? TrainingSession.Resume(output, path, parsed.GetValue(_steps), attention)
-            : TrainingSession.Start(output, path, Settings(parsed), attention ?? AttentionKind.Flash);
+            ? TrainingSession.Resume(output, path, parsed.GetValue(_steps), attention, device)
+            : TrainingSession.Start(output, path, Settings(parsed), attention ?? AttentionKind.Flash, device);
 
         int tenth = Math.Max(1, session.Trainer.Options.Steps / 10);
         return session.Run(parsed.GetValue(_validateEvery) ?? tenth, parsed.GetValue(_saveEvery) ?? Math.Min(tenth, 500));

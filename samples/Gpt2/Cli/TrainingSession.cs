@@ -4,6 +4,7 @@ using Gpt2.Model;
 using Gpt2.Reporting;
 using Gpt2.Text;
 using Gpt2.Training;
+using TorchSharp;
 
 namespace Gpt2.Cli;
 
@@ -31,13 +32,13 @@ internal sealed class TrainingSession : IDisposable
     private string CurvePath => CheckpointPath.Picture(_path);
 
     /// <summary>A new run. A checkpoint of an earlier one is kept under another name.</summary>
-    internal static TrainingSession Start(TextWriter output, string path, TrainingSettings settings, AttentionKind attention)
+    internal static TrainingSession Start(TextWriter output, string path, TrainingSettings settings, AttentionKind attention, torch.Device device)
     {
         CheckpointPath.Probe(path);
         ITokenizer tokenizer = settings.Tokenizer.Load();
         Corpus corpus = Corpus.Load(settings.Files, tokenizer);
         GptConfig config = settings.Preset.Config(tokenizer.VocabularySize) with { Context = settings.Context, Dropout = settings.Dropout };
-        var trainer = new Trainer(config, settings.Options, corpus, attention);
+        var trainer = new Trainer(config, settings.Options, corpus, attention, device);
         var description = new CorpusDescription(settings.Files, corpus.Name, corpus.Fingerprint, settings.Tokenizer);
         var session = new TrainingSession(output, path, trainer, attention, tokenizer, description);
         session.Describe(settings.Preset.Name, corpus);
@@ -52,7 +53,7 @@ internal sealed class TrainingSession : IDisposable
     }
 
     /// <summary>Goes on from a checkpoint.</summary>
-    internal static TrainingSession Resume(TextWriter output, string path, int? steps, AttentionKind? attention)
+    internal static TrainingSession Resume(TextWriter output, string path, int? steps, AttentionKind? attention, torch.Device device)
     {
         using Checkpoint checkpoint = Checkpoint.Open(path);
         RunState state = checkpoint.State;
@@ -64,7 +65,7 @@ internal sealed class TrainingSession : IDisposable
         AttentionKind kind = attention ?? state.Attention;
         ITokenizer tokenizer = state.Corpus.Tokenizer.Load();
         Corpus corpus = Corpus.Load(state.Corpus.Files, tokenizer);
-        Trainer trainer = checkpoint.Resume(corpus, options, kind);
+        Trainer trainer = checkpoint.Resume(corpus, options, kind, device);
         var session = new TrainingSession(output, path, trainer, kind, tokenizer, state.Corpus);
         session.Describe($"resumed after step {state.Step}", corpus);
         return session;
@@ -136,7 +137,7 @@ internal sealed class TrainingSession : IDisposable
         TrainingOptions options = Trainer.Options;
         _output.WriteLine(
             $"Model    {origin}: {config.Layers} layers, {config.Heads} heads, width {config.Width}, context {config.Context}, " +
-            $"{config.ParameterCount:N0} parameters, attention {_attention.ToString().ToLowerInvariant()}");
+            $"{config.ParameterCount:N0} parameters, attention {_attention.ToString().ToLowerInvariant()}, on {Trainer.Model.Device}");
         _output.WriteLine($"Text     {corpus.Name}: {corpus.Training.Length:N0} training and {corpus.Validation.Length:N0} validation tokens");
         _output.WriteLine($"Run      {options.Steps:N0} steps of {Trainer.TokensPerStep:N0} tokens; Ctrl-C saves and stops");
     }

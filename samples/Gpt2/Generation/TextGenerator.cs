@@ -40,8 +40,8 @@ public static class TextGenerator
         using IDisposable noGradient = no_grad();
         using DisposeScope scope = NewDisposeScope();
         long[] visible = [.. tokens.Skip(tokens.Count - model.Config.Context).Select(token => (long)token)];
-        Tensor logits = model.NextTokenLogits(tensor(visible, [1, visible.Length]));
-        return sampler.Sample(logits.data<float>().ToArray());
+        Tensor logits = model.NextTokenLogits(tensor(visible, [1, visible.Length], device: model.Device));
+        return sampler.Sample(logits.cpu().data<float>().ToArray());
     }
 
     private static string Decode(Decoder decoder, ReadOnlySpan<byte> bytes, bool flush)

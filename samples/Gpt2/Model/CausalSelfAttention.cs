@@ -54,7 +54,7 @@ internal sealed class CausalSelfAttention : Module<Tensor, Tensor>
     private static Tensor NaiveAttention(Tensor q, Tensor k, Tensor v, double dropout)
     {
         long length = q.shape[2];
-        Tensor future = ones(length, length, dtype: ScalarType.Bool).triu(1);
+        Tensor future = ones(length, length, dtype: ScalarType.Bool, device: q.device).triu(1);
         Tensor s = matmul(q, k.transpose(-2, -1)) * (1 / Math.Sqrt(q.shape[3]));
         Tensor p = s.masked_fill(future, double.NegativeInfinity).softmax(-1);
         return matmul(dropout > 0 ? functional.dropout(p, dropout, training: true) : p, v);

@@ -31,6 +31,9 @@ public sealed class GptModel : Module<Tensor, Tensor>
     /// <summary>The shape.</summary>
     public GptConfig Config { get; }
 
+    /// <summary>Where the parameters are.</summary>
+    public Device Device => _transformer.TokenEmbedding.weight!.device;
+
     /// <summary>Logits (B, N, V) for the token after each of <paramref name="tokens"/> (B, N), int64, N at most the context.</summary>
     public override Tensor forward(Tensor tokens)
     {

@@ -33,7 +33,7 @@ internal sealed class Transformer : Module<Tensor, Tensor>
     public override Tensor forward(Tensor tokens)
     {
         using DisposeScope scope = NewDisposeScope();
-        Tensor positions = arange(tokens.shape[1], dtype: ScalarType.Int64);
+        Tensor positions = arange(tokens.shape[1], dtype: ScalarType.Int64, device: tokens.device);
         Tensor x = TokenEmbedding.call(tokens) + _positionEmbedding.call(positions);
         x = functional.dropout(x, _dropout, training);
         foreach (Block block in _blocks) x = block.call(x);

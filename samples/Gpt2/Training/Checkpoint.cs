@@ -86,15 +86,16 @@ public sealed class Checkpoint : IDisposable
     }
 
     /// <summary>
-    /// The run as it was when it was saved, under the given settings; sets torch's global random generator.
+    /// The run as it was when it was saved, under the given settings; sets torch's global random generator. A GPU's own generator, which
+    /// only dropout there draws from, is not part of a checkpoint.
     /// </summary>
     /// <exception cref="UserException">The tokens are not those of the saved run, or the stored tensors do not fit.</exception>
-    public Trainer Resume(Corpus corpus, TrainingOptions options, AttentionKind attention)
+    public Trainer Resume(Corpus corpus, TrainingOptions options, AttentionKind attention, Device? device = null)
     {
         if (corpus.Fingerprint != State.Corpus.Fingerprint)
             throw new UserException($"The text ({corpus.Name}) is not the one the checkpoint was trained on ({State.Corpus.Name}).");
 
-        var trainer = new Trainer(State.Config, options, corpus, attention)
+        var trainer = new Trainer(State.Config, options, corpus, attention, device)
         {
             Step = State.Step,
             DataOrderState = State.DataOrderState,

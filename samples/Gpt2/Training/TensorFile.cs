@@ -70,7 +70,7 @@ public sealed class TensorFile : IDisposable
             stream.Write(headerBytes);
             foreach ((_, Tensor tensor) in tensors)
             {
-                using Tensor contiguous = tensor.detach().contiguous();
+                using Tensor contiguous = tensor.detach().cpu().contiguous();
                 contiguous.WriteBytesToStream(stream, CopyBufferLength);
             }
         });

@@ -17,9 +17,9 @@ public sealed class Trainer : IDisposable
     private readonly CosineSchedule _schedule;
     private readonly long[] _validationStarts;
 
-    /// <summary>A new run: seeds torch's global generator and draws the initial weights from it.</summary>
+    /// <summary>A new run: seeds torch's global generator and draws the initial weights from it, the same ones for every device.</summary>
     /// <exception cref="UserException">The text is shorter than one sequence.</exception>
-    public Trainer(GptConfig config, TrainingOptions options, Corpus corpus, AttentionKind attention)
+    public Trainer(GptConfig config, TrainingOptions options, Corpus corpus, AttentionKind attention, Device? device = null)
     {
         // A sequence and its targets are context + 1 tokens.
         if (corpus.Training.Length <= config.Context || corpus.Validation.Length <= config.Context)
@@ -32,6 +32,12 @@ public sealed class Trainer : IDisposable
         (Options, _corpus, _schedule) = (options, corpus, options.Schedule);
         random.manual_seed(options.Seed);
         Model = new GptModel(config, attention);
+        if (device is not null && device.type != DeviceType.CPU)
+        {
+            cuda.manual_seed_all(options.Seed);
+            Model.to(device);
+        }
+
         (Decayed, Undecayed) = DecayGroups.Split(Model);
         Optimizer = new AdamW(
             [Group(Decayed, options.WeightDecay), Group(Undecayed, 0)],
@@ -103,7 +109,7 @@ public sealed class Trainer : IDisposable
         {
             using DisposeScope scope = NewDisposeScope();
             (Tensor inputs, Tensor targets) = BatchSampler.Windows(_corpus.Validation, starts, Model.Config.Context);
-            sum += Model.Loss(inputs, targets).item<float>() * (double)starts.Length;
+            sum += Model.Loss(inputs.to(Model.Device), targets.to(Model.Device)).item<float>() * (double)starts.Length;
         }
 
         double loss = sum / _validationStarts.Length;
@@ -122,7 +128,7 @@ public sealed class Trainer : IDisposable
     {
         using DisposeScope scope = NewDisposeScope();
         (Tensor inputs, Tensor targets) = _sampler.Next();
-        Tensor loss = Model.Loss(inputs, targets);
+        Tensor loss = Model.Loss(inputs.to(Model.Device), targets.to(Model.Device));
         (loss / Options.Accumulation).backward();
         return loss.item<float>();
     }

@@ -111,6 +111,13 @@ internal static class ArgumentChecks
             Refuse(name, "takes a probability, 0 to 1", p);
     }
 
+    /// <summary>A size that a head can have.</summary>
+    public static void HeadDimension(long size, [CallerArgumentExpression(nameof(size))] string name = "")
+    {
+        if (size is < 1 or > Kernels.AttentionProblem.MaxHeadDim)
+            Refuse(name, $"takes 1 to {Kernels.AttentionProblem.MaxHeadDim}", size);
+    }
+
     /// <summary>Bool or of the type of query, and no larger than what it is applied to.</summary>
     private static void Mask(Tensor mask, string name, Tensor query, long[] scores)
     {

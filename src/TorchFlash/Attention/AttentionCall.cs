@@ -64,15 +64,29 @@ internal sealed record AttentionCall
         HeadDim = (int)Query.shape[3],
         ValueDim = (int)Value.shape[3],
         Scale = Scale,
-        ElementType = Query.dtype switch
-        {
-            ScalarType.Float64 => ElementType.Float64,
-            ScalarType.BFloat16 => ElementType.BFloat16,
-            ScalarType.Float16 => ElementType.Float16,
-            _ => ElementType.Float32,
-        },
+        ElementType = ElementTypeOf(Query.dtype),
         Causal = Causal,
     });
+
+    /// <summary>The engines' word for a type of elements.</summary>
+    /// <exception cref="ArgumentException">It is none that a softmax can be computed in.</exception>
+    public static ElementType ElementTypeOf(ScalarType dtype)
+    {
+        switch (dtype)
+        {
+            case ScalarType.Float32:
+                return ElementType.Float32;
+            case ScalarType.Float64:
+                return ElementType.Float64;
+            case ScalarType.BFloat16:
+                return ElementType.BFloat16;
+            case ScalarType.Float16:
+                return ElementType.Float16;
+            default:
+                ArgumentChecks.Refuse(nameof(dtype), "takes Float32, Float64, Float16 or BFloat16", dtype);
+                return default;
+        }
+    }
 
     /// <summary>The route for the output alone.</summary>
     public AttentionRoute Route => Choose(out _);

@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using TorchFlash.Kernels;
 using TorchFlash.Kernels.Cpu;
+using TorchFlash.Kernels.Cuda;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -14,15 +15,23 @@ internal static class Engines
     /// <summary>The engine for a tensor's device; null, with the reason, where there is none.</summary>
     public static IAttentionEngine? For(Tensor tensor, out string reason)
     {
+        return For(tensor.device_type, tensor.device_index, out reason);
+    }
+
+    /// <summary>The engine for a device; null, with the reason, where there is none.</summary>
+    public static IAttentionEngine? For(DeviceType type, int index, out string reason)
+    {
         reason = "";
-        if (!s_replaced.IsEmpty && s_replaced.TryGetValue(tensor.device_type, out IAttentionEngine? replacement))
+        if (!s_replaced.IsEmpty && s_replaced.TryGetValue(type, out IAttentionEngine? replacement))
             return replacement;
-        switch (tensor.device_type)
+        switch (type)
         {
             case DeviceType.CPU:
                 return CpuEngine.Instance;
+            case DeviceType.CUDA:
+                return CudaEngine.TryGet(Math.Max(index, 0), out CudaEngine? engine, out reason) ? engine : null;
             default:
-                reason = $"there is no engine for tensors on {tensor.device_type}";
+                reason = $"there is no engine for tensors on {type}";
                 return null;
         }
     }

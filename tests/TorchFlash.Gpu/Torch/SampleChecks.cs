@@ -20,7 +20,7 @@ internal static partial class SampleChecks
         {
             string checkpoint = Path.Combine(folder, "gpt2.safetensors"), device = gpu.Device.ToString();
             string[] size = gpu.IsRehearsal ? ["--context", "32", "--batch-size", "1", "--steps", "2"] : ["--steps", "60"];
-            string trained = Gpt2("train", "--device", device, "--data", text.FullName, "--checkpoint", checkpoint, .. size);
+            string trained = Gpt2(["train", "--device", device, "--data", text.FullName, "--checkpoint", checkpoint, .. size]);
             Match losses = Losses().Match(trained);
             double first = Number(losses, 1), last = Number(losses, 2);
             if (!gpu.IsRehearsal && !(last < first - 1))
