@@ -199,7 +199,10 @@ void issue(Machine& m, Warpgroup& g, Where where) {
 // ---- completion
 void compute(Machine& m, Warpgroup& g, Where where) {
   const Product& p = g.products.front();
-  static thread_local float a[DEPTH * ROWS], b[DEPTH * 256];
+  // Not on a fiber's small stack, and not in the thread-local block either: all of that is static, since `machine` is initial-exec, and
+  // glibc has little room there for a library that is loaded at run time.
+  static thread_local std::vector<float> operands(DEPTH * (ROWS + 256));
+  float *a = operands.data(), *b = a + DEPTH * ROWS;
   if (p.in_registers) {
     for (u32 t = 0; t < WARPGROUP; t++)
       if (memcmp(p.registers[t], p.a[t], 16)) fail(where, "the A registers of thread %u of the warpgroup were changed while the wgmma of line %d was under way", t, p.where.line);
