@@ -6,6 +6,7 @@
 #include "tile_size.cuh"
 #include "masking.cuh"
 #include "softmax.cuh"
+#include "non_finite.cuh"
 #include "epilogue.cuh"
 
 static constexpr BackwardShape SHAPE = choose_backward_shape();
@@ -23,6 +24,7 @@ struct Backward {
   static constexpr u32 QUERY_BYTES = tile_bytes(QUERIES, HEAD_DIM), GRADIENT_BYTES = tile_bytes(QUERIES, VALUE_DIM);
   static constexpr u32 GRADIENT = QUERY + SHAPE.query_stages * QUERY_BYTES, WEIGHTS = GRADIENT + SHAPE.gradient_stages * GRADIENT_BYTES;
   static constexpr u32 DS = WEIGHTS + SHAPE.scores_bytes(), LOG_SUM = DS + SHAPE.scores_bytes(), DELTA = LOG_SUM + SHAPE.query_stages * QUERIES * 4;
+  using KeyLoader = TileLoader<KEYS, K_HEAD_DIM, THREADS>;
   using QueryLoader = TileLoader<QUERIES, K_HEAD_DIM, THREADS>;
   using GradientLoader = TileLoader<QUERIES, K_VALUE_DIM, THREADS>;
 
@@ -33,6 +35,7 @@ struct Backward {
   const WorkUnit unit;                     // head: a key head
   const int first, warp, key_group, group; // first key; the warp's groups
   const int first_tile, tiles;             // of the queries that see a key of this block
+  const KeyLoader key_loader;
   const QueryLoader query_loader;
   const GradientLoader gradient_loader;
   const u32 shared;
@@ -43,6 +46,7 @@ struct Backward {
       : p(parameters), unit(work_by_head(block_id(), (p.key_length + KEYS - 1) / KEYS, p.heads / p.group)), first(unit.tile * KEYS),
         warp(thread_id() / 32), key_group(warp / GROUPS), group(warp % GROUPS),
         first_tile(first_query(p, first) / QUERIES), tiles((p.query_length + QUERIES - 1) / QUERIES),
+        key_loader(head_of<u16>(p.key, unit.batch, unit.head) + first * p.key.row, p.key.row),
         query_loader(head_of<u16>(p.query, unit.batch, unit.head * p.group), p.query.row),
         gradient_loader(head_of<u16>(p.output_gradient, unit.batch, unit.head * p.group), p.output_gradient.row),
         shared(shared_base()), scale_log2(softmax_scale(p.scale_log2)) {
@@ -80,8 +84,7 @@ struct Backward {
     load_rows(shared + DELTA + stage * QUERIES * 4, (const float*)p.delta + row_of(step), THREADS / 2);
   }
   DEVICE void begin(const Step& step) const {
-    TileLoader<KEYS, K_HEAD_DIM, THREADS>(head_of<u16>(p.key, unit.batch, unit.head) + first * p.key.row, p.key.row)
-        .template load<false>(shared + KEY, p.key_length - first);
+    key_loader.template load<false>(shared + KEY, p.key_length - first);
     TileLoader<KEYS, K_VALUE_DIM, THREADS>(head_of<u16>(p.value, unit.batch, unit.head) + first * p.value.row, p.value.row)
         .template load<false>(shared + VALUE, p.key_length - first);
     load_query(step);
@@ -121,6 +124,15 @@ struct Backward {
   }
 
   // ---- between the products
+  /// The first query that sees each of the lane's keys. Of a key that does not exist or that no query sees everything is hidden, the
+  /// rows beyond the last query too.
+  DEVICE void seen_from(int (&from)[M][2]) const {
+    UNROLL for (int m = 0; m < M; m++) UNROLL for (int r = 0; r < 2; r++) {
+      const int key = first + key_group * M * 16 + m * 16 + r * 8 + thread_id() % 32 / 4;
+      const int query = first_query(p, key);
+      from[m][r] = key < p.key_length && query < p.query_length ? query : 0x7fffffff;
+    }
+  }
   /// Sᵀ -> Pᵀ. The lane's columns are queries: their log-sums come from shared memory, two at a time.
   template <bool MASKED> DEVICE void exponentiate(float (&s)[M][N][4], u32 log_sum, int query) const {
     UNROLL for (int n = 0; n < N; n++) {
@@ -130,10 +142,7 @@ struct Backward {
     }
     if (MASKED) {
       int from[M][2];
-      UNROLL for (int m = 0; m < M; m++) UNROLL for (int r = 0; r < 2; r++) {
-        const int key = first + key_group * M * 16 + m * 16 + r * 8 + thread_id() % 32 / 4;
-        from[m][r] = key < p.key_length ? first_query(p, key) : 0x7fffffff;
-      }
+      seen_from(from);
       hide_queries(s, from, query + group * OWN);
     }
   }
@@ -181,11 +190,40 @@ struct Backward {
       UNROLL for (int i = 0; i < 4; i++) atomic_add(to + (row + i / 2 * 8) * p.padded_dim + pair * 2 + i % 2, x[i]);
   }
 
+  // ---- NaN and infinity in masked tiles
+  /// What is not finite of dO goes into dV of the keys that the row sees; then 0 takes its place, and in Q too: dS of a row with a
+  /// NaN in Q or dO is NaN without its help.
+  DEVICE void take_non_finite(const Step& now, u32 query, u32 gradient) {
+    int from[M][2];
+    seen_from(from);
+    add_non_finite<VALUE_DIM>(dv, gradient + group_begin(VALUE_DIM, DV, group) * 2, QUERIES,
+        [&](int row, int m, int r) { return now.tile * QUERIES + row >= from[m][r]; });
+    sync_threads();
+    make_finite(query_loader, query);
+    make_finite(gradient_loader, gradient);
+    sync_threads();
+  }
+  /// dQ of a masked tile where K is not all finite: the product takes 0 in its place, and K is loaded again.
+  DEVICE void query_gradient_of_finite(const Step& now) const {
+    make_finite(key_loader, shared + KEY);
+    sync_threads();
+    query_gradient(now);
+    sync_threads();
+    key_loader.template load<false>(shared + KEY, p.key_length - first);
+    cp_async_commit();
+  }
+
   /// One tile of queries. MASKED: some of them do not see all of the keys, or some keys do not exist.
   template <bool MASKED> DEVICE void step(const Step& now, const Step& following, bool more) {
     const int query_stage = now.turn % SHAPE.query_stages, gradient_stage = now.turn % SHAPE.gradient_stages;
     const u32 query = shared + QUERY + query_stage * QUERY_BYTES, gradient = shared + GRADIENT + gradient_stage * GRADIENT_BYTES;
+    constexpr bool GUARDED = MASKED && K_CAUSAL;   // there are hidden pairs of queries and keys that exist
+    const WarpFlags<HEAD_DIM, WARPS> spoiled = {shared + KEY}, spoiled_key = {shared + KEY + 4 * HEAD_STRIDE};
     cp_async_wait<0>();
+    if (GUARDED) {
+      spoiled.raise(now.turn, finds_non_finite(query_loader, query) | finds_non_finite(gradient_loader, gradient));
+      spoiled_key.raise(now.turn, finds_non_finite(key_loader, shared + KEY));
+    }
     sync_threads();                        // this step's Q and dO have landed for all, and all are done with the step before
     if (SHAPE.query_stages == 2 && more) load_query(following);
     if (SHAPE.gradient_stages == 2 && more) load_gradient(following);
@@ -201,6 +239,7 @@ struct Backward {
     differentiate<MASKED>(dp, s, shared + DELTA + gradient_stage * QUERIES * 4);
     pack_left<BF>(ds, dp);
     share(shared + DS, ds);
+    if (GUARDED && spoiled.raised(now.turn)) take_non_finite(now, query, gradient);
     accumulate_own<VALUE_DIM, DV>(dv, weights, gradient);
     accumulate_own<HEAD_DIM, DK>(dk, ds, query);
     sync_threads();                        // Pᵀ and dSᵀ are whole
@@ -212,7 +251,8 @@ struct Backward {
       if (more) load_gradient(following);
       cp_async_commit();
     }
-    if (!K_DETERMINISTIC) query_gradient(now);
+    if (K_DETERMINISTIC) return;
+    if (GUARDED && spoiled_key.raised(now.turn)) query_gradient_of_finite(now); else query_gradient(now);
   }
 
   /// The first tile that needs no mask: its first query sees the last key.

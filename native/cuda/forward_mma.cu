@@ -3,6 +3,7 @@
 //   S = Q Kᵀ,  m <- max(m, rowmax S),  P = exp(|scale| (S - m)),  l <- l + rowsum P,  O <- O + P V;  at the end O / l.
 #include "tile_size.cuh"
 #include "softmax.cuh"
+#include "non_finite.cuh"
 #include "epilogue.cuh"
 
 static constexpr ForwardShape SHAPE = choose_forward_shape();
@@ -95,10 +96,24 @@ struct Forward {
         [&](u32 (&f)[4], int k, int n) { ldmatrix4_trans(f, value + k * 16 * tile_stride(VALUE_DIM) + n * 32); });
   }
 
+  /// What is not finite of V in tile j goes into O of the rows that see it, and 0 takes its place.
+  DEVICE void take_non_finite(int j, u32 value, bool idle) {
+    int seen[M][2];
+    seen_keys(seen);
+    if (!idle) add_non_finite<VALUE_DIM>(o, value, COLUMNS, [&](int row, int m, int r) { return j * COLUMNS + row < seen[m][r]; });
+    sync_threads();
+    make_finite(value_loader, value);
+    sync_threads();
+  }
+
   /// One tile of keys. MASKED: some rows do not see all of it; it may also be the operand's last and short.
   template <bool MASKED> DEVICE void tile(int j) {
+    constexpr bool GUARDED = MASKED && K_CAUSAL;   // there are hidden pairs of rows and keys that exist
     const int stage = j % STAGES;
+    const u32 value = shared + VALUE + stage * VALUE_BYTES;
+    const WarpFlags<HEAD_DIM, SHAPE.warps> spoiled = {shared + QUERY};
     cp_async_wait<0>();
+    if (GUARDED && STAGES == 2) spoiled.raise(j, finds_non_finite(value_loader, value));
     sync_threads();                      // tile j (with one stage: its K) has landed for all, and all are done with tile j + 1
     if (STAGES == 2) {
       if (j > 0) { load_key<true>(j - 1); load_value<true>(j - 1); }
@@ -117,6 +132,7 @@ struct Forward {
     }
     if (STAGES == 1) {
       cp_async_wait<0>();
+      if (GUARDED) spoiled.raise(j, finds_non_finite(value_loader, value));
       sync_threads();                    // V of tile j has landed for all, and all are done with its K
       if (j > 0) load_key<true>(j - 1);
       cp_async_commit();
@@ -125,8 +141,9 @@ struct Forward {
       softmax.raise_maximum(s);
       softmax.follow_maximum(o, scale_log2);
       softmax.exponentiate(s, scale_log2);
-      accumulate(s, stage);
     }
+    if (GUARDED && spoiled.raised(j)) take_non_finite(j, value, idle);
+    if (!idle) accumulate(s, stage);
   }
 
   /// O / l, m and l.

@@ -31,15 +31,16 @@ template <int M> struct OnlineSoftmax {
     }
   }
 
-  /// Where m has left the reference behind: reference <- m, and l and O (16 x 8 blocks) go along.
+  /// Where m has left the reference behind: reference <- m, and l and O (16 x 8 blocks) go along. Each row decides for itself, so
+  /// that it does not depend on its neighbours.
   template <int N> DEVICE void follow_maximum(float (&o)[M][N][4], float scale_log2) {
-    bool far = false;
+    bool far[M][2], any = false;
     UNROLL for (int m = 0; m < M; m++) UNROLL for (int r = 0; r < 2; r++)
-      far |= (maximum[m][r] - reference[m][r]) * scale_log2 > SLACK;   // -inf - -inf is NaN: not far
-    if (!any_in_warp(far)) return;
+      any |= far[m][r] = (maximum[m][r] - reference[m][r]) * scale_log2 > SLACK;   // -inf - -inf is NaN: not far
+    if (!any_in_warp(any)) return;
     UNROLL for (int m = 0; m < M; m++) UNROLL for (int r = 0; r < 2; r++) {
-      const float factor = maximum[m][r] == reference[m][r] ? 1.f : ex2((reference[m][r] - maximum[m][r]) * scale_log2);   // (-inf - -inf is NaN)
-      reference[m][r] = maximum[m][r];
+      const float factor = far[m][r] ? ex2((reference[m][r] - maximum[m][r]) * scale_log2) : 1.f;
+      if (far[m][r]) reference[m][r] = maximum[m][r];
       sum[m][r] *= factor;
       UNROLL for (int n = 0; n < N; n++) { o[m][n][2 * r] *= factor; o[m][n][2 * r + 1] *= factor; }
     }
