@@ -17,9 +17,12 @@ struct Header {
 };
 constexpr char MAGIC[16] = "torchflash-emu1";
 
-u64 hash_of(const u8* p, size_t bytes) {   // FNV-1a
+u64 hash_of(Header header, const std::vector<u8>& shared_object) {   // FNV-1a of all but the hash
   u64 h = 14695981039346656037ull;
-  for (size_t i = 0; i < bytes; i++) h = (h ^ p[i]) * 1099511628211ull;
+  auto mix = [&](const void* p, size_t bytes) { for (size_t i = 0; i < bytes; i++) h = (h ^ ((const u8*)p)[i]) * 1099511628211ull; };
+  header.hash = 0;
+  mix(&header, sizeof header);
+  mix(shared_object.data(), shared_object.size());
   return h;
 }
 
@@ -56,7 +59,7 @@ std::vector<u8> make_image(const Architecture& architecture, const std::vector<u
   h.specific = architecture.specific;
   h.virtual_ = architecture.virtual_;
   h.bytes = shared_object.size();
-  h.hash = hash_of(shared_object.data(), shared_object.size());
+  h.hash = hash_of(h, shared_object);
   std::vector<u8> image(sizeof h + shared_object.size());
   memcpy(image.data(), &h, sizeof h);
   memcpy(image.data() + sizeof h, shared_object.data(), shared_object.size());
@@ -69,7 +72,7 @@ std::vector<u8> open_image(const void* image, Architecture& architecture) {
   if (!read_carefully(image, &h, sizeof h) || memcmp(h.magic, MAGIC, sizeof h.magic) || h.bytes == 0 || h.bytes > most) return {};
   std::vector<u8> shared_object(h.bytes);
   if (!read_carefully((const u8*)image + sizeof h, shared_object.data(), h.bytes)) return {};
-  if (hash_of(shared_object.data(), shared_object.size()) != h.hash) return {};
+  if (hash_of(h, shared_object) != h.hash) return {};
   architecture.number = h.number;
   architecture.specific = h.specific;
   architecture.virtual_ = h.virtual_;

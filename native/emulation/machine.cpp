@@ -5,7 +5,7 @@
 #include "shared_memory.h"
 
 namespace emulation {
-thread_local Machine* machine __attribute__((tls_model("initial-exec"))) = nullptr;
+thread_local Machine* machine = nullptr;
 std::unique_ptr<Extension> (*make_extension)(Machine&) = nullptr;
 
 void Statistics::add(const Statistics& other) {
@@ -108,6 +108,7 @@ bool arrive_at_collective(Machine& m, const char* operation, Where where) {
   Fiber& f = *m.current;
   Warp& w = m.my_warp();
   require_whole_warp(m, operation, where);
+  if (w.at_barrier) fail(where, "diverged: this lane is at %s, others of its warp at sync_threads (%s:%d)", operation, base_name(m.barrier.file), m.barrier.line);
   if (w.arrived == 0) {
     w.operation = operation;
     w.where = where;
@@ -141,6 +142,7 @@ static void release_barrier(Machine& m) {
   for (u32 i = 0; i < m.warps; i++) {
     Warp& w = m.warp[i];
     if (w.returned) continue;
+    w.at_barrier = 0;
     memcpy(w.clock, clock, sizeof clock);
     w.clock[i]++;
     w.epoch++;
@@ -162,6 +164,7 @@ void sync_threads(Where where) {
   }
   m.barrier = f.where = where;
   f.state = State::AtBlock;
+  m.my_warp().at_barrier++;
   if (++m.at_barrier + m.returned < m.threads) { give_way(m); return; }
   release_barrier(m);
 }
@@ -173,10 +176,7 @@ static void thread_returned(Machine& m) {
   Warp& w = m.my_warp();
   if (!f.copies.empty()) fail(f.copies[0].where, "a thread returned with %zu cp.async copies not waited for", f.copies.size());
   if (w.arrived) fail(w.where, "diverged: a lane has returned, others of its warp are at %s", w.operation);
-  for (u32 i = 0; i < LANES; i++) {
-    const Fiber& g = m.fibers[f.warp * LANES + i];
-    if (g.state == State::AtBlock) fail(g.where, "diverged: a lane has returned, others of its warp are at sync_threads");
-  }
+  if (w.at_barrier) fail(m.barrier, "diverged: a lane has returned, others of its warp are at sync_threads");
   if (m.extension) m.extension->returned(m, f);
   f.state = State::Returned;
   w.returned++;
@@ -230,7 +230,7 @@ void Machine::run_block(u32 number) {
   reset_shared(*this);
   for (u32 i = 0; i < warps; i++) {
     Warp& w = warp[i];
-    w.arrived = w.returned = 0;
+    w.arrived = w.at_barrier = w.returned = 0;
     w.epoch = 1;
     memset(w.clock, 0, sizeof w.clock);
     w.clock[i] = 1;

@@ -45,7 +45,7 @@ struct Operands { u32 a[4], b[2]; void* result; u32 address, bytes; };
 /// own time, which moves on at every release. epoch counts what orders the lanes of one warp among themselves.
 struct Warp {
   Operands operands[LANES];
-  u32 arrived, returned, epoch;
+  u32 arrived, at_barrier, returned, epoch;   // lanes at a collective, at sync_threads, ended
   u32 clock[AGENTS];
   const char* operation;   // that the arrived lanes wait at
   Where where;
@@ -134,7 +134,7 @@ struct Machine {
 };
 
 /// The machine of this host thread; null outside a launch.
-extern thread_local Machine* machine __attribute__((tls_model("initial-exec")));
+extern thread_local Machine* machine;
 
 /// Gives the block up with a message. Fibers hold no resources, so nothing is unwound.
 [[noreturn, gnu::format(printf, 2, 3), gnu::cold, gnu::noinline]] void fail(Where where, const char* format, ...);

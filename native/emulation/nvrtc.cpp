@@ -104,7 +104,7 @@ Result compile(Program& program, std::vector<std::string> macros) {
   }
   const char* compiler = getenv("TORCHFLASH_EMULATION_CXX");
   std::vector<std::string> arguments = {compiler && *compiler ? compiler : "g++", "-std=c++20", "-O1", "-fPIC", "-shared", "-w", "-pipe",
-    "-fvisibility=hidden", "-fno-gnu-unique", "-fno-exceptions", "-fno-rtti", "-ffp-contract=off", POISON_VARIABLES,
+    "-fvisibility=hidden", "-fno-gnu-unique", "-fstack-clash-protection", "-fno-exceptions", "-fno-rtti", "-ffp-contract=off", POISON_VARIABLES,
     "-DEMULATION_MODULE", "-I" + folder.path()};
   arguments.insert(arguments.end(), macros.begin(), macros.end());
   for (const std::string& last : {std::string("-x"), std::string("c++"), folder.path() + "/" + file, std::string("-x"), std::string("none"),

@@ -1,0 +1,13 @@
+namespace TorchFlash.Cuda.Tests;
+
+/// <summary>A test that needs the emulated GPU: skipped where it could not be built (not Linux, or no g++).</summary>
+internal sealed class EmulatedFactAttribute : FactAttribute
+{
+    public EmulatedFactAttribute() => Skip = EmulatedGpu.Missing;
+}
+
+/// <summary>Tests that need the emulated GPU: skipped where it could not be built (not Linux, or no g++).</summary>
+internal sealed class EmulatedTheoryAttribute : TheoryAttribute
+{
+    public EmulatedTheoryAttribute() => Skip = EmulatedGpu.Missing;
+}
