@@ -6,14 +6,13 @@
 #include "exact_stream.cuh"
 
 static constexpr int R = BACKWARD_R, C = BACKWARD_C, N = SIDE * R, M = SIDE * C;
-static constexpr int BAND_Q = band_rows<ColumnsQK>(), BAND_G = band_rows<ColumnsV>(), WIDEST_BAND = largest_of(BAND_Q, BAND_G);
-static constexpr int STAGE_BYTES = largest_of(M * PANEL_BYTES,
-    largest_of(BAND_Q * ColumnsQK::WIDTH, BAND_G * ColumnsV::WIDTH) * (int)sizeof(Real));
+static constexpr int SPAN = panels_of_chunk(M), BAND_Q = band_rows<ColumnsQK>(), BAND_G = band_rows<ColumnsV>();
+static constexpr int STAGE_BYTES = largest_of(chunk_bytes<ColumnsQK>(M), chunk_bytes<ColumnsV>(M));
 
 static constexpr int SHARED_KEY = 0;
 static constexpr int SHARED_VALUE = SHARED_KEY + N * PANELS_QK * PANEL_BYTES;
 static constexpr int SHARED_P = SHARED_VALUE + N * PANELS_V * PANEL_BYTES;
-static constexpr int SHARED_STAGES = SHARED_P + N * WIDEST_BAND * (int)sizeof(Real);
+static constexpr int SHARED_STAGES = SHARED_P + N * part_of_band(largest_of(BAND_Q, BAND_G)) * (int)sizeof(Real);
 static constexpr int SHARED_ROWS = SHARED_STAGES + STAGES * STAGE_BYTES;
 static constexpr int SHARED_BYTES = SHARED_ROWS + 3 * M * (int)sizeof(Real);
 static_assert(SHARED_BYTES <= K_SHARED_LIMIT && M <= THREADS, "");
@@ -23,7 +22,8 @@ KERNEL_SHAPE(THREADS, SHARED_BYTES, N, M, 0, 1);
 /// What streams through shared memory: for each query head and tile the panels of Q (S), the bands of dO (dV), its panels (dP) and
 /// the bands of Q (dK).
 struct QueriesAndGradients {
-  static constexpr int BANDS_G = PANELS_QK, PANELS_G = BANDS_G + M / BAND_G, BANDS_Q = PANELS_G + PANELS_V, END = BANDS_Q + M / BAND_Q;
+  static constexpr int BANDS_OF_G = (PANELS_QK + SPAN - 1) / SPAN, PANELS_OF_G = BANDS_OF_G + M / BAND_G;
+  static constexpr int BANDS_OF_Q = PANELS_OF_G + (PANELS_V + SPAN - 1) / SPAN, END = BANDS_OF_Q + M / BAND_Q;
   const BackwardParameters &p;
   int batch, head, heads, first_tile, tiles;
   int tile = first_tile, chunk = 0;
@@ -32,10 +32,10 @@ struct QueriesAndGradients {
     if (head >= heads || first_tile >= tiles) return;
     const Rows query(p.query, batch, head, p.query_length), gradient(p.output_gradient, batch, head, p.query_length);
     const int first = tile * M;
-    if (chunk < BANDS_G) copy_panel<RowsOfB, M, K_HEAD_DIM>(to, query, first, chunk);
-    else if (chunk < PANELS_G) copy_band<ColumnsV, BAND_G, K_VALUE_DIM>(to, gradient, first + (chunk - BANDS_G) * BAND_G);
-    else if (chunk < BANDS_Q) copy_panel<RowsOfB, M, K_VALUE_DIM>(to, gradient, first, chunk - PANELS_G);
-    else copy_band<ColumnsQK, BAND_Q, K_HEAD_DIM>(to, query, first + (chunk - BANDS_Q) * BAND_Q);
+    if (chunk < BANDS_OF_G) copy_panels<SPAN, M, K_HEAD_DIM, PANELS_QK>(to, query, first, chunk);
+    else if (chunk < PANELS_OF_G) copy_band<ColumnsV, BAND_G, K_VALUE_DIM>(to, gradient, first + (chunk - BANDS_OF_G) * BAND_G);
+    else if (chunk < BANDS_OF_Q) copy_panels<SPAN, M, K_VALUE_DIM, PANELS_V>(to, gradient, first, chunk - PANELS_OF_G);
+    else copy_band<ColumnsQK, BAND_Q, K_HEAD_DIM>(to, query, first + (chunk - BANDS_OF_Q) * BAND_Q);
     if (++chunk < END) return;
     chunk = 0;
     if (++tile < tiles) return;
@@ -122,10 +122,10 @@ struct Backward {
       else return Everything{};
     };
     Real s[R][C], dp[R][C];
-    stream_rows<PANELS_QK>(s, shared + SHARED_KEY, stream, lane);
+    stream_rows<PANELS_QK, SPAN>(s, shared + SHARED_KEY, stream, lane);
     probabilities<MASKED>(s, tile, shared);
     stream_bands<ColumnsV, BAND_G>(dv, s, shared + SHARED_P, stream, lane, mask);
-    stream_rows<PANELS_V>(dp, shared + SHARED_VALUE, stream, lane);
+    stream_rows<PANELS_V, SPAN>(dp, shared + SHARED_VALUE, stream, lane);
     score_gradients<MASKED>(dp, s, tile, shared);
     stream_bands<ColumnsQK, BAND_Q>(dk, dp, shared + SHARED_P, stream, lane, mask);
   }

@@ -4,13 +4,12 @@
 #include "exact_stream.cuh"
 
 static constexpr int R = BACKWARD_R, C = BACKWARD_C, M = SIDE * R, N = SIDE * C;
-static constexpr int BAND = band_rows<ColumnsQK>(), BANDS = N / BAND;
-static constexpr int STAGE_BYTES = largest_of(N * PANEL_BYTES, BAND * ColumnsQK::WIDTH * (int)sizeof(Real));
+static constexpr int SPAN = panels_of_chunk(N), BAND = band_rows<ColumnsQK>(), STAGE_BYTES = chunk_bytes<ColumnsQK>(N);
 
 static constexpr int SHARED_QUERY = 0;
 static constexpr int SHARED_GRADIENT = SHARED_QUERY + M * PANELS_QK * PANEL_BYTES;
 static constexpr int SHARED_DS = SHARED_GRADIENT + M * PANELS_V * PANEL_BYTES;
-static constexpr int SHARED_STAGES = SHARED_DS + M * BAND * (int)sizeof(Real);
+static constexpr int SHARED_STAGES = SHARED_DS + M * part_of_band(BAND) * (int)sizeof(Real);
 static constexpr int SHARED_BYTES = SHARED_STAGES + STAGES * STAGE_BYTES;
 static_assert(SHARED_BYTES <= K_SHARED_LIMIT, "");
 
@@ -18,15 +17,16 @@ KERNEL_SHAPE(THREADS, SHARED_BYTES, M, N, 0, 1);
 
 /// What streams through shared memory: for each key tile the panels of K (S), of V (dP) and the bands of K (dQ).
 struct KeysAndValues {
+  static constexpr int PANELS_OF_V = (PANELS_QK + SPAN - 1) / SPAN, BANDS_OF_K = PANELS_OF_V + (PANELS_V + SPAN - 1) / SPAN, END = BANDS_OF_K + N / BAND;
   Rows key, value;
   int tiles, tile = 0, chunk = 0;
 
   DEVICE void next(u32 to) {
     if (tile >= tiles) return;
-    if (chunk < PANELS_QK) copy_panel<RowsOfB, N, K_HEAD_DIM>(to, key, tile * N, chunk);
-    else if (chunk < PANELS_QK + PANELS_V) copy_panel<RowsOfB, N, K_VALUE_DIM>(to, value, tile * N, chunk - PANELS_QK);
-    else copy_band<ColumnsQK, BAND, K_HEAD_DIM>(to, key, tile * N + (chunk - PANELS_QK - PANELS_V) * BAND);
-    if (++chunk == PANELS_QK + PANELS_V + BANDS) {
+    if (chunk < PANELS_OF_V) copy_panels<SPAN, N, K_HEAD_DIM, PANELS_QK>(to, key, tile * N, chunk);
+    else if (chunk < BANDS_OF_K) copy_panels<SPAN, N, K_VALUE_DIM, PANELS_V>(to, value, tile * N, chunk - PANELS_OF_V);
+    else copy_band<ColumnsQK, BAND, K_HEAD_DIM>(to, key, tile * N + (chunk - BANDS_OF_K) * BAND);
+    if (++chunk == END) {
       chunk = 0;
       tile++;
     }
@@ -74,9 +74,9 @@ struct BackwardQuery {
 
   template <bool MASKED> DEVICE void step(int tile, u32 shared, BackwardStream &stream) {
     Real s[R][C], dp[R][C];
-    stream_rows<PANELS_QK>(s, shared + SHARED_QUERY, stream, lane);
+    stream_rows<PANELS_QK, SPAN>(s, shared + SHARED_QUERY, stream, lane);
     probabilities(s);
-    stream_rows<PANELS_V>(dp, shared + SHARED_GRADIENT, stream, lane);
+    stream_rows<PANELS_V, SPAN>(dp, shared + SHARED_GRADIENT, stream, lane);
     score_gradients<MASKED>(dp, s, tile);
     stream_bands<ColumnsQK, BAND>(dq, dp, shared + SHARED_DS, stream, lane, [&](int key) {
       if constexpr (MASKED && K_CAUSAL) return UpTo{query(0) + visible.diagonal - tile * N - key};

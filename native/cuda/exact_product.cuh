@@ -17,6 +17,14 @@ struct Lane {
   }
 };
 
+/// One value for each of the rows ty + 16 r of a tile, kept by the thread tx = r of the row: of use between tiles, when registers are
+/// needed for products.
+template <int R> struct RowValues {
+  Real mine;
+  DEVICE Real get(int r, Lane lane) const { return shuffle(mine, (r & 1) | (lane.ty & 1) << 1 | r >> 1 << 2); }
+  DEVICE void set(int r, Real value, Lane lane) { mine = lane.tx == r ? value : mine; }
+};
+
 /// Largest and sum over the 16 threads of a row, in the same order for each of them.
 DEVICE Real largest_in_row(Real x) {
   UNROLL for (int mask = 1; mask < 32; mask = mask == 1 ? 4 : mask * 2) x = larger_of(x, shuffle_xor(x, mask));

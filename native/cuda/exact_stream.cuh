@@ -48,6 +48,13 @@ template <class Order, int ROWS, int DIM> DEVICE void copy_panel(u32 to, const R
   });
 }
 
+/// Chunk number `chunk` of the panels of the rows [first, first + ROWS): SPAN panels, or what is left of them.
+template <int SPAN, int ROWS, int DIM, int PANELS> DEVICE void copy_panels(u32 to, const Rows &from, int first, int chunk) {
+  UNROLL for (int i = 0; i < SPAN; i++)
+    if (PANELS % SPAN == 0 || chunk * SPAN + i < PANELS)
+      copy_panel<RowsOfB, ROWS, DIM>(to + i * ROWS * PANEL_BYTES, from, first, chunk * SPAN + i);
+}
+
 /// All panels of the rows [first, first + ROWS): a stationary tile.
 template <int ROWS, int DIM, int PANELS> DEVICE void copy_tile(u32 to, const Rows &from, int first) {
   UNROLL for (int panel = 0; panel < PANELS; panel++) copy_panel<RowsOfA, ROWS, DIM>(to + panel * ROWS * PANEL_BYTES, from, first, panel);
@@ -89,28 +96,31 @@ template <class Source, int BYTES> struct Stream {
   }
 };
 
-/// D = A Bᵀ of a stationary tile A and the next PANELS panels of the stream.
-template <int PANELS, int R, int C, class S> DEVICE void stream_rows(Real (&d)[R][C], u32 a, S &stream, Lane lane) {
+/// D = A Bᵀ of a stationary tile A and the next PANELS panels of the stream, SPAN to a chunk.
+template <int PANELS, int SPAN, int R, int C, class S> DEVICE void stream_rows(Real (&d)[R][C], u32 a, S &stream, Lane lane) {
   UNROLL for (int r = 0; r < R; r++) UNROLL for (int c = 0; c < C; c++) d[r][c] = 0;
+  u32 b = 0;
   NO_UNROLL for (int panel = 0; panel < PANELS; panel++) {
-    const u32 b = stream.next();
+    b = panel % SPAN == 0 ? stream.next() : b + C * SIDE * PANEL_BYTES;
     product_of_rows(d, a + panel * R * SIDE * PANEL_BYTES, b, lane);
   }
 }
 
-/// D += P B, P in registers and B the next bands of the stream. A row of P belongs to one half of a warp: its part for a band goes
-/// through shared memory (`p`, rows x band) without a barrier of the block. mask(k): what is visible of the band that begins at row k.
+/// D += P B, P in registers and B the next bands of the stream, of ROWS rows each. The rows of P belong to one half of a warp: some
+/// columns of them at a time go through shared memory (`shared_p`), without a barrier of the block. mask(k): what is visible of the
+/// rows of B from k on.
 template <class Cols, int ROWS, int R, int C, class S, class Mask>
 DEVICE void stream_bands(Real (&d)[R][Cols::COUNT], const Real (&p)[R][C], u32 shared_p, S &stream, Lane lane, Mask mask) {
-  constexpr int BYTES = ROWS * (int)sizeof(Real), GROUP = SIDE * VECTOR, LANES = ROWS / VECTOR;
+  constexpr int PART = part_of_band(ROWS), BYTES = PART * (int)sizeof(Real), GROUP = SIDE * VECTOR, LANES = PART / VECTOR;
+  u32 b = 0;
   UNROLL for (int g = 0; g < C / VECTOR; g++) // a loop that stays would index registers
-    NO_UNROLL for (int band = 0; band < GROUP / ROWS; band++) {
-      const u32 b = stream.next();
-      if (lane.tx / LANES == band)
+    NO_UNROLL for (int part = 0; part < GROUP / PART; part++) {
+      b = part % (ROWS / PART) == 0 ? stream.next() : b + PART * Cols::WIDTH * (int)sizeof(Real);
+      if (lane.tx / LANES == part)
         UNROLL for (int r = 0; r < R; r++)
           store_shared<VECTOR>(shared_p + Panel<BYTES>::at(lane.ty + SIDE * r, lane.tx % LANES), p[r] + g * VECTOR);
       sync_warp();
-      product_with_rows<Cols, ROWS>(d, shared_p, b, lane, mask(g * GROUP + band * ROWS));
+      product_with_rows<Cols, PART>(d, shared_p, b, lane, mask(g * GROUP + part * PART));
       sync_warp();
     }
 }

@@ -39,9 +39,18 @@ template <int DIM> struct Columns {
 using ColumnsQK = Columns<K_HEAD_DIM>;
 using ColumnsV = Columns<K_VALUE_DIM>;
 
-/// Rows of a band (a few whole rows of a tile that are staged together): 8 KiB at most, and a row of the probabilities that it is
-/// multiplied with no longer than a row of a panel.
-template <class C> DEVICE constexpr int band_rows() { return power_of_two_at_most((8 << 10) / (C::WIDTH * (int)sizeof(Real)), PANEL); }
+/// What is staged together: the more, the fewer barriers. (The order of a sum is not touched.)
+static constexpr int CHUNK_BYTES = 8 << 10, STAGES = 3; // one read, two under way
+
+/// Panels of `rows` rows in a chunk.
+DEVICE constexpr int panels_of_chunk(int rows) { return largest_of(1, CHUNK_BYTES / (rows * PANEL_BYTES)); }
+/// Rows of a band, a chunk of whole rows: they meet columns of P that lie in one group of registers.
+template <class C> DEVICE constexpr int band_rows() { return power_of_two_at_most(CHUNK_BYTES / (C::WIDTH * (int)sizeof(Real)), SIDE * VECTOR); }
+/// Columns of P that are in shared memory at a time, at most: a panel of them.
+DEVICE constexpr int part_of_band(int rows) { return rows < PANEL ? rows : PANEL; }
+template <class C> DEVICE constexpr int chunk_bytes(int panel_rows) {
+  return largest_of(panels_of_chunk(panel_rows) * panel_rows * PANEL_BYTES, band_rows<C>() * C::WIDTH * (int)sizeof(Real));
+}
 
 // R and C of S in the three kernels. The accumulators of a thread: R (C + d_v / 16) in the forward pass, R (2 C + (d + d_v) / 16)
 // where dK and dV are stationary, R (2 C + d / 16) where dQ is; 128 float or 64 double of them leave room for operands.
@@ -59,5 +68,3 @@ static constexpr int BACKWARD_R = power_of_two_at_most(rows_that_fit((PANELS_QK 
 DEVICE constexpr bool accumulators_fit(int elements) { return elements * (int)sizeof(Real) <= 128 * 4; }
 static constexpr int BACKWARD_C =
     accumulators_fit(BACKWARD_R * (2 * 2 * VECTOR + ColumnsQK::COUNT + ColumnsV::COUNT)) ? 2 * VECTOR : VECTOR;
-
-static constexpr int STAGES = 3; // one read, two under way

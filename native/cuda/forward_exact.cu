@@ -4,12 +4,13 @@
 #include "exact_stream.cuh"
 
 static constexpr int R = FORWARD_R, C = FORWARD_C, M = SIDE * R, N = SIDE * C;
-static constexpr int BAND = band_rows<ColumnsV>(), BANDS = N / BAND;
-static constexpr int STAGE_BYTES = largest_of(N * PANEL_BYTES, BAND * ColumnsV::WIDTH * (int)sizeof(Real));
+static constexpr int SPAN = panels_of_chunk(N), CHUNKS_K = (PANELS_QK + SPAN - 1) / SPAN; // chunks of K
+static constexpr int BAND = band_rows<ColumnsV>(), CHUNKS_V = N / BAND;                   // and of V
+static constexpr int STAGE_BYTES = chunk_bytes<ColumnsV>(N);
 
 static constexpr int SHARED_QUERY = 0;
 static constexpr int SHARED_P = SHARED_QUERY + M * PANELS_QK * PANEL_BYTES;
-static constexpr int SHARED_STAGES = SHARED_P + M * BAND * (int)sizeof(Real);
+static constexpr int SHARED_STAGES = SHARED_P + M * part_of_band(BAND) * (int)sizeof(Real);
 static constexpr int SHARED_BYTES = SHARED_STAGES + STAGES * STAGE_BYTES;
 static_assert(SHARED_BYTES <= K_SHARED_LIMIT, "");
 
@@ -22,9 +23,9 @@ struct KeysAndValues {
 
   DEVICE void next(u32 to) {
     if (tile >= tiles) return;
-    if (chunk < PANELS_QK) copy_panel<RowsOfB, N, K_HEAD_DIM>(to, key, tile * N, chunk);
-    else copy_band<ColumnsV, BAND, K_VALUE_DIM>(to, value, tile * N + (chunk - PANELS_QK) * BAND);
-    if (++chunk == PANELS_QK + BANDS) {
+    if (chunk < CHUNKS_K) copy_panels<SPAN, N, K_HEAD_DIM, PANELS_QK>(to, key, tile * N, chunk);
+    else copy_band<ColumnsV, BAND, K_VALUE_DIM>(to, value, tile * N + (chunk - CHUNKS_K) * BAND);
+    if (++chunk == CHUNKS_K + CHUNKS_V) {
       chunk = 0;
       tile++;
     }
@@ -37,15 +38,14 @@ struct Forward {
   const Lane lane;
   const Real factor;
   const int first; // query of the block
-  Real o[R][ColumnsV::COUNT], m[R], l[R];
+  Real o[R][ColumnsV::COUNT];
+  RowValues<R> m, l;
 
   DEVICE Forward(const ForwardParameters &p, int first)
       : visible(p.query_length, p.key_length, p.diagonal), factor(exponent_factor(p)), first(first) {
-    UNROLL for (int r = 0; r < R; r++) {
-      m[r] = -infinity();
-      l[r] = 0;
-      UNROLL for (int n = 0; n < ColumnsV::COUNT; n++) o[r][n] = 0;
-    }
+    m.mine = -infinity();
+    l.mine = 0;
+    UNROLL for (int r = 0; r < R; r++) UNROLL for (int n = 0; n < ColumnsV::COUNT; n++) o[r][n] = 0;
   }
 
   DEVICE int query(int r) const { return first + lane.ty + SIDE * r; }
@@ -59,28 +59,30 @@ struct Forward {
     }
   }
 
-  /// m <- max(m, s), l and O brought to it; s <- P = exp(|scale| (s - m)), l += P: a sum of this thread's keys until finish().
+  /// m <- max(m, s), l and O brought to it; s <- P = exp(|scale| (s - m)), l += P.
   template <bool MASKED> DEVICE void softmax(Real (&s)[R][C], int tile) {
     UNROLL for (int r = 0; r < R; r++) {
-      Real largest = m[r];
+      const Real before = m.get(r, lane);
+      Real largest = before;
       UNROLL for (int c = 0; c < C; c++) largest = larger_of(largest, s[r][c]); // a NaN is not: it reaches O through P
       largest = largest_in_row(largest);
       const Real reference = largest == -infinity() ? Real(0) : largest; // no key so far: -inf - -inf is NaN
-      const Real rescale = m[r] == -infinity() ? Real(0) : exp2_of((m[r] - reference) * factor);
-      m[r] = largest;
-      l[r] *= rescale;
+      const Real rescale = before == -infinity() ? Real(0) : exp2_of((before - reference) * factor);
+      Real sum = 0;
       UNROLL for (int n = 0; n < ColumnsV::COUNT; n++) o[r][n] *= rescale;
       UNROLL for (int c = 0; c < C; c++) {
         s[r][c] = exp2_of((s[r][c] - reference) * factor);
         if (MASKED && !visible(query(r), key_of(tile, c))) s[r][c] = 0; // (with scale 0 it is NaN by now)
-        l[r] += s[r][c];
+        sum += s[r][c];
       }
+      l.set(r, fused(l.get(r, lane), rescale, sum_in_row(sum)), lane);
+      m.set(r, largest, lane);
     }
   }
 
   template <bool MASKED> DEVICE void step(int tile, u32 shared, ForwardStream &stream) {
     Real s[R][C];
-    stream_rows<PANELS_QK>(s, shared + SHARED_QUERY, stream, lane);
+    stream_rows<PANELS_QK, SPAN>(s, shared + SHARED_QUERY, stream, lane);
     mask<MASKED>(s, tile);
     softmax<MASKED>(s, tile);
     stream_bands<ColumnsV, BAND>(o, s, shared + SHARED_P, stream, lane, [&](int key) {
@@ -92,12 +94,12 @@ struct Forward {
   DEVICE void finish(const ForwardParameters &p, const Work &work) {
     Real inverse[R];
     UNROLL for (int r = 0; r < R; r++) {
-      l[r] = sum_in_row(l[r]);
-      inverse[r] = visible.any_key(query(r)) ? 1 / l[r] : Real(0); // only -inf scores: l = 0, O = NaN
+      const Real row_m = m.get(r, lane), row_l = l.get(r, lane);
+      inverse[r] = visible.any_key(query(r)) ? 1 / row_l : Real(0); // only -inf scores: l = 0, O = NaN
       if (lane.tx == 0 && query(r) < p.query_length) {
         const i64 row = ((i64)work.batch * p.heads + work.head) * p.query_length + query(r);
-        stg((Real *)p.maximum + row, m[r]);
-        stg((Real *)p.sum + row, l[r]);
+        stg((Real *)p.maximum + row, row_m);
+        stg((Real *)p.sum + row, row_l);
       }
     }
     store_rows<ColumnsV, K_VALUE_DIM>(p.output, work.batch, work.head, first, p.query_length, o, inverse, lane);
