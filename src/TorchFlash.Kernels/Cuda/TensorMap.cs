@@ -59,7 +59,7 @@ internal readonly struct SizedView
         ulong* sizes = stackalloc ulong[4] { (ulong)Width, (ulong)Rows, (ulong)Heads, (ulong)Batch };
         ulong* strides = stackalloc ulong[3] { Stride(Rows, View.Row), Stride(Heads, View.Head), Stride(Batch, View.Batch) };
         uint* box = stackalloc uint[4] { (uint)boxColumns, (uint)boxRows, 1, 1 };
-        int swizzle = boxColumns * sizeof(ushort) switch
+        int swizzle = (boxColumns * sizeof(ushort)) switch
         {
             128 => swizzle128,
             64 => swizzle64,
