@@ -65,30 +65,30 @@ struct Backward {
     return ((i64)unit.batch * p.heads + unit.head * p.group + step.head) * p.padded_queries + step.tile * QUERIES;
   }
 
-  // ---- load
+  // ---- load. Where a step does not exist, no memory is read and the buffer gets zeros: no branch, so that the instructions lie between products.
   /// QUERIES floats, by the threads from `thread` on.
-  DEVICE void load_rows(u32 to, const float* from, int thread) const {
+  DEVICE void load_rows(u32 to, const float* from, int thread, bool exists) const {
     const int i = thread_id() - thread;
-    if (i >= 0 && i < QUERIES / 4) cp_async16(to + i * 16, from + i * 4, true);
+    if (i >= 0 && i < QUERIES / 4) cp_async16(to + i * 16, exists ? from + i * 4 : p.log_sum, exists);
   }
-  DEVICE void load_query(const Step& step) const {
+  DEVICE void load_query(const Step& step, bool exists) const {
     const int stage = step.turn % SHAPE.query_stages;
-    query_loader.template load<false>(shared + QUERY + stage * QUERY_BYTES, p.query_length - step.tile * QUERIES,
+    query_loader.template load<false>(shared + QUERY + stage * QUERY_BYTES, exists ? p.query_length - step.tile * QUERIES : 0,
         step.tile * QUERIES * p.query.row + step.head * p.query.head);
-    load_rows(shared + LOG_SUM + stage * QUERIES * 4, p.log_sum + row_of(step), 0);
+    load_rows(shared + LOG_SUM + stage * QUERIES * 4, p.log_sum + row_of(step), 0, exists);
   }
-  DEVICE void load_gradient(const Step& step) const {
+  DEVICE void load_gradient(const Step& step, bool exists) const {
     const int stage = step.turn % SHAPE.gradient_stages;
-    gradient_loader.template load<false>(shared + GRADIENT + stage * GRADIENT_BYTES, p.query_length - step.tile * QUERIES,
+    gradient_loader.template load<false>(shared + GRADIENT + stage * GRADIENT_BYTES, exists ? p.query_length - step.tile * QUERIES : 0,
         step.tile * QUERIES * p.output_gradient.row + step.head * p.output_gradient.head);
-    load_rows(shared + DELTA + stage * QUERIES * 4, (const float*)p.delta + row_of(step), THREADS / 2);
+    load_rows(shared + DELTA + stage * QUERIES * 4, (const float*)p.delta + row_of(step), THREADS / 2, exists);
   }
   DEVICE void begin(const Step& step) const {
     key_loader.template load<false>(shared + KEY, p.key_length - first);
     TileLoader<KEYS, K_VALUE_DIM, THREADS>(head_of<u16>(p.value, unit.batch, unit.head) + first * p.value.row, p.value.row)
         .template load<false>(shared + VALUE, p.key_length - first);
-    load_query(step);
-    load_gradient(step);
+    load_query(step, true);
+    load_gradient(step, true);
     cp_async_commit();
   }
 
@@ -184,8 +184,7 @@ struct Backward {
     if (VECTOR_SUMS) {   // neighbouring lanes swap halves: the even one gets four columns of row `row`, the odd one of row + 8
       const bool odd = pair % 2;
       const float a = shuffle_xor(odd ? x[0] : x[2], 1), b = shuffle_xor(odd ? x[1] : x[3], 1);
-      float* at = to + (row + (odd ? 8 : 0)) * p.padded_dim + pair / 2 * 4;
-      if (odd) atomic_add4(at, a, b, x[2], x[3]); else atomic_add4(at, x[0], x[1], a, b);
+      atomic_add4(to + (row + (odd ? 8 : 0)) * p.padded_dim + pair / 2 * 4, odd ? a : x[0], odd ? b : x[1], odd ? x[2] : a, odd ? x[3] : b);
     } else
       UNROLL for (int i = 0; i < 4; i++) atomic_add(to + (row + i / 2 * 8) * p.padded_dim + pair * 2 + i % 2, x[i]);
   }
@@ -225,17 +224,17 @@ struct Backward {
       spoiled_key.raise(now.turn, finds_non_finite(key_loader, shared + KEY));
     }
     sync_threads();                        // this step's Q and dO have landed for all, and all are done with the step before
-    if (SHAPE.query_stages == 2 && more) load_query(following);
-    if (SHAPE.gradient_stages == 2 && more) load_gradient(following);
-    cp_async_commit();
 
     float s[M][N][4], dp[M][N][4];
-    u32 weights[M][N / 2][4], ds[M][N / 2][4];
     scores<HEAD_DIM>(s, shared + KEY, query);
+    if (SHAPE.query_stages == 2) load_query(following, more);
+    if (SHAPE.gradient_stages == 2) load_gradient(following, more);
+    cp_async_commit();
+    scores<VALUE_DIM>(dp, shared + VALUE, gradient);
     exponentiate<MASKED>(s, shared + LOG_SUM + query_stage * QUERIES * 4, now.tile * QUERIES);
+    u32 weights[M][N / 2][4], ds[M][N / 2][4];
     pack_left<BF>(weights, s);
     share(shared + WEIGHTS, weights);
-    scores<VALUE_DIM>(dp, shared + VALUE, gradient);
     differentiate<MASKED>(dp, s, shared + DELTA + gradient_stage * QUERIES * 4);
     pack_left<BF>(ds, dp);
     share(shared + DS, ds);
@@ -247,8 +246,8 @@ struct Backward {
     accumulate_others<HEAD_DIM, DK>(dk, shared + DS, query);
     if (SHAPE.gradient_stages == 1) {
       sync_threads();                      // all are done with dO (and Q): the next ones arrive during the last product
-      if (SHAPE.query_stages == 1 && more) load_query(following);
-      if (more) load_gradient(following);
+      if (SHAPE.query_stages == 1) load_query(following, more);
+      load_gradient(following, more);
       cp_async_commit();
     }
     if (K_DETERMINISTIC) return;
