@@ -21,16 +21,15 @@ template <int ROWS, int DIM, int THREADS> struct TileLoader {
 
   const u16* source;   // this thread's first chunk of the operand's row 0, later of the tile's
   i64 stride;
-  int row;             // this thread's first row of the tile
-  u32 offset;          // of this thread's first chunk in the tile
 
   DEVICE TileLoader(const u16* base, i64 row_stride) {
-    const int chunk = thread_id() % LANES;
-    row = thread_id() / LANES;
     stride = row_stride;
-    source = base + row * stride + chunk * 8;
-    offset = row * STRIDE + chunk * 16;
+    source = base + row() * stride + thread_id() % LANES * 8;
   }
+
+  /// This thread's first row of the tile, and where its first chunk lies there.
+  DEVICE static int row() { return thread_id() / LANES; }
+  DEVICE static u32 offset() { return row() * STRIDE + thread_id() % LANES * 16; }
 
   /// Moves on by that many rows.
   DEVICE void move(int rows) { source += rows * stride; }
@@ -39,17 +38,17 @@ template <int ROWS, int DIM, int THREADS> struct TileLoader {
   template <bool WHOLE> DEVICE void load(u32 tile, int rows, i64 skip = 0) const {
     const u16* p = source + skip;
     UNROLL for (int i = 0; i < ROWS; i += STEP, p += STEP * stride) {
-      if (ROWS % STEP != 0 && i + row >= ROWS) break;
-      const bool exists = WHOLE || row + i < rows;
-      UNROLL for (int c = 0; c < CHUNKS; c += LANES) copy(tile + offset + i * STRIDE + c * 16, p, c, exists);
+      if (ROWS % STEP != 0 && i + row() >= ROWS) break;
+      const bool exists = WHOLE || row() + i < rows;
+      UNROLL for (int c = 0; c < CHUNKS; c += LANES) copy(tile + offset() + i * STRIDE + c * 16, p, c, exists);
     }
   }
 
   /// f(address) for each 16 bytes that this thread loads into the tile.
   template <class F> DEVICE void each_chunk(u32 tile, F f) const {
     UNROLL for (int i = 0; i < ROWS; i += STEP) {
-      if (ROWS % STEP != 0 && i + row >= ROWS) break;
-      UNROLL for (int c = 0; c < CHUNKS; c += LANES) f(tile + offset + i * STRIDE + c * 16);
+      if (ROWS % STEP != 0 && i + row() >= ROWS) break;
+      UNROLL for (int c = 0; c < CHUNKS; c += LANES) f(tile + offset() + i * STRIDE + c * 16);
     }
   }
 
