@@ -1,0 +1,122 @@
+using System.Runtime.InteropServices;
+using System.Text.RegularExpressions;
+
+namespace TorchFlash.Kernels.Cuda;
+
+/// <summary>What the conformance kernel wrote about one primitive.</summary>
+/// <param name="Name">Its name in enum Section of conformance.cu.</param>
+/// <param name="Words">Word i of thread t is at 128 i + t; a few sections are memory as it is.</param>
+/// <param name="Expected">Hash of the words that the emulation writes.</param>
+internal sealed record ConformanceSection(string Name, uint[] Words, ulong Expected)
+{
+    /// <summary>FNV-1a of the words, byte by byte.</summary>
+    public ulong Hash { get; } = HashOf(Words);
+
+    /// <summary>Whether the primitive does here what it does in the emulation.</summary>
+    public bool Conforms => Hash == Expected;
+
+    private static ulong HashOf(ReadOnlySpan<uint> words)
+    {
+        ulong hash = 14695981039346656037;
+        foreach (uint word in words)
+        {
+            for (int shift = 0; shift < 32; shift += 8)
+                hash = (hash ^ (word >> shift & 0xff)) * 1099511628211;
+        }
+        return hash;
+    }
+}
+
+/// <summary>
+/// Runs conformance.cu: every primitive the kernels are made of, on exact integers. The emulation, on which the kernels are tested, and a GPU
+/// must write the same words; which section differs tells which primitive one of them gets wrong. To be run on hardware before anything else.
+/// </summary>
+internal static unsafe partial class Conformance
+{
+    private const string Kernel = "conformance";
+    private const int Words = 1 << 18, InputLength = 65536, TensorOffset = 1408; // TENSOR in conformance.cu
+    private const int NoSwizzle = 0, Swizzle64 = 2, Swizzle128 = 3; // CUtensorMapSwizzle
+
+    /// <summary>The sections in the kernel's order, of all GPUs or of Hopper: the names in enum Section of the source.</summary>
+    public static IReadOnlyList<string> Sections(KernelSources sources, bool hopper)
+    {
+        string[] names = [.. SectionEnum().Match(sources[Kernel + ".cu"]).Groups["names"].Value
+            .Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries).Select(n => n.Split('=')[0].Trim())];
+        int core = Array.IndexOf(names, "CORE_SECTIONS");
+        return hopper ? [.. names[..core], .. names[(core + 1)..^1]] : names[..core];
+    }
+
+    /// <summary>The kernel for a GPU.</summary>
+    public static KernelVariant Variant(string target, int sharedLimit) =>
+        KernelVariant.Create(Kernel, target, [("K_HOPPER", target == "sm_90a" ? 1 : 0), ("K_SHARED_LIMIT", sharedLimit)]);
+
+    /// <summary>Compiles and runs it.</summary>
+    /// <exception cref="CudaException">It does not compile, or the launch fails.</exception>
+    public static IReadOnlyList<ConformanceSection> Run(CudaDevice device, KernelCompiler compiler)
+    {
+        string target = device.Target(compiler.Nvrtc);
+        bool hopper = target == "sm_90a";
+        byte[] image = compiler.Image(Variant(target, device.SharedLimit), out _);
+        CudaDriver driver = device.Driver;
+        using CudaDevice.Scope scope = device.Enter();
+        nint module = driver.LoadModule(image);
+        nint function = driver.Function(module, "torchflash_" + Kernel);
+        Span<int> shape = stackalloc int[KernelShape.Length];
+        driver.ReadGlobal(module, KernelShape.Variable, shape);
+        using var input = new DeviceBuffer(driver, InputLength * sizeof(ushort));
+        using var output = new DeviceBuffer(driver, Words * sizeof(uint));
+        input.Write<ushort>([.. Enumerable.Range(0, InputLength).Select(i => (ushort)(i * 40503u))]);
+        uint[] words = new uint[Words];
+        output.Write<uint>(words);
+        Launch(driver, function, KernelShape.Of(shape), input.Address, output.Address, hopper);
+        output.Read<uint>(words);
+        return [.. Sections(compiler.Sources, hopper).Select((name, i) =>
+            new ConformanceSection(name, words.AsSpan((int)words[2 * i], (int)words[2 * i + 1]).ToArray(), Expected.GetValueOrDefault(name)))];
+    }
+
+    private static void Launch(CudaDriver driver, nint function, KernelShape shape, nint input, nint output, bool hopper)
+    {
+        const int maps = 6;
+        driver.AllowSharedMemory(function, shape.SharedBytes);
+        nint* parameters = stackalloc nint[2] { input, output };
+        void** arguments = stackalloc void*[1 + maps];
+        arguments[0] = parameters;
+        var memory = (TensorMap*)NativeMemory.AlignedAlloc(maps * TensorMap.Bytes, TensorMap.Alignment);
+        try
+        {
+            for (int i = 0; i < maps; i++)
+                arguments[1 + i] = memory + i;
+            if (hopper)
+                Encode(driver, memory, input, output + TensorOffset * sizeof(uint));
+            driver.Launch(function, 1, shape.Threads, shape.SharedBytes, 0, arguments, Kernel);
+        }
+        finally
+        {
+            NativeMemory.AlignedFree(memory); // a launch copies its parameters
+        }
+    }
+
+    // The tensors and boxes that conformance.cu tells of.
+    private static void Encode(CudaDriver driver, TensorMap* maps, nint input, nint tensor)
+    {
+        uint[][] loads = [[64, 16, 1, 1], [32, 8, 2, 1], [16, 8, 1, 2], [24, 4, 2, 2]], stores = [[32, 4, 1, 2], [8, 2, 1, 1]];
+        ulong[] sizes = [72, 40, 3, 2], strides = [88 * 2, 3608 * 2, 10832 * 2];
+        for (int i = 0; i < loads.Length; i++)
+            Encode(driver, maps + i, input, sizes, strides, loads[i], Swizzle128 - i);
+        sizes = [20, 6, 2, 2];
+        strides = [32 * 2, 224 * 2, 480 * 2];
+        Encode(driver, maps + 4, tensor, sizes, strides, stores[0], Swizzle64);
+        Encode(driver, maps + 5, tensor, sizes, strides, stores[1], NoSwizzle);
+    }
+
+    private static void Encode(CudaDriver driver, TensorMap* map, nint address, ulong[] sizes, ulong[] strides, uint[] box, int swizzle)
+    {
+        const int float16 = 6;
+        fixed (ulong* ofSizes = sizes, ofStrides = strides)
+        fixed (uint* ofBox = box)
+            driver.EncodeTiled(map, float16, address, ofSizes, ofStrides, ofBox, swizzle);
+    }
+
+    [GeneratedRegex(@"enum Section \{(?<names>[^}]*)\}")]
+    private static partial Regex SectionEnum();
+}

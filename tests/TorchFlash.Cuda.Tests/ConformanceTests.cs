@@ -1,0 +1,44 @@
+using System.Globalization;
+using TorchFlash.Kernels.Cuda;
+
+namespace TorchFlash.Cuda.Tests;
+
+/// <summary>
+/// The conformance kernel on the emulated GPU gives the words whose hashes a GPU is compared with (<see cref="Conformance"/>): whoever changes
+/// the kernel or the emulation sees here which primitive now does something else.
+/// </summary>
+public class ConformanceTests
+{
+    [EmulatedTheory]
+    [InlineData(EmulatedGpu.Ampere)]
+    [InlineData(EmulatedGpu.Hopper)]
+    [InlineData(EmulatedGpu.ConsumerAmpere)]
+    public void The_emulation_gives_the_expected_words_whatever_the_schedule(int ordinal)
+    {
+        EmulatedGpu gpu = EmulatedGpu.Instance;
+        for (int seed = 0; seed < 3; seed++)
+        {
+            gpu.SetOption("seed", seed);
+            IReadOnlyList<ConformanceSection> sections = Conformance.Run(new CudaDevice(gpu.Driver, ordinal), gpu.Compiler);
+            Assert.True(sections.All(s => s.Conforms), "These sections differ; the table in Conformance.Expected.cs would have to say:" + Environment.NewLine
+                + string.Join(Environment.NewLine, sections.Where(s => !s.Conforms).Select(s => string.Create(CultureInfo.InvariantCulture, $"[\"{s.Name}\"] = 0x{s.Hash:x16},"))));
+        }
+        gpu.SetOption("seed", 0);
+    }
+
+    [Fact]
+    public void Every_section_has_an_expected_hash_and_no_other_has()
+    {
+        IReadOnlyList<string> all = Conformance.Sections(KernelSources.Embedded, hopper: true);
+        Assert.Equal(all.Order(StringComparer.Ordinal), Conformance.Expected.Keys.Order(StringComparer.Ordinal));
+        Assert.Equal(all.Take(Conformance.Sections(KernelSources.Embedded, hopper: false).Count), Conformance.Sections(KernelSources.Embedded, hopper: false));
+    }
+
+    [Fact]
+    public void Sections_are_more_than_zeros()
+    {
+        // All-zero words of any length have few hashes, which would pass on a GPU that did nothing.
+        for (int length = 1; length <= 32768; length *= 2)
+            Assert.DoesNotContain(new ConformanceSection("", new uint[length], 0).Hash, Conformance.Expected.Values);
+    }
+}
