@@ -121,8 +121,7 @@ public sealed unsafe partial class EmulationHopperTests
     private sealed partial class FaultyPrograms
     {
         private const string Name = "hopper_faults";
-        private readonly EmulatedGpu _gpu = EmulatedGpu.Instance;
-        private readonly CudaDevice _device;
+        private const int Hopper = 1; // the emulated device
         private readonly nint _function;
         private readonly KernelShape _shape;
         private readonly ushort[] _input = [.. Enumerable.Range(0, Rows * Columns).Select(i => BFloat16(Number((uint)i)))];
@@ -131,17 +130,13 @@ public sealed unsafe partial class EmulationHopperTests
         public FaultyPrograms()
         {
             string source = File.ReadAllText(Path.Combine(Repository.Root, "tests", "TorchFlash.Cuda.Tests", "Sources", Name + ".cu"));
-            KernelSources sources = KernelSources.Embedded.With(Name + ".cu", source);
-            _device = new CudaDevice(_gpu.Driver, EmulatedGpu.Hopper);
-            var variant = KernelVariant.Create(Name, "sm_90a", [("K_SHARED_LIMIT", _device.SharedLimit)]);
-            byte[] image = new KernelCompiler(sources, _gpu.Nvrtc, new CubinCache(null, whyOff: "a test")).Image(variant, out _);
-            using CudaDevice.Scope scope = _device.Enter();
-            nint module = _gpu.Driver.LoadModule(image);
-            _function = _gpu.Driver.Function(module, variant.EntryPoint);
+            using EmulatedGpu.Current current = EmulatedGpu.Use(Hopper);
+            nint module = EmulatedGpu.Driver.LoadModule(EmulatedGpu.Compile(Name + ".cu", source, "sm_90a", "K_SHARED_LIMIT=232448"));
+            _function = EmulatedGpu.Driver.Function(module, "torchflash_" + Name);
             Span<int> shape = stackalloc int[KernelShape.Length];
-            _gpu.Driver.ReadGlobal(module, KernelShape.Variable, shape);
+            EmulatedGpu.Driver.ReadGlobal(module, KernelShape.Variable, shape);
             _shape = KernelShape.Of(shape);
-            _gpu.Driver.AllowSharedMemory(_function, _shape.SharedBytes);
+            EmulatedGpu.Driver.AllowSharedMemory(_function, _shape.SharedBytes);
             Scenarios = Enumerators(source, "Scenario");
             Faults = Enumerators(source, "Fault");
         }
@@ -155,42 +150,33 @@ public sealed unsafe partial class EmulationHopperTests
         {
             lock (_lock)
             {
-                using CudaDevice.Scope scope = _device.Enter();
+                using EmulatedGpu.Current current = EmulatedGpu.Use(Hopper);
                 string[] outcomes = new string[Seeds];
                 for (int seed = 0; seed < Seeds; seed++)
                 {
-                    _gpu.SetOption("seed", seed);
+                    EmulatedGpu.Set("seed", seed);
                     outcomes[seed] = Run(scenario, Faults[fault]);
                 }
-                _gpu.SetOption("seed", 0);
+                EmulatedGpu.Set("seed", 0);
                 return outcomes;
             }
         }
 
         private string Run(string scenario, int fault)
         {
-            using var input = new DeviceBuffer(_gpu.Driver, _input.Length * sizeof(ushort));
-            using var output = new DeviceBuffer(_gpu.Driver, OutputLength * sizeof(float));
-            using var stored = new DeviceBuffer(_gpu.Driver, StoredRows * Columns * sizeof(ushort));
-            input.Write<ushort>(_input);
-            float[] results = new float[OutputLength];
-            output.Write<float>(results);
-            ushort[] storedRows = new ushort[StoredRows * Columns];
-            stored.Write<ushort>(storedRows);
-            try
-            {
-                Launch(new ProgramParameters { Input = input.Address, Output = output.Address, Stored = stored.Address, Scenario = Scenarios[scenario], Fault = fault });
-            }
-            catch (CudaException e)
-            {
-                return e.Message;
-            }
-            output.Read<float>(results);
-            stored.Read<ushort>(storedRows);
+            using var input = EmulatedGpu.Memory<ushort>.Input(_input);
+            using var output = new EmulatedGpu.Memory<float>(OutputLength);
+            using var stored = new EmulatedGpu.Memory<ushort>(StoredRows * Columns);
+            output.Write(new float[OutputLength]);
+            var parameters = new ProgramParameters { Input = input.Address, Output = output.Address, Stored = stored.Address, Scenario = Scenarios[scenario], Fault = fault };
+            if (Launch(parameters) is { } finding)
+                return finding;
+            float[] results = output.Read();
+            ushort[] storedRows = stored.Read();
             return IsRight(scenario, results, storedRows) ? "" : "wrong result";
         }
 
-        private void Launch(ProgramParameters parameters)
+        private string? Launch(ProgramParameters parameters)
         {
             var maps = (TensorMap*)NativeMemory.AlignedAlloc(2 * TensorMap.Bytes, TensorMap.Alignment);
             try
@@ -198,7 +184,7 @@ public sealed unsafe partial class EmulationHopperTests
                 Encode(maps, parameters.Input, Rows);
                 Encode(maps + 1, parameters.Stored, StoredRows);
                 void** arguments = stackalloc void*[] { &parameters, maps, maps + 1 };
-                _gpu.Driver.Launch(_function, 1, _shape.Threads, _shape.SharedBytes, 0, arguments, Name);
+                return EmulatedGpu.Launch(_function, 1, _shape.Threads, _shape.SharedBytes, arguments);
             }
             finally
             {
@@ -206,13 +192,13 @@ public sealed unsafe partial class EmulationHopperTests
             }
         }
 
-        private void Encode(TensorMap* map, nint address, int rows)
+        private static void Encode(TensorMap* map, nint address, int rows)
         {
             const int bfloat16 = 9, swizzle128 = 3;
             ulong* sizes = stackalloc ulong[4] { Columns, (ulong)rows, 1, 1 };
             ulong* strides = stackalloc ulong[3] { Columns * 2, Columns * 2 * Rows, Columns * 2 * Rows };
             uint* box = stackalloc uint[4] { Columns, 64, 1, 1 };
-            _gpu.Driver.EncodeTiled(map, bfloat16, address, sizes, strides, box, swizzle128);
+            EmulatedGpu.Driver.EncodeTiled(map, bfloat16, address, sizes, strides, box, swizzle128);
         }
 
         private bool IsRight(string scenario, float[] results, ushort[] stored) => scenario switch
