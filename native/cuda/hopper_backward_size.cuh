@@ -8,6 +8,7 @@
 //   wider heads, "own columns": 64 keys, and each consumer owns half of the columns of dK, dV and dQ (at most 128, 64 registers each) and
 //     the scores of half of the 64 queries (16 registers each for S and dP). P and dS both go through shared memory.
 #pragma once
+#include "hopper_query_sums.cuh"
 #include "hopper_tile.cuh"
 
 namespace backward_size {
@@ -20,10 +21,12 @@ constexpr int KEYS = OWN_KEYS ? 128 : 64;
 #ifdef K_BLOCK_M
 constexpr int QUERIES = K_BLOCK_M;
 #else
-constexpr int QUERIES = WIDER <= 64 ? 128 : 64;
+constexpr int QUERIES = WIDER <= 64 && !(K_TYPE == 0 && K_DETERMINISTIC) ? 128 : 64;   // (unpacking halves there takes ptxas past its registers)
 #endif
 /// 128 queries a tile: S and dP in float beside P as an operand would be too many, so dS takes P from the operand (rounded to 16 bits).
 constexpr bool ROUNDED_PROBABILITIES = OWN_KEYS && QUERIES == 128;
+/// dK of a tile stays under way until P of the next one has been computed: where its operands' registers (queries / 4) can be spared.
+constexpr bool LATE_KEY_GRADIENTS = OWN_KEYS && QUERIES == 64;
 static_assert(QUERIES == 64 || QUERIES == 128, "dQ is one or two products of 64 rows");
 constexpr int SCORE_QUERIES = OWN_KEYS ? QUERIES : QUERIES / 2;   // of the scores that one consumer computes
 constexpr bool SPLIT_QUERIES = QUERIES == 128;                    // dQ: 64 queries to each consumer; else its columns are split
@@ -51,15 +54,30 @@ template <int W> struct Share {
 template <class A, class B> constexpr bool SAME = A::KEY == B::KEY && A::VALUE == B::VALUE && A::QUERY == B::QUERY &&
                                                   A::KEY_STORED == B::KEY_STORED && A::VALUE_STORED == B::VALUE_STORED;
 
-/// Shared memory, in bytes from its base. Two stages of Q and dO: one in use, one loading. dS (and P) alternate between two tiles, so that
-/// one barrier a tile is enough: who writes the third has passed the barrier of the second, which nobody reaches before having read the first.
-constexpr int STAGES = 2;
-constexpr u32 BARRIER_BYTES = 128, ROW_BYTES = QUERIES * 4;       // log_sum, delta
-constexpr u32 KEY = 0, VALUE = KEY + KeyTile::BYTES, QUERY = VALUE + ValueTile::BYTES, GRADIENT = QUERY + STAGES * QueryTile::BYTES,
-              SCORE_GRADIENT = GRADIENT + STAGES * GradientTile::BYTES,
-              PROBABILITY = SCORE_GRADIENT + (QUERY_SUMS || !OWN_KEYS ? 2 * ScoreTile::BYTES : 0),
-              LOG_SUM = PROBABILITY + (OWN_KEYS ? 0 : 2 * ScoreTile::BYTES), DELTA = LOG_SUM + STAGES * ROW_BYTES,
-              BARRIERS = DELTA + STAGES * ROW_BYTES, SHARED_BYTES = BARRIERS + BARRIER_BYTES;
+/// dQ of own keys goes to memory by bulk copies from stages of 64 whole rows: one for each consumer, or one for both. There is no room for one
+/// where columns are owned: there it goes from registers.
+constexpr bool STAGED_SUMS = QUERY_SUMS && OWN_KEYS;
+typedef StagedSums<round_up(K_HEAD_DIM, 32)> Sums;
+constexpr int SUM_STAGES = !STAGED_SUMS ? 0 : SPLIT_QUERIES ? 2 : 1;
+constexpr int SUM_WARPS = SPLIT_QUERIES || Share<1>::QUERY == 0 ? 4 : 8;   // that write into each
+
+/// Shared memory, in bytes from its base. dO and delta have two stages: one in use, one loading. Q and log_sum have three where they fit and
+/// dK of a tile still reads its Q when P of the next one is computed. dS (and P) alternate between two
+/// tiles, so that one barrier a tile is enough: who writes the third has passed the barrier of the second, which nobody reaches before having
+/// read the first.
+constexpr int GRADIENT_STAGES = 2;
+constexpr u32 ROW_BYTES = QUERIES * 4, BARRIER_BYTES = 256;                // log_sum or delta of a tile
+constexpr u32 SCORE_BYTES = 2 * ScoreTile::BYTES * ((QUERY_SUMS || !OWN_KEYS ? 1 : 0) + (OWN_KEYS ? 0 : 1));
+constexpr u32 FIXED_BYTES = KeyTile::BYTES + ValueTile::BYTES + GRADIENT_STAGES * (GradientTile::BYTES + ROW_BYTES) + SCORE_BYTES + SUM_STAGES * Sums::BYTES + BARRIER_BYTES;
+#ifdef K_STAGES
+constexpr int QUERY_STAGES = K_STAGES;
+#else
+constexpr int QUERY_STAGES = LATE_KEY_GRADIENTS && FIXED_BYTES + 3 * (QueryTile::BYTES + ROW_BYTES) <= K_SHARED_LIMIT ? 3 : 2;
+#endif
+constexpr u32 KEY = 0, VALUE = KEY + KeyTile::BYTES, QUERY = VALUE + ValueTile::BYTES, GRADIENT = QUERY + QUERY_STAGES * QueryTile::BYTES,
+              SCORE_GRADIENT = GRADIENT + GRADIENT_STAGES * GradientTile::BYTES, PROBABILITY = SCORE_GRADIENT + 2 * ScoreTile::BYTES,
+              SUMS = SCORE_GRADIENT + SCORE_BYTES, LOG_SUM = SUMS + SUM_STAGES * Sums::BYTES, DELTA = LOG_SUM + QUERY_STAGES * ROW_BYTES,
+              BARRIERS = DELTA + GRADIENT_STAGES * ROW_BYTES, SHARED_BYTES = BARRIERS + BARRIER_BYTES;
 static_assert(SHARED_BYTES <= K_SHARED_LIMIT, "shared memory of a block");
 static_assert(VALUE % 1024 == 0 && QUERY % 1024 == 0 && GRADIENT % 1024 == 0 && SCORE_GRADIENT % 1024 == 0 && QueryTile::BYTES % 1024 == 0 &&
                   GradientTile::BYTES % 1024 == 0 && ScoreTile::BYTES % 1024 == 0, "tiles begin where the swizzle does");
