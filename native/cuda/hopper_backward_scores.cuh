@@ -65,8 +65,8 @@ template <bool BF, int N, class Visible> DEVICE void score_gradients(float (&dp)
 template <class Tile, int N> DEVICE void store_operand(u32 tile, int row, int column, const u32 (&a)[N / 16][4]) {
   static_assert(Tile::PANEL == 64, "rows of 128 bytes");
   const int lane = thread_id() % 32, r = row + thread_id() / 32 % 4 * 16 + lane % 16;   // matrices 0, 1: rows 0-7 and 8-15; 2, 3: 8 columns on
-  const u32 first = tile + column / 64 * Tile::PANEL_BYTES + r * 128 + ((column / 8 % 8 + lane / 16 ^ r % 8) << 4);
+  const u32 first = tile + column / 64 * Tile::PANEL_BYTES + r * 128 + (((column / 8 % 8 + lane / 16) ^ r % 8) << 4);
   // 16-byte group 2 k + i of a row lies at (2 k + i) ^ r % 8 = 2 k ^ (i ^ r % 8): one register for all k
   UNROLL for (int k = 0; k < N / 16; k++)
-    stmatrix4((first ^ k % 4 << 5) + k / 4 * Tile::PANEL_BYTES, a[k][0], a[k][1], a[k][2], a[k][3]);
+    stmatrix4((first ^ (u32)(k % 4) << 5) + k / 4 * Tile::PANEL_BYTES, a[k][0], a[k][1], a[k][2], a[k][3]);
 }
