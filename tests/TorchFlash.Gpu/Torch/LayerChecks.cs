@@ -103,7 +103,7 @@ internal static class LayerChecks
             Tensor[] first = Gradients(x, c);
             for (int i = 0; i < 5; i++)
                 foreach ((Tensor a, Tensor b) in first.Zip(Gradients(x, c)))
-                    if (!a.equal(b).item<bool>())
+                    if (!a.eq(b).all().item<bool>())
                         throw new InvalidOperationException($"repeat {i + 1} differs");
             return "5 repeats";
         }
@@ -144,7 +144,7 @@ internal static class LayerChecks
         try
         {
             Tensor waited = Sums(wait: true), hurried = Sums(wait: false);
-            return waited.equal(hurried).item<bool>() ? $"{passes} passes" : throw new InvalidOperationException("the results differ");
+            return waited.eq(hurried).all().item<bool>() ? $"{passes} passes" : throw new InvalidOperationException("the results differ");
         }
         finally
         {
