@@ -8,7 +8,7 @@
 #include <new>
 #include "machine.h"
 
-#ifdef __x86_64__
+#if !USE_UCONTEXT
 extern "C" void emulation_switch(void** save, void* to);
 asm(R"(
 .pushsection .text
@@ -37,7 +37,7 @@ emulation_switch:
 #endif
 
 namespace emulation {
-#ifdef __x86_64__
+#if !USE_UCONTEXT
 void switch_context(Context& from, Context& to) { emulation_switch(&from.stack_pointer, to.stack_pointer); }
 
 void make_context(Context& context, char*, char* top, void (*entry)()) {
@@ -90,12 +90,18 @@ static void report_fault() {
 }
 
 static void on_fault(int signal, siginfo_t* info, void* context) {
-#ifdef __x86_64__
-  if (machine && machine->current) {   // go on in the fiber's place, on the scheduler's side: report_fault gives the block up
+#if defined(__x86_64__) || defined(__aarch64__)
+  if (machine && machine->current) {   // go on as if report_fault had been called, on a stack of its own: it gives the block up
     machine->fault = info->si_addr;
-    auto& registers = ((ucontext_t*)context)->uc_mcontext.gregs;
-    registers[REG_RSP] = (greg_t)(((uintptr_t)(machine->fault_stack.data() + machine->fault_stack.size()) & ~uintptr_t(15)) - 8);
-    registers[REG_RIP] = (greg_t)report_fault;
+    const uintptr_t top = (uintptr_t)(machine->fault_stack.data() + machine->fault_stack.size()) & ~uintptr_t(15);
+    auto& registers = ((ucontext_t*)context)->uc_mcontext;
+#ifdef __x86_64__
+    registers.gregs[REG_RSP] = (greg_t)(top - 8);
+    registers.gregs[REG_RIP] = (greg_t)report_fault;
+#else
+    registers.sp = top;
+    registers.pc = (uintptr_t)report_fault;
+#endif
     return;
   }
 #endif

@@ -1,16 +1,17 @@
 // Fibers' contexts and stacks: switching between them, and a guard page below each stack.
 #pragma once
 #include <cstddef>
-#ifndef __x86_64__
+#if !defined(__x86_64__) || defined(EMULATION_UCONTEXT)   // the latter to test what other processors use
+#define USE_UCONTEXT 1
 #include <ucontext.h>
 #endif
 
 namespace emulation {
 struct Context {
-#ifdef __x86_64__
-  void* stack_pointer = nullptr;
-#else
+#if USE_UCONTEXT
   ucontext_t context;
+#else
+  void* stack_pointer = nullptr;
 #endif
 };
 /// Saves where this fiber is in `from` and goes on in `to`.

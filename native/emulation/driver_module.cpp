@@ -7,9 +7,7 @@
 #include "global_memory.h"
 #include "image.h"
 #include "last_error.h"
-#if __has_include("tensor_map.h")
 #include "tensor_map.h"
-#endif
 
 using emulation::Kernel;
 
@@ -170,7 +168,6 @@ DRIVER_API CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigne
 }
 
 // ---- tensor maps
-#if __has_include("tensor_map.h")
 DRIVER_API CUresult cuTensorMapEncodeTiled(void* map, int data_type, u32 rank, void* address, const u64* sizes, const u64* strides, const u32* box,
                                            const u32* element_strides, int interleave, int swizzle, int promotion, int fill) {
   if (CUresult code = check_context()) return code;
@@ -179,4 +176,3 @@ DRIVER_API CUresult cuTensorMapEncodeTiled(void* map, int data_type, u32 rank, v
                                               interleave, swizzle, promotion, fill);
   return wrong.empty() ? CUDA_SUCCESS : refuse(CUDA_ERROR_INVALID_VALUE, wrong);
 }
-#endif

@@ -40,9 +40,11 @@ std::shared_ptr<Buffer> Buffer::allocate(size_t bytes, std::string name) {
 
 const Buffer* MemoryMap::find(const void* address) const {
   auto after = std::upper_bound(buffers.begin(), buffers.end(), (const u8*)address, [](const u8* a, const auto& b) { return a < b->begin; });
-  if (after == buffers.begin()) return nullptr;
-  const Buffer* b = std::prev(after)->get();
-  return address < b->end ? b : nullptr;
+  while (after != buffers.begin()) {   // registered views of one storage may overlap
+    const Buffer* b = (--after)->get();
+    if (address < b->end) return b;
+  }
+  return nullptr;
 }
 
 const Buffer* MemoryMap::nearest(const void* address) const {
@@ -75,7 +77,9 @@ void add_buffer(std::shared_ptr<Buffer> buffer) {
 bool remove_buffer(const void* begin) {
   std::lock_guard guard(memory_lock);
   auto next = std::make_shared<MemoryMap>(*memory);
-  if (!std::erase_if(next->buffers, [&](const auto& b) { return b->begin == begin; })) return false;
+  auto at = std::find_if(next->buffers.begin(), next->buffers.end(), [&](const auto& b) { return b->begin == begin; });
+  if (at == next->buffers.end()) return false;
+  next->buffers.erase(at);   // one: what was registered twice is there until it is unregistered twice
   memory = next;
   return true;
 }
@@ -173,17 +177,20 @@ void check_global_add(Machine& m, float* address, u32 count, Where where) {
 
 // ---- accesses of a thread
 void global_read(const void* address, void* to, u32 bytes, Where where) {
+  count_step(*machine, where);
   check_global_read(*machine, address, bytes, bytes, "load", where);
   memcpy(to, address, bytes);
 }
 
 void global_write(void* address, const void* from, u32 bytes, Where where) {
+  count_step(*machine, where);
   check_global_write(*machine, address, bytes, bytes, "store", where);
   memcpy(address, from, bytes);
 }
 
 void global_add(float* address, const float* values, u32 count, Where where) {
   Machine& m = *machine;
+  count_step(m, where);
   check_global_add(m, address, count, where);
   m.statistics.atomics += count;
   for (u32 i = 0; i < count; i++) std::atomic_ref<float>(address[i]).fetch_add(values[i], std::memory_order_relaxed);

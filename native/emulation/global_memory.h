@@ -34,6 +34,7 @@ struct Buffer {
 /// The buffers at one moment, by address. Launches work on a snapshot.
 class MemoryMap {
  public:
+  /// The one that holds the address, null where none does.
   const Buffer* find(const void* address) const;
   /// The nearest one, for messages.
   const Buffer* nearest(const void* address) const;

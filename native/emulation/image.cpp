@@ -7,23 +7,38 @@
 #include <fstream>
 #include <iterator>
 
+// The headers of the emulation, as they were when this library was built.
+#define EMBED(symbol, file)                                                                    \
+  asm(".pushsection .rodata\n.globl " #symbol "\n.hidden " #symbol "\n" #symbol ":\n"          \
+      ".incbin \"" file "\"\n.byte 0\n.popsection\n");
+EMBED(emulation_header, "emulation.h")
+EMBED(emulation_hopper_header, "emulation_hopper.h")
+
 namespace emulation {
 namespace {
 struct Header {
   char magic[16];
   u32 number;
   u8 specific, virtual_, reserved[2];
+  u64 headers;       // hash of the headers it was compiled against: a module of another build of this library must not be loaded
   u64 bytes, hash;
 };
 constexpr char MAGIC[16] = "torchflash-emu1";
 
-u64 hash_of(Header header, const std::vector<u8>& shared_object) {   // FNV-1a of all but the hash
-  u64 h = 14695981039346656037ull;
-  auto mix = [&](const void* p, size_t bytes) { for (size_t i = 0; i < bytes; i++) h = (h ^ ((const u8*)p)[i]) * 1099511628211ull; };
+u64 mix(u64 hash, const void* p, size_t bytes) {   // FNV-1a
+  for (size_t i = 0; i < bytes; i++) hash = (hash ^ ((const u8*)p)[i]) * 1099511628211ull;
+  return hash;
+}
+constexpr u64 FNV_START = 14695981039346656037ull;
+
+u64 hash_of(Header header, const std::vector<u8>& shared_object) {
   header.hash = 0;
-  mix(&header, sizeof header);
-  mix(shared_object.data(), shared_object.size());
-  return h;
+  return mix(mix(FNV_START, &header, sizeof header), shared_object.data(), shared_object.size());
+}
+
+u64 hash_of_headers() {
+  static const u64 hash = mix(mix(FNV_START, emulation_header, strlen(emulation_header)), emulation_hopper_header, strlen(emulation_hopper_header));
+  return hash;
 }
 
 // Reads this process's own memory as if it were another's: what is not mapped is an error, not a fault.
@@ -58,6 +73,7 @@ std::vector<u8> make_image(const Architecture& architecture, const std::vector<u
   h.number = architecture.number;
   h.specific = architecture.specific;
   h.virtual_ = architecture.virtual_;
+  h.headers = hash_of_headers();
   h.bytes = shared_object.size();
   h.hash = hash_of(h, shared_object);
   std::vector<u8> image(sizeof h + shared_object.size());
@@ -69,7 +85,7 @@ std::vector<u8> make_image(const Architecture& architecture, const std::vector<u
 std::vector<u8> open_image(const void* image, Architecture& architecture) {
   Header h;
   constexpr u64 most = 1ull << 28;
-  if (!read_carefully(image, &h, sizeof h) || memcmp(h.magic, MAGIC, sizeof h.magic) || h.bytes == 0 || h.bytes > most) return {};
+  if (!read_carefully(image, &h, sizeof h) || memcmp(h.magic, MAGIC, sizeof h.magic) || h.headers != hash_of_headers() || h.bytes == 0 || h.bytes > most) return {};
   std::vector<u8> shared_object(h.bytes);
   if (!read_carefully((const u8*)image + sizeof h, shared_object.data(), h.bytes)) return {};
   if (hash_of(h, shared_object) != h.hash) return {};

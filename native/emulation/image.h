@@ -4,6 +4,8 @@
 #include <vector>
 #include "emulation.h"
 
+extern "C" const char emulation_header[], emulation_hopper_header[];   // emulation.h, emulation_hopper.h: what kernels are compiled against
+
 namespace emulation {
 struct Architecture {
   u32 number = 0;           // 80 for sm_80

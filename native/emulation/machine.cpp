@@ -107,6 +107,7 @@ void require_whole_warp(Machine& m, const char* operation, Where where) {
 bool arrive_at_collective(Machine& m, const char* operation, Where where) {
   Fiber& f = *m.current;
   Warp& w = m.my_warp();
+  count_step(m, where);
   require_whole_warp(m, operation, where);
   if (w.at_barrier) fail(where, "diverged: this lane is at %s, others of its warp at sync_threads (%s:%d)", operation, base_name(m.barrier.file), m.barrier.line);
   if (w.arrived == 0) {
@@ -154,6 +155,7 @@ static void release_barrier(Machine& m) {
 void sync_threads(Where where) {
   Machine& m = *machine;
   Fiber& f = *m.current;
+  count_step(m, where);
   require_whole_warp(m, "sync_threads", where);
   if (m.my_warp().arrived) {
     const Warp& w = m.my_warp();
@@ -226,6 +228,7 @@ void Machine::prepare(u32 thread_count, u32 shared_bytes, const Options& launch_
 void Machine::run_block(u32 number) {
   block = number;
   at_barrier = returned = 0;
+  steps = 0;
   statistics.blocks++;
   reset_shared(*this);
   for (u32 i = 0; i < warps; i++) {

@@ -79,6 +79,7 @@ struct Options {
   bool races = true;              // happens-before checks
   bool conflicts_fail = true;     // a bank conflict of ldmatrix is an error
   bool shared_conflicts = false;  // count bank conflicts of lds and sts (slower)
+  u64 steps = 400000000;          // accesses and rendezvous of a block; one that takes more never ends
 };
 
 /// What is beyond the core (Hopper's asynchronous agents): called by the machine of each worker.
@@ -111,6 +112,7 @@ struct Machine {
   std::vector<Reader> readers[2];  // [word * warps + warp]
   std::vector<std::vector<SharedLog>> log;   // per thread
   u32 at_barrier, returned;
+  u64 steps;
   Where barrier;
   bool failed;
   std::string message;
@@ -138,6 +140,9 @@ extern thread_local Machine* machine;
 
 /// Gives the block up with a message. Fibers hold no resources, so nothing is unwound.
 [[noreturn, gnu::format(printf, 2, 3), gnu::cold, gnu::noinline]] void fail(Where where, const char* format, ...);
+inline void count_step(Machine& m, Where where) {
+  if (++m.steps > m.options.steps) fail(where, "an endless loop: a block has taken %llu accesses and rendezvous", m.options.steps);
+}
 /// The current fiber cannot go on: runs another one until this one is runnable again.
 void give_way(Machine& m);
 /// Waits (in the current fiber) until ready() holds; whoever makes it so calls wake_waiting.

@@ -15,17 +15,6 @@ extern char** environ;
 namespace {
 using namespace emulation;
 
-// The headers of the emulation, as they were when this library was built.
-#define EMBED(symbol, file)                                                                    \
-  asm(".pushsection .rodata\n.globl " #symbol "\n.hidden " #symbol "\n" #symbol ":\n"          \
-      ".incbin \"" file "\"\n.byte 0\n.popsection\n");                                         \
-  extern "C" const char symbol[]
-EMBED(emulation_header, "emulation.h");
-#if __has_include("emulation_hopper.h")
-EMBED(emulation_hopper_header, "emulation_hopper.h");
-#else
-const char emulation_hopper_header[] = "#error Hopper is not emulated";
-#endif
 #if __GNUC__ >= 12
 #define POISON_VARIABLES "-ftrivial-auto-var-init=pattern"   // a variable that is never set holds a huge number, not what happened to be there
 #else
@@ -94,6 +83,15 @@ bool write_sources(const Program& program, const std::string& folder, const std:
   return write("emulation.h", emulation_header) && write("emulation_hopper.h", emulation_hopper_header) && write(file, program.source);
 }
 
+// Of this host thread, else TORCHFLASH_EMULATION_CXX, else g++.
+thread_local std::string chosen_compiler;
+
+std::string compiler_name() {
+  if (!chosen_compiler.empty()) return chosen_compiler;
+  const char* name = getenv("TORCHFLASH_EMULATION_CXX");
+  return name && *name ? name : "g++";
+}
+
 Result compile(Program& program, std::vector<std::string> macros) {
   TemporaryFolder folder;
   const size_t slash = program.name.rfind('/');
@@ -102,8 +100,7 @@ Result compile(Program& program, std::vector<std::string> macros) {
     program.log = "the sources could not be written to " + folder.path();
     return INTERNAL_ERROR;
   }
-  const char* compiler = getenv("TORCHFLASH_EMULATION_CXX");
-  std::vector<std::string> arguments = {compiler && *compiler ? compiler : "g++", "-std=c++20", "-O1", "-fPIC", "-shared", "-w", "-pipe",
+  std::vector<std::string> arguments = {compiler_name(), "-std=c++20", "-O1", "-fPIC", "-shared", "-w", "-pipe",
     "-fvisibility=hidden", "-fno-gnu-unique", "-fstack-clash-protection", "-fno-exceptions", "-fno-rtti", "-ffp-contract=off", POISON_VARIABLES,
     "-DEMULATION_MODULE", "-I" + folder.path()};
   arguments.insert(arguments.end(), macros.begin(), macros.end());
@@ -120,6 +117,8 @@ Result compile(Program& program, std::vector<std::string> macros) {
 }  // namespace
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
+
+EXPORT void emulation_set_compiler(const char* name) { chosen_compiler = name; }
 
 EXPORT const char* nvrtcGetErrorString(int result) {
   switch (result) {

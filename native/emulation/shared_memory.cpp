@@ -127,6 +127,7 @@ void count_asynchronous_reads(Machine& m, u32 address, u32 bytes, int change) {
 // ---- accesses of a thread
 static void log_access(Machine& m, u32 address, u32 bytes, Where where) {
   m.statistics.shared_accesses++;
+  count_step(m, where);
   if (m.options.shared_conflicts) m.log[m.current->thread].push_back({address, bytes, where});
 }
 

@@ -2,8 +2,8 @@
 #include "machine.h"
 #include "shared_memory.h"
 
-#ifdef __x86_64__
-#define FAST __attribute__((target_clones("arch=x86-64-v3", "default")))
+#if defined(__x86_64__) && defined(__GLIBC__)
+#define FAST __attribute__((target_clones("arch=haswell", "default")))
 #else
 #define FAST
 #endif

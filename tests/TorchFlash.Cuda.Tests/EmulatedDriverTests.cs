@@ -90,6 +90,65 @@ public unsafe class EmulatedDriverTests
     }
 
     [EmulatedFact]
+    public void MissingCompilerIsNamed()
+    {
+        EmulatedGpu.SetCompiler("no-such-compiler");
+        try
+        {
+            var failure = Assert.Throws<CudaCompilationException>(() => Compile());
+            Assert.Contains("no-such-compiler was not found", failure.Message, StringComparison.Ordinal);
+        }
+        finally
+        {
+            EmulatedGpu.SetCompiler("");
+        }
+    }
+
+    [EmulatedFact]
+    public void HostMemoryIsAnOperandWhileRegistered()
+    {
+        using var current = EmulatedGpu.Use(0);
+        nint kernel = EmulatedGpu.Driver.Function(EmulatedGpu.Driver.LoadModule(Compile()), "twice");
+        float[] storage = [.. Enumerable.Range(0, 200).Select(i => (float)i)];
+        float[] result = new float[100];
+        fixed (float* from = storage, to = result)
+        {
+            using (EmulatedGpu.Register(to, 400, writable: true))
+            using (EmulatedGpu.Register(from, 800, writable: false))          // a storage, twice,
+            using (EmulatedGpu.Register(from, 800, writable: false))
+            using (EmulatedGpu.Register(from + 10, 40, writable: false))      // and a part of it
+            {
+                Assert.Null(RunTwice(kernel, 2, 64, 0, (nint)(from + 5), (nint)to, count: 100));
+                Assert.Equal(Enumerable.Range(5, 100).Select(i => 2f * i), result);
+                Assert.Contains("into the input", RunTwice(kernel, 2, 64, 0, (nint)from, (nint)(from + 100), count: 100), StringComparison.Ordinal);
+            }
+            Assert.Contains("in no buffer", RunTwice(kernel, 2, 64, 0, (nint)from, (nint)to, count: 100), StringComparison.Ordinal);
+        }
+    }
+
+    [EmulatedFact]
+    public void EndlessLoopEnds()
+    {
+        const string source = """
+            #include "device.cuh"
+            struct Parameters { float* out; };
+            KERNEL(endless, 32, 1, PARAMETER(Parameters) p) {
+              while (ldg(p.out) >= 0.f) sync_warp();
+            }
+            """;
+        using var current = EmulatedGpu.Use(0);
+        nint kernel = EmulatedGpu.Driver.Function(EmulatedGpu.Driver.LoadModule(Compile(source)), "endless");
+        using var output = new EmulatedGpu.Memory<float>(1);
+        output.Write([1]);
+        nint address = output.Address;
+        void** parameters = stackalloc void*[] { &address };
+        EmulatedGpu.Set("steps", 100000);
+        string? finding = EmulatedGpu.Launch(kernel, 1, 32, 0, parameters);
+        EmulatedGpu.Set("steps", 400000000);
+        Assert.Contains("endless loop", finding, StringComparison.Ordinal);
+    }
+
+    [EmulatedFact]
     public void LaunchBeyondTheLimitsIsRefused()
     {
         using var current = EmulatedGpu.Use(0);

@@ -39,6 +39,20 @@ internal static unsafe class EmulatedGpu
             Assert.Equal(0, s_exports.Value.SetOption(name, value));
     }
 
+    /// <summary>Names the compiler of this thread's programs; empty for the usual one.</summary>
+    public static void SetCompiler(string name)
+    {
+        fixed (byte* text = Utf8(name))
+            s_exports.Value.SetCompiler(text);
+    }
+
+    /// <summary>Makes ordinary memory an operand of kernels until the result is disposed of.</summary>
+    public static Registration Register(void* memory, long bytes, bool writable)
+    {
+        Assert.Equal(0, s_exports.Value.RegisterHost((nint)memory, (nuint)bytes, writable ? 1 : 0));
+        return new Registration((nint)memory);
+    }
+
     /// <summary>What was wrong in the last launch of this thread; empty where nothing was.</summary>
     public static string LastError => Marshal.PtrToStringUTF8((nint)s_exports.Value.LastError())!;
 
@@ -80,6 +94,12 @@ internal static unsafe class EmulatedGpu
     internal readonly struct Current : IDisposable
     {
         public void Dispose() => Driver.PopContext();
+    }
+
+    /// <summary>Ends ordinary memory's being an operand.</summary>
+    internal readonly struct Registration(nint memory) : IDisposable
+    {
+        public void Dispose() => Assert.Equal(0, s_exports.Value.UnregisterHost(memory));
     }
 
     /// <summary>
@@ -147,6 +167,9 @@ internal static unsafe class EmulatedGpu
             Statistics = (delegate* unmanaged<byte*>)Export("emulation_statistics");
             SetOption = (delegate* unmanaged<byte*, long, int>)Export("emulation_set_option");
             MarkInput = (delegate* unmanaged<nint, nuint, int>)Export("emulation_mark_input");
+            SetCompiler = (delegate* unmanaged<byte*, void>)Export("emulation_set_compiler");
+            RegisterHost = (delegate* unmanaged<nint, nuint, int, int>)Export("emulation_register_host");
+            UnregisterHost = (delegate* unmanaged<nint, int>)Export("emulation_unregister_host");
             MarkGap = (delegate* unmanaged<nint, nuint, int>)Export("emulation_mark_gap");
         }
 
@@ -166,5 +189,8 @@ internal static unsafe class EmulatedGpu
         public readonly delegate* unmanaged<byte*, long, int> SetOption;
         public readonly delegate* unmanaged<nint, nuint, int> MarkInput;
         public readonly delegate* unmanaged<nint, nuint, int> MarkGap;
+        public readonly delegate* unmanaged<byte*, void> SetCompiler;
+        public readonly delegate* unmanaged<nint, nuint, int, int> RegisterHost;
+        public readonly delegate* unmanaged<nint, int> UnregisterHost;
     }
 }
