@@ -1,4 +1,5 @@
 #include "machine.h"
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <random>
@@ -227,6 +228,10 @@ void Machine::prepare(u32 thread_count, u32 shared_bytes, const Options& launch_
 
 void Machine::run_block(u32 number) {
   block = number;
+  if (first_epoch > 1u << 31) {
+    for (auto& r : readers) r.clear();
+    first_epoch = 1;
+  }
   at_barrier = returned = 0;
   steps = 0;
   statistics.blocks++;
@@ -234,7 +239,7 @@ void Machine::run_block(u32 number) {
   for (u32 i = 0; i < warps; i++) {
     Warp& w = warp[i];
     w.arrived = w.at_barrier = w.returned = 0;
-    w.epoch = 1;
+    w.epoch = first_epoch;
     memset(w.clock, 0, sizeof w.clock);
     w.clock[i] = 1;
   }
@@ -253,6 +258,7 @@ void Machine::run_block(u32 number) {
   }
   if (!failed && extension) extension->end(*this);
   current = nullptr;
+  for (const Warp& w : warp) first_epoch = std::max(first_epoch, w.epoch + 1);
 }
 
 int thread_id() { return int(machine->current->thread); }

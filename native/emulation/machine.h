@@ -61,7 +61,7 @@ struct Shadow {
 };
 constexpr u8 BARRIER_WORD = 2;   // Shadow::pending of an mbarrier: no ordinary access
 /// Per word and warp: the last reader, a thread or WHOLE_WARP.
-struct Reader { u32 clock, epoch; u16 who; };
+struct Reader { u32 clock = 0, epoch = 0; u16 who = 0; };
 
 #define EMULATION_STATISTICS(X) \
   X(mma) X(ldmatrix) X(ldmatrix_conflicts) X(shuffles) X(copies) X(barriers) X(switches) X(atomics) \
@@ -113,6 +113,7 @@ struct Machine {
   std::vector<std::vector<SharedLog>> log;   // per thread
   u32 at_barrier, returned;
   u64 steps;
+  u32 first_epoch = 1;             // epochs go on from block to block, so that no old one is taken for a new one
   Where barrier;
   bool failed;
   std::string message;

@@ -11,7 +11,7 @@ void reset_shared(Machine& m) {
   memset(m.shared.data(), 0xff, m.shared.size());
   for (int half = 0; half < 2; half++) {
     m.shadow[half].assign(words, Shadow{});
-    m.readers[half].assign(words * m.warps, Reader{});
+    m.readers[half].resize(words * m.warps);   // not cleared: what is older than first_epoch does not count
   }
   for (auto& l : m.log) l.clear();
 }
@@ -75,7 +75,7 @@ static void check_write_race(Machine& m, u32 i, int half, u32 byte, u32 thread, 
   }
   for (u32 u = 0; u < m.warps; u++) {
     const Reader& r = m.readers[half][i * m.warps + u];
-    if (r.epoch && !(u == w && r.who == thread) && !ordered(m, u, r.clock, r.epoch, w)) {
+    if (r.epoch >= m.first_epoch && !(u == w && r.who == thread) && !ordered(m, u, r.clock, r.epoch, w)) {
       if (r.who == WHOLE_WARP) fail(where, "race: writes shared byte %u, read by warp %u with no barrier between", byte, u);
       fail(where, "race: writes shared byte %u, read by thread %u with no barrier between", byte, r.who);
     }
