@@ -26,7 +26,7 @@ struct Forward {
   const u32 shared, query_lane, key_lane, value_lane;
   const float scale_log2;
   OnlineSoftmax<M> softmax;
-  float o[M][VALUE_DIM / 8][4];
+  float o[M][VALUE_DIM / 8][4];       // relative to softmax.maximum, as l is
 
   DEVICE static WorkUnit find_work(const ForwardParameters& p) {
     const int tiles = (p.query_length + ROWS - 1) / ROWS;
@@ -138,8 +138,7 @@ struct Forward {
       cp_async_commit();
     }
     if (!idle) {
-      softmax.raise_maximum(s);
-      softmax.follow_maximum(o, scale_log2);
+      softmax.follow_maximum(s, o, scale_log2);
       softmax.exponentiate(s, scale_log2);
     }
     if (GUARDED && spoiled.raised(j)) take_non_finite(j, value, idle);
@@ -151,7 +150,7 @@ struct Forward {
     int seen[M][2];
     seen_keys(seen);
     float factor[M][2];
-    softmax.finish(factor, seen, scale_log2);
+    softmax.finish(factor, seen);
     const int warp = thread_id() / 32, lane = thread_id() % 32;
     if (lane % 4 == 0)
       UNROLL for (int m = 0; m < M; m++) UNROLL for (int r = 0; r < 2; r++) {

@@ -10,7 +10,8 @@ struct View {
 };
 
 /// O = softmax(scale Q Kᵀ) V. Statistics are contiguous [B, H, Nq] arrays of the compute type (float; double for K_TYPE 3):
-///   m_i = max_j s_ij, l_i = sum_j exp(|scale| (s_ij - m_i)), where s_ij = sign(scale) q_i·k_j; a row without keys has m = -inf, l = 0.
+///   m_i = max_j s_ij or up to 8 / (|scale| log2 e) below it (16-bit types), l_i = sum_j exp(|scale| (s_ij - m_i)), where s_ij = sign(scale) q_i·k_j;
+///   a row without keys has m = -inf, l = 0.
 struct ForwardParameters {
   View query, key, value, output;
   void *maximum, *sum;        // m, l: written

@@ -7,49 +7,44 @@ DEVICE float softmax_scale(float scale_log2) { return fmaxf(scale_log2, 1.175494
 
 /// m, l of the rows lane / 4 and lane / 4 + 8 of M blocks of 16 rows.
 ///
-/// O and l are kept relative to a reference maximum that follows m only when m has risen by more than 2^8 in the exponent of
-/// some row of the warp: P then stays below 256, which costs no accuracy, and O is rescaled a few times for each row
-/// of a long sequence instead of once for each tile.
+/// m follows the largest score only when that has risen above it by more than 2^8 in the exponent: P then stays below 256, which
+/// costs no accuracy, and O is rescaled a few times for each row of a long sequence instead of once for each tile. Each row decides
+/// for itself, so that it does not depend on its neighbours.
 template <int M> struct OnlineSoftmax {
   static constexpr float SLACK = 8.f;
-  float maximum[M][2], reference[M][2], sum[M][2];   // sum: of this lane's columns only, until finish()
+  float maximum[M][2], sum[M][2];   // sum: of this lane's columns only, until finish()
 
   DEVICE void start() {
     UNROLL for (int m = 0; m < M; m++) UNROLL for (int r = 0; r < 2; r++) {
-      maximum[m][r] = reference[m][r] = -infinity();
+      maximum[m][r] = -infinity();
       sum[m][r] = 0.f;
     }
   }
 
-  /// Raises m to the maximum of the tile.
-  template <int N> DEVICE void raise_maximum(const float (&s)[M][N][4]) {
+  /// Where the scores of a tile have left m behind: m <- their maximum, and l and O (16 x 8 blocks) go along.
+  template <int N, int COLUMNS> DEVICE void follow_maximum(const float (&s)[M][N][4], float (&o)[M][COLUMNS][4], float scale_log2) {
+    float largest[M][2];
+    bool far[M][2], any = false;
     UNROLL for (int m = 0; m < M; m++) UNROLL for (int r = 0; r < 2; r++) {
-      float x = maximum[m][r];
+      float x = -infinity();
       UNROLL for (int n = 0; n < N; n++) x = fmaxf(x, fmaxf(s[m][n][2 * r], s[m][n][2 * r + 1]));
       x = fmaxf(x, shuffle_xor(x, 1));
-      maximum[m][r] = fmaxf(x, shuffle_xor(x, 2));
+      largest[m][r] = fmaxf(x, shuffle_xor(x, 2));
+      any |= far[m][r] = (largest[m][r] - maximum[m][r]) * scale_log2 > SLACK;   // -inf - -inf is NaN: not far
     }
-  }
-
-  /// Where m has left the reference behind: reference <- m, and l and O (16 x 8 blocks) go along. Each row decides for itself, so
-  /// that it does not depend on its neighbours.
-  template <int N> DEVICE void follow_maximum(float (&o)[M][N][4], float scale_log2) {
-    bool far[M][2], any = false;
-    UNROLL for (int m = 0; m < M; m++) UNROLL for (int r = 0; r < 2; r++)
-      any |= far[m][r] = (maximum[m][r] - reference[m][r]) * scale_log2 > SLACK;   // -inf - -inf is NaN: not far
     if (!any_in_warp(any)) return;
     UNROLL for (int m = 0; m < M; m++) UNROLL for (int r = 0; r < 2; r++) {
-      const float factor = far[m][r] ? ex2((reference[m][r] - maximum[m][r]) * scale_log2) : 1.f;
-      if (far[m][r]) reference[m][r] = maximum[m][r];
+      const float factor = far[m][r] ? ex2((maximum[m][r] - largest[m][r]) * scale_log2) : 1.f;
+      if (far[m][r]) maximum[m][r] = largest[m][r];
       sum[m][r] *= factor;
-      UNROLL for (int n = 0; n < N; n++) { o[m][n][2 * r] *= factor; o[m][n][2 * r + 1] *= factor; }
+      UNROLL for (int n = 0; n < COLUMNS; n++) { o[m][n][2 * r] *= factor; o[m][n][2 * r + 1] *= factor; }
     }
   }
 
-  /// S -> P = exp(|scale| (S - reference)), l += sum P.
+  /// S -> P = exp(|scale| (S - m)), l += sum P.
   template <int N> DEVICE void exponentiate(float (&s)[M][N][4], float scale_log2) {
     UNROLL for (int m = 0; m < M; m++) UNROLL for (int r = 0; r < 2; r++) {
-      const float shift = reference[m][r] == -infinity() ? 0.f : reference[m][r] * scale_log2;   // no key yet: P = exp2(-inf)
+      const float shift = maximum[m][r] == -infinity() ? 0.f : maximum[m][r] * scale_log2;   // no key yet: P = exp2(-inf)
       UNROLL for (int n = 0; n < N; n++) UNROLL for (int i = 2 * r; i < 2 * r + 2; i++) {
         s[m][n][i] = ex2(s[m][n][i] * scale_log2 - shift);
         sum[m][r] += s[m][n][i];
@@ -57,15 +52,14 @@ template <int M> struct OnlineSoftmax {
     }
   }
 
-  /// Completes l, relative to m, and returns in `factor` what makes O of the sums: 0 for a row that sees no key. (A row whose keys all
-  /// score -inf or NaN divides by 0 or NaN.)
-  DEVICE void finish(float (&factor)[M][2], const int (&seen)[M][2], float scale_log2) {
+  /// Completes l and returns in `factor` what makes O of the sums: 0 for a row that sees no key. (A row whose keys all score -inf
+  /// or NaN divides by 0 or NaN.)
+  DEVICE void finish(float (&factor)[M][2], const int (&seen)[M][2]) {
     UNROLL for (int m = 0; m < M; m++) UNROLL for (int r = 0; r < 2; r++) {
-      float l = sum[m][r];
+      float& l = sum[m][r];
       l += shuffle_xor(l, 1);
       l += shuffle_xor(l, 2);
       factor[m][r] = seen[m][r] > 0 ? 1.f / l : 0.f;
-      sum[m][r] = maximum[m][r] == reference[m][r] ? l : l * ex2((reference[m][r] - maximum[m][r]) * scale_log2);
     }
   }
 };
