@@ -7,7 +7,8 @@
 //   this group                     softmax: S_n -> P_n, scale O ..........................
 //
 // so that within a warpgroup softmax overlaps the product with V of the tile before, and named barriers hand the tensor cores round from
-// warpgroup to warpgroup, so that one's softmax overlaps the others' products.
+// warpgroup to warpgroup, so that one's softmax overlaps the others' products. This goes on from unit to unit: the scores of the next
+// unit's first tile come with the last product of this one, whose O is stored after that tile's softmax.
 #include "masking.cuh"
 #include "hopper_forward_size.cuh"
 #include "hopper_pipeline.cuh"
@@ -25,7 +26,6 @@ static_assert(K_HEAD_DIM % 8 == 0 && K_VALUE_DIM % 8 == 0 && K_HEAD_DIM <= 256 &
 KERNEL_SHAPE(THREADS, (int)SHARED_BYTES, ROWS, 0, 1, 1, 64, COLUMNS, PANEL);
 
 constexpr bool BF = K_TYPE == 1;
-typedef WorkOrder<K_CAUSAL != 0> Order;
 typedef RingPosition<STAGES> Position;
 
 /// The mbarriers: Q is a ring of one stage for each consumer, K and V have one ring each for all of them.
@@ -42,28 +42,50 @@ struct Barriers {
   }
 };
 
-/// A unit of work: ROWS queries of one head, and the tiles of keys that any of them sees.
-struct QueryBlock {
-  int batch, head, key_head, row;   // row: the first query
-  int tiles, whole;                 // key tiles 0 .. tiles - 1 are seen; of these 0 .. whole - 1 by every query, entirely
+DEVICE u16* head_of(const View& view, int batch, int head) { return (u16*)view.data + batch * view.batch + head * view.head; }
 
-  DEVICE QueryBlock(const ForwardParameters& p, const RankedUnit& unit, int query_tiles) {
-    batch = unit.pair / p.heads;
-    head = unit.pair % p.heads;
-    key_head = head / p.group;
+/// A unit of work: ROWS queries of one head, from `row` on, and the tiles of keys that any of them sees. (Few numbers are kept, the rest
+/// is worked out when needed: registers are scarce.)
+struct QueryBlock {
+  int pair, row;   // batch entry * heads + head; first query
+
+  DEVICE void set(const ForwardParameters& p, const RankedUnit& unit, int query_tiles) {
+    pair = unit.pair;
     row = (K_CAUSAL ? query_tiles - 1 - unit.rank : unit.rank) * ROWS;   // causal: the last queries see the most keys
-    const KeyRange keys = key_range(p, row, ROWS);
-    tiles = (keys.end + COLUMNS - 1) / COLUMNS;
-    whole = keys.whole / COLUMNS;
+  }
+  /// Key tiles 0 .. tiles - 1 are seen; of these 0 .. whole - 1 by every query, entirely.
+  DEVICE int tiles(const ForwardParameters& p) const { return (key_range(p, row, ROWS).end + COLUMNS - 1) / COLUMNS; }
+  DEVICE int whole(const ForwardParameters& p) const { return key_range(p, row, ROWS).whole / COLUMNS; }
+  DEVICE int batch(const ForwardParameters& p) const { return pair / p.heads; }
+  DEVICE int head(const ForwardParameters& p) const { return pair % p.heads; }
+  DEVICE int key_head(const ForwardParameters& p) const { return head(p) / p.group; }
+
+  /// Row 0 of this block's head of an operand.
+  DEVICE u16* query_side(const ForwardParameters& p, const View& view) const { return head_of(view, batch(p), head(p)); }
+  DEVICE u16* key_side(const ForwardParameters& p, const View& view) const { return head_of(view, batch(p), key_head(p)); }
+};
+
+/// The units of this block of threads, one after the other.
+struct BlockSequence {
+  const ForwardParameters& p;
+  WorkOrder<K_CAUSAL != 0> order;
+
+  DEVICE BlockSequence(const ForwardParameters& p) : p(p), order(p.batch * p.heads, (i64)p.key_length * (ROW_BYTES + VALUE_ROW_BYTES), p.group) {}
+
+  /// The next unit with keys; the ones without are handed to `empty`. False when there is none left.
+  template <class Empty> DEVICE bool next(QueryBlock& block, Empty empty) {
+    const int query_tiles = (p.query_length + ROWS - 1) / ROWS;
+    RankedUnit unit;
+    while (order.next(unit, query_tiles, p.batch * p.heads)) {
+      block.set(p, unit, query_tiles);
+      if (block.tiles(p) > 0) return true;
+      empty(block);
+    }
+    return false;
   }
 };
 
-DEVICE int query_tiles(const ForwardParameters& p) { return (p.query_length + ROWS - 1) / ROWS; }
-DEVICE Order work_order(const ForwardParameters& p) {
-  return Order(query_tiles(p), p.batch * p.heads, (i64)p.key_length * (ROW_BYTES + VALUE_ROW_BYTES), p.group);
-}
-
-/// Fills the rings: K of the last tile, Q, then K of each tile before V of the one after it, in the order in which the consumers ask.
+/// Fills the rings in the order in which the consumers ask: K of each tile before V of the one after it, also from one unit to the next.
 struct Producer {
   const ForwardParameters& p;
   const TensorMap *query, *key, *value;
@@ -75,34 +97,35 @@ struct Producer {
   DEVICE void load_query(const QueryBlock& block) {
     UNROLL for (int c = 0; c < CONSUMERS; c++) {
       barriers.query(c).acquire(queries, QueryTile::BYTES);
-      QueryTile::load(shared + QUERY + c * QueryTile::BYTES, query, barriers.query(c).full(0), block.row + 64 * c, block.head, block.batch);
+      QueryTile::load(shared + QUERY + c * QueryTile::BYTES, query, barriers.query(c).full(0), block.row + 64 * c, block.head(p), block.batch(p));
     }
     queries.advance();
   }
   DEVICE void load_key(const QueryBlock& block, int tile) {
     barriers.key().acquire(keys, KeyTile::BYTES);
-    KeyTile::load(shared + KEY + keys.stage * KeyTile::BYTES, key, barriers.key().full(keys.stage), tile * COLUMNS, block.key_head, block.batch);
+    KeyTile::load(shared + KEY + keys.stage * KeyTile::BYTES, key, barriers.key().full(keys.stage), tile * COLUMNS, block.key_head(p), block.batch(p));
     keys.advance();
   }
   DEVICE void load_value(const QueryBlock& block, int tile) {
     barriers.value().acquire(values, ValueTile::BYTES);
-    ValueTile::load(shared + VALUE + values.stage * ValueTile::BYTES, value, barriers.value().full(values.stage), tile * COLUMNS, block.key_head, block.batch);
+    ValueTile::load(shared + VALUE + values.stage * ValueTile::BYTES, value, barriers.value().full(values.stage), tile * COLUMNS, block.key_head(p), block.batch(p));
     values.advance();
   }
   DEVICE void run() {
-    Order order = work_order(p);
-    RankedUnit unit;
-    while (order.next(unit)) {
-      const QueryBlock block(p, unit, query_tiles(p));
-      if (block.tiles == 0) continue;
-      load_key(block, block.tiles - 1);
+    BlockSequence sequence(p);
+    QueryBlock block, previous;
+    bool begun = false;
+    for (; sequence.next(block, [](const QueryBlock&) {}); begun = true, previous = block) {
+      const int tiles = block.tiles(p);
+      load_key(block, tiles - 1);
+      if (begun) load_value(previous, 0);
       load_query(block);
-      NO_UNROLL for (int tile = block.tiles - 2; tile >= 0; tile--) {
+      NO_UNROLL for (int tile = tiles - 2; tile >= 0; tile--) {
         load_key(block, tile);
         load_value(block, tile + 1);
       }
-      load_value(block, 0);
     }
+    if (begun) load_value(previous, 0);
   }
 };
 
@@ -118,8 +141,6 @@ struct Turns {
   DEVICE void finish() const { if (USED && consumer == 0) named_sync(barrier(0), 256); }   // the arrival nobody has taken
 };
 
-DEVICE u16* head_of(const View& view, int batch, int head) { return (u16*)view.data + batch * view.batch + head * view.head; }
-
 struct Consumer {
   const ForwardParameters& p;
   u32 shared;
@@ -132,6 +153,7 @@ struct Consumer {
   u32 probabilities[COLUMNS / 16][4];       // P as the A operand
   OnlineSoftmax softmax;
   int seen[2];                              // keys that this thread's two rows see
+  bool suspect;                             // O as last stored was not finite
 
   /// This thread's first row of the tile of queries; the second is 8 further.
   DEVICE int own_row() const { return 64 * index + thread_id() % 128 / 32 * 16 + thread_id() % 32 / 4; }
@@ -170,25 +192,37 @@ struct Consumer {
     return moved;
   }
 
-  DEVICE void start(const QueryBlock& block) {
-    UNROLL for (int i = 0; i < VALUE_DIM / 2; i++) o[i] = 0.f;
+  DEVICE void start_rows(const QueryBlock& block) {
     softmax.start();
     UNROLL for (int r = 0; r < 2; r++) seen[r] = visible_keys(p, block.row + own_row() + 8 * r);
   }
-  /// The first tile: only its scores.
+  DEVICE void clear_output() { UNROLL for (int i = 0; i < VALUE_DIM / 2; i++) o[i] = 0.f; }
+  /// The last scores of a tile of queries are there: Q may be replaced.
+  DEVICE void release_query() {
+    barriers.query(index).release(queries);
+    queries.advance();
+  }
+
+  /// The very first tile: only its scores.
   DEVICE void begin(const QueryBlock& block) {
+    start_rows(block);
+    clear_output();
     barriers.query(index).wait(queries);
     barriers.key().wait(keys);
     wgmma_fence();
     issue_scores();
     wgmma_wait<0>();
     scores_done();
+    const int tile = block.tiles(p) - 1;
+    if (tile == 0) release_query();
     float c[2];
-    scores_to_probabilities(block.tiles - 1, block.tiles > block.whole, c);
+    scores_to_probabilities(tile, tile >= block.whole(p), c);
     accumulator_to_operand<BF, COLUMNS>(probabilities, s);
   }
-  /// One tile: its scores while the tile before it (tile + 1) is multiplied with V.
-  template <bool MASKED> DEVICE void step(const Turns& turns, int tile) {
+  /// One tile: its scores while the tile before it (tile + 1) is multiplied with V. With the first tile of a block that is the last one of the
+  /// block before, whose O is stored.
+  DEVICE void step(const Turns& turns, const QueryBlock& block, int tile, bool first, bool masked, const QueryBlock& previous) {
+    if (first) barriers.query(index).wait(queries);
     barriers.key().wait(keys);
     turns.take();
     wgmma_fence();
@@ -198,72 +232,106 @@ struct Consumer {
     turns.pass();
     wgmma_wait<1>();
     scores_done();
-    float c[2];
-    const bool moved = scores_to_probabilities(tile, MASKED, c);
+    if (tile == 0) release_query();
+    float factor[2], c[2];
+    if (first) {
+      finish_rows(previous, factor);
+      start_rows(block);
+    }
+    const bool moved = scores_to_probabilities(tile, masked, c);
     hold_back(softmax.sum[0] + softmax.sum[1]);
     wgmma_wait<0>();
     output_done();
-    if (moved) UNROLL for (int i = 0; i < VALUE_DIM / 2; i++) o[i] *= c[i / 2 % 2];
     accumulator_to_operand<BF, COLUMNS>(probabilities, s);
+    if (first) {
+      store(previous, factor);
+      clear_output();
+    } else if (moved) {
+      UNROLL for (int i = 0; i < VALUE_DIM / 2; i++) o[i] *= c[i / 2 % 2];
+    }
   }
-  /// The product with V of tile 0. Q is not read any more.
-  DEVICE void end() {
-    barriers.query(index).release(queries);
-    queries.advance();
+  /// The very last product with V.
+  DEVICE void end(const QueryBlock& block) {
     barriers.value().wait(values);
     wgmma_fence();
     issue_output();
     wgmma_wait<0>();
     output_done();
+    float factor[2];
+    finish_rows(block, factor);
+    store(block, factor);
   }
 
-  /// See HiddenKeys. (Keys past the last one load as zeros: no harm without a diagonal.)
-  DEVICE void mend(const QueryBlock& block) {
-    typedef HiddenKeys<BF, K_HEAD_DIM, K_VALUE_DIM, VALUE_DIM> Hidden;
-    UNROLL for (int r = 0; r < 2; r++) {
-      const int row = block.row + own_row() + 8 * r, end = smaller(block.tiles * COLUMNS, p.key_length);
-      if (Hidden::finite(o, r) || row >= p.query_length || seen[r] >= end) continue;
-      const Hidden hidden{head_of(p.query, block.batch, block.head) + row * p.query.row,
-                          head_of(p.key, block.batch, block.key_head),
-                          head_of(p.value, block.batch, block.key_head),
-                          p.key.row, p.value.row, seen[r], end,
-                          K_NEGATE ? -scale_log2 : scale_log2, softmax.shift(r, scale_log2)};
-      if (hidden.to_blame()) hidden.recompute(o, r);
-    }
+  DEVICE void store_statistics(const QueryBlock& block, int row, float maximum, float sum) {
+    const i64 at = (i64)block.pair * p.query_length + row;
+    stg((float*)p.maximum + at, maximum);
+    stg((float*)p.sum + at, sum);
   }
-  /// O / l, m and l of the rows that exist.
-  DEVICE void store(const QueryBlock& block) {
-    if constexpr (K_CAUSAL) mend(block);
-    float factor[2];
+  /// m and l are complete: they are stored, and O remains to be multiplied with factor.
+  DEVICE void finish_rows(const QueryBlock& block, float (&factor)[2]) {
     softmax.finish(factor, seen, scale_log2);
     UNROLL for (int r = 0; r < 2; r++) {
       const int row = block.row + own_row() + 8 * r;
-      const bool exists = row < p.query_length;
-      u16* output = head_of(p.output, block.batch, block.head) + row * p.output.row;
-      store_row<BF, K_VALUE_DIM, VALUE_DIM>(output, o, r, factor[r], exists);
-      if (exists && thread_id() % 4 == 0) {
-        const i64 at = ((i64)block.batch * p.heads + block.head) * p.query_length + row;
-        stg((float*)p.maximum + at, softmax.maximum[r]);
-        stg((float*)p.sum + at, softmax.sum[r]);
-      }
+      if (row < p.query_length && thread_id() % 4 == 0) store_statistics(block, row, softmax.maximum[r], softmax.sum[r]);
     }
   }
+  /// O / l of the rows that exist.
+  DEVICE void store(const QueryBlock& block, const float (&factor)[2]) {
+    if constexpr (K_CAUSAL) suspect = !all_finite(o);
+    UNROLL for (int r = 0; r < 2; r++) {
+      const int row = block.row + own_row() + 8 * r;
+      store_row<BF, K_VALUE_DIM, VALUE_DIM>(block.query_side(p, p.output) + row * p.output.row, o, r, factor[r], row < p.query_length);
+    }
+  }
+  /// See StoredRow: where O is not finite, perhaps it should be. (Without a diagonal no tile has hidden keys that are not zeros.)
+  DEVICE void mend(const QueryBlock& block) {
+    if (!any_in_warp(suspect)) return;
+    suspect = false;
+    sync_warp();   // m and l are stored by one thread of each quad
+    NO_UNROLL for (int row = block.row + own_row(), r = 0; r < 2 && row < p.query_length; r++, row += 8) {
+      const i64 at = (i64)block.pair * p.query_length + row;
+      const StoredRow<BF, K_HEAD_DIM, K_VALUE_DIM> stored{
+          block.query_side(p, p.query) + row * p.query.row, block.key_side(p, p.key), block.key_side(p, p.value),
+          block.query_side(p, p.output) + row * p.output.row, p.key.row, p.value.row,
+          visible_keys(p, row), smaller(block.tiles(p) * COLUMNS, p.key_length),
+          K_NEGATE ? -scale_log2 : scale_log2, ldg((float*)p.maximum + at) * scale_log2, ldg((float*)p.sum + at)};
+      stored.mend();
+    }
+  }
+  /// A tile of queries that sees no key: O = 0, m = -inf, l = 0. This warpgroup's 64 rows, two threads a row.
+  DEVICE void store_empty(const QueryBlock& block) {
+    const int row = block.row + 64 * index + thread_id() % 128 / 2, half = thread_id() % 2;
+    if (row >= p.query_length) return;
+    u16* output = block.query_side(p, p.output) + row * p.output.row;
+    for (int column = 8 * half; column < K_VALUE_DIM; column += 16) stg((V4*)(output + column), V4{0, 0, 0, 0});
+    if (half == 0) store_statistics(block, row, -infinity(), 0.f);
+  }
+
   DEVICE void run() {
     const Turns turns{index};
+    BlockSequence sequence(p);
+    QueryBlock block, previous;
+    const auto next = [&](QueryBlock& to) { return sequence.next(to, [&](const QueryBlock& empty) { store_empty(empty); }); };
+    if (!next(block)) return;
     turns.start();
-    Order order = work_order(p);
-    RankedUnit unit;
-    while (order.next(unit)) {
-      const QueryBlock block(p, unit, query_tiles(p));
-      start(block);
-      if (block.tiles > 0) {
-        begin(block);
-        int tile = block.tiles - 2;
-        if constexpr (K_CAUSAL) NO_UNROLL for (; tile >= block.whole; tile--) step<true>(turns, tile);
-        NO_UNROLL for (; tile >= 0; tile--) step<false>(turns, tile);
-        end();
+    begin(block);
+    suspect = false;
+    int tile = block.tiles(p) - 1;
+    for (bool more = true; more;) {
+      if (tile == 0) {
+        previous = block;
+        more = next(block);
+        tile = block.tiles(p);
       }
-      store(block);
+      tile--;
+      const bool first = tile == block.tiles(p) - 1, masked = tile >= block.whole(p);
+      if (!more) end(previous);
+      else if (first || masked) step(turns, block, tile, first, masked, previous);
+      else NO_UNROLL for (;; tile--) {
+        step(turns, block, tile, false, false, previous);
+        if (tile == 0) break;
+      }
+      if constexpr (K_CAUSAL) mend(previous);
     }
     turns.finish();
   }

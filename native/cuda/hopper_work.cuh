@@ -11,19 +11,19 @@ struct RankedUnit { int pair, rank; };
 /// last in the next, and start from the other end in every other section. Each block's sum of work then comes out nearly equal
 /// (0.97-1.00 of the ideal on 132 multiprocessors for lengths 512 to 16384) without a counter in memory.
 template <bool UNEVEN> struct WorkOrder {
-  int tiles, pairs, section;         // tiles of a head, heads in all, heads of a section
+  int section;                          // heads of a section
   int first = 0, round = 0, turn = 0;   // of the section being worked on; for even units `round` counts over all
 
-  /// bytes: what one head's streamed operands take; group: heads that share them.
-  DEVICE WorkOrder(int tiles, int pairs, i64 bytes, int group) : tiles(tiles), pairs(pairs) {
+  /// pairs: heads in all; bytes: what one head's streamed operands take; group: heads that share them.
+  DEVICE WorkOrder(int pairs, i64 bytes, int group) {
     constexpr i64 L2_BYTES = 32 << 20;
     const i64 fit = L2_BYTES / (bytes > 0 ? bytes : 1) * group;
     section = fit < 16 ? 16 : fit < pairs ? (int)fit : pairs;
     section = round_up(section, group);
   }
 
-  /// The next unit of this block; false when there is none.
-  DEVICE bool next(RankedUnit& unit) {
+  /// The next unit of this block, of `tiles` units for each head; false when there is none.
+  DEVICE bool next(RankedUnit& unit, int tiles, int pairs) {
     const int blocks = grid_size(), block = block_id();
     if constexpr (!UNEVEN) {
       const i64 at = block + (i64)round++ * blocks;
