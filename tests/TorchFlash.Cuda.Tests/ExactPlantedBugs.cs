@@ -1,0 +1,158 @@
+using TorchFlash.Kernels.Cuda;
+
+namespace TorchFlash.Cuda.Tests;
+
+/// <summary>Bugs planted into the float32 and float64 kernels and the averaged weights: the tests must notice each of them.</summary>
+public class ExactPlantedBugs
+{
+    /// <summary>What a bug shows in.</summary>
+    public enum In
+    {
+        /// <summary>Several tiles, a diagonal, grouped heads, gaps between the rows.</summary>
+        Values,
+
+        /// <summary>The same with rows that are aligned to elements only.</summary>
+        Misaligned,
+
+        /// <summary>Queries that see no key.</summary>
+        EmptyRows,
+
+        /// <summary>Scale 0.</summary>
+        NoScale,
+
+        /// <summary>Scale below 0.</summary>
+        NegativeScale,
+
+        /// <summary>Scores far below 0, a last tile that is not full.</summary>
+        LowScores,
+
+        /// <summary>Scores that overflow to -inf in a whole tile.</summary>
+        Overflow,
+
+        /// <summary>A NaN in V.</summary>
+        NotANumber,
+
+        /// <summary>A NaN in a key that no query sees.</summary>
+        NotANumberUnseen,
+    }
+
+    private static readonly AttentionProblem Causal = ExactTests.Plain with
+    {
+        Heads = 4,
+        KeyHeads = 2,
+        QueryLength = 140,
+        KeyLength = 200,
+        HeadDim = 24,
+        ValueDim = 40,
+        Scale = 0.25,
+        Causal = CausalMask.BottomRight,
+    };
+
+    public static TheoryData<In, string, string, string> Bugs => new()
+    {
+        // The online softmax.
+        { In.Overflow, "forward_exact.cu", "largest == -infinity() ? Real(0) : largest", "largest" },
+        { In.NoScale, "forward_exact.cu", "before == -infinity() ? Real(0) : exp2_of((before", "exp2_of((before" },
+        { In.Values, "forward_exact.cu", "o[r][n] *= rescale;", "" },
+        { In.Values, "forward_exact.cu", "fused(l.get(r, lane), rescale, sum_in_row(sum))", "l.get(r, lane) + sum_in_row(sum)" },
+        { In.Values, "forward_exact.cu", "m.set(r, largest, lane);", "m.set(r, m.get(r, lane), lane);" },
+        { In.Values, "forward_exact.cu", "largest = largest_in_row(largest);", "" },
+        { In.EmptyRows, "forward_exact.cu", "visible.any_key(query(r)) ? 1 / row_l : Real(0);", "1 / row_l;" },
+        { In.Values, "exact_product.cuh", "mask == 1 ? 4 : mask * 2) x += ", "mask * 2) x += " },
+        { In.Values, "exact_product.cuh", "mine = lane.tx == r ? value : mine;", "mine = lane.tx == r + 1 ? value : mine;" },
+        { In.NegativeScale, "forward_exact.cu", "if (K_NEGATE) s[r][c] = -s[r][c];", "" },
+        // What is visible.
+        { In.LowScores, "forward_exact.cu", "s[r][c] = -infinity();", ";" },
+        { In.NoScale, "forward_exact.cu", "s[r][c] = 0; // (with", "; // (with" },
+        { In.NotANumber, "forward_exact.cu", "return UpTo{query(0) + visible.diagonal - tile * N - key};", "return Everything{};" },
+        { In.Values, "exact_product.cuh", "k - SIDE * r <= limit", "k - SIDE * r < limit" },
+        { In.Values, "exact_product.cuh", "k - SIDE * r >= limit", "k - SIDE * r > limit" },
+        { In.Values, "forward_exact.cu", "(forward.visible.keys_of_some(first, M) + N - 1) / N", "forward.visible.keys_of_some(first, M) / N" },
+        { In.Values, "forward_exact.cu", "forward.visible.keys_of_all(first) / N", "(forward.visible.keys_of_all(first) + N - 1) / N" },
+        { In.Values, "exact_work.cuh", "smaller(keys, smaller(first + rows, queries) + diagonal)", "smaller(keys, first + diagonal)" },
+        { In.Values, "exact_work.cuh", "first + rows - 1 - diagonal) : 0", "first - diagonal) : 0" },
+        { In.NotANumberUnseen, "backward_exact.cu", "query < visible.queries && (!K_CAUSAL", "(!K_CAUSAL" },
+        { In.NotANumberUnseen, "backward_exact.cu", "x = 0; // dP may be NaN", ";" },
+        { In.LowScores, "backward_query_exact.cu", "if (MASKED && !sees(tile, r, c)) dp[r][c] = 0;", "" },
+        // Where operands lie, and which head's.
+        { In.Values, "forward_exact.cu", "const int key_head = work.head / p.group;", "const int key_head = work.head;" },
+        { In.Values, "forward_exact.cu", "tile * N + (chunk - CHUNKS_K) * BAND", "tile * N + (chunk - CHUNKS_K) * BAND + 1" },
+        { In.Values, "exact_stream.cuh", "const bool inside = row < from.count && column < DIM;", "const bool inside = column < DIM;" },
+        { In.Values, "exact_stream.cuh", "const bool inside = row < from.count && column < DIM;", "const bool inside = row < from.count;" },
+        { In.Misaligned, "exact_stream.cuh", "row < from.count && column + i < DIM ?", "row < from.count ?" },
+        { In.Values, "exact_product.cuh", "n / VECTOR * SIDE * VECTOR", "n / VECTOR * SIDE" },
+        { In.Values, "exact_product.cuh", "exchange_b = P::exchange(lane.tx)", "exchange_b = P::exchange(lane.ty)" },
+        { In.Values, "exact_epilogue.cuh", "if (row >= count) continue;", "" },
+        { In.Misaligned, "exact_work.cuh", "if (column + i < dim) stg", "stg" },
+        // The stream of chunks.
+        { In.Values, "exact_stream.cuh", "cp_async_wait<STAGES - 2>();", "cp_async_wait<STAGES - 1>();" },
+        { In.Values, "exact_stream.cuh", "sync_threads(); // the chunk", "// the chunk" },
+        { In.Values, "exact_stream.cuh", "(stage == 0 ? STAGES - 1 : stage - 1) * BYTES", "stage * BYTES" },
+        { In.Values, "exact_stream.cuh", "sync_warp();\n      product", "product" },
+        { In.Values, "exact_stream.cuh", "part * PART));\n      sync_warp();", "part * PART));" },
+        // The backward pass.
+        { In.Values, "backward_prepare_exact.cu", "mask < SIDE; mask *= 2", "mask < SIDE / 2; mask *= 2" },
+        { In.Values, "backward_exact.cu", "if (thread_id() < M) rows.write(", "if (thread_id() < M - 1) rows.write(" },
+        { In.Values, "backward_exact.cu", "rows.read(p, work.batch, head + last, (last", "rows.read(p, work.batch, head, (last" },
+        { In.Values, "backward_exact.cu", "x = p[r][c + e] * (x - delta[e]);", "x = p[r][c + e] * (x + delta[e]);" },
+        { In.Values, "backward_exact.cu", "scale[r] = (Real)p.scale, one[r] = 1;", "scale[r] = 1, one[r] = 1;" },
+        { In.NegativeScale, "backward_exact.cu", "(K_NEGATE ? -x : x) - m[e]", "x - m[e]" },
+        { In.Values, "backward_query_exact.cu", "dp[r][c] = p[r][c] * (dp[r][c] - delta[r]);", "dp[r][c] = p[r][c] * dp[r][c];" },
+        { In.Values, "backward_query_exact.cu", "chunk - PANELS_OF_V);", "0);" },
+        // Averaged weights.
+        { In.Values, "weights.cu", "visible(query(r), key + e) ? w[r][c + e] : Real(0)", "w[r][c + e]" },
+        { In.Values, "weights.cu", "1 / (p.heads * ldg((const Real *)p.sum + row))", "1 / ldg((const Real *)p.sum + row)" },
+        { In.Values, "weights.cu", "if (key + e < p.key_length) stg", "stg" },
+        { In.Values, "weights.cu", "head / p.group, p.key_length), key, panel", "head, p.key_length), key, panel" },
+    };
+
+    [EmulatedTheory]
+    [MemberData(nameof(Bugs))]
+    public void IsCaught(In what, string file, string text, string replacement) => PlantedBug.AssertCaught(file, text, replacement, Check(what));
+
+    /// <summary>Nothing is noticed where there is no bug.</summary>
+    [EmulatedFact]
+    public void NoBugIsNotCaught()
+    {
+        foreach (In what in Enum.GetValues<In>())
+            Check(what)(KernelSources.Embedded);
+    }
+
+    private static Action<KernelSources> Check(In what) => sources =>
+    {
+        switch (what)
+        {
+            case In.Values:
+                Run(Causal, sources);
+                break;
+            case In.Misaligned:
+                Run(Causal, sources, DeviceLayout.Misaligned);
+                break;
+            case In.EmptyRows:
+                Run(Causal with { KeyLength = 70 }, sources);
+                break;
+            case In.NoScale:
+                Run(Causal with { Scale = 0 }, sources);
+                break;
+            case In.NegativeScale:
+                Run(Causal with { Scale = -0.25 }, sources);
+                break;
+            case In.LowScores:
+                Run(Causal with { KeyLength = 150, Causal = CausalMask.None }, sources, shift: 6);
+                break;
+            case In.Overflow:
+                ExactNonFiniteTests.CheckOverflow(ElementType.Float32, sources);
+                break;
+            case In.NotANumber:
+                ExactNonFiniteTests.Check(ElementType.Float32, "V", 101, double.NaN, CausalMask.TopLeft, sources);
+                break;
+            default:
+                ExactNonFiniteTests.Check(ElementType.Float32, "K", 155, double.NaN, CausalMask.TopLeft, sources);
+                ExactNonFiniteTests.Check(ElementType.Float32, "V", 155, double.NaN, CausalMask.TopLeft, sources);
+                break;
+        }
+    };
+
+    private static void Run(AttentionProblem problem, KernelSources sources, DeviceLayout layout = DeviceLayout.Gaps, double shift = 0) =>
+        GpuCase.Check(EmulatedDevices.Ampere, problem, Passes.All, layout, layout, sources: sources, shift: shift);
+}
