@@ -26,6 +26,7 @@ void Hopper::start(Machine& m) {
     g.registers = registers_at_launch(m);
     g.products.clear();
     g.accumulators.clear();
+    g.used.clear();
   }
   register_pool = timeouts = 0;
   random.seed(m.options.seed + m.block * 977);

@@ -26,6 +26,7 @@ struct Mbarrier {
   long long transactions;    // bytes expected and not yet arrived
   Where where;
   u32 gathering[AGENTS], released[AGENTS];
+  struct { u32 phase, lanes; } waited[MAX_WARPS];   // lanes of a warp that have waited for the phase
 };
 /// bar.sync and bar.arrive.
 struct NamedBarrier {
@@ -74,6 +75,12 @@ struct Accumulators {
   std::vector<float> values;    // [64][n]
   Where where;
 };
+/// Registers that wgmmas of this warpgroup have used, and what was in them at the last wgmma_fence: they may not change until they are used.
+struct FencedRegisters {
+  const void* registers[WARPGROUP];
+  u32 count;                    // of 32 bits, for each thread
+  u64 sums[WARPGROUP];
+};
 struct Warpgroup {
   u32 arrived, generation, group;
   const char* operation;
@@ -83,6 +90,7 @@ struct Warpgroup {
   WarpgroupMultiply posted[WARPGROUP];
   std::deque<Product> products;
   std::vector<std::unique_ptr<Accumulators>> accumulators;
+  std::vector<FencedRegisters> used;
 };
 
 struct Hopper : Extension {
@@ -103,9 +111,10 @@ struct Hopper : Extension {
 inline Hopper& hopper(Machine& m) { return static_cast<Hopper&>(*m.extension); }
 
 // ---- hopper_proxy.cpp: shared memory as asynchronous operations see it
-/// Checks that the bytes (whole words) may be read by an asynchronous operation that warps first .. last issue: written, visible to those
-/// warps, and, where ordinary stores wrote them, fenced towards the asynchronous proxy by the writer before that.
-void check_asynchronous_read(Machine& m, u32 address, u32 bytes, u32 first, u32 last, Where where);
+/// Checks that the bytes (whole words) may be read by an asynchronous operation that warps first .. last (who: WHOLE_WARP) or one thread of
+/// them issue: written, visible to those warps, and, where ordinary stores wrote them, fenced towards the asynchronous proxy by the writer
+/// before that.
+void check_asynchronous_read(Machine& m, u32 address, u32 bytes, u32 first, u32 last, u16 who, Where where);
 /// Checks a destination of an asynchronous write and marks it as under way.
 void begin_asynchronous_write(Machine& m, u32 address, u32 bytes, Where where);
 /// Remembers a finished asynchronous read: warps first .. last (who: or one thread) know that it is over.

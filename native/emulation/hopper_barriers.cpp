@@ -77,6 +77,7 @@ void mbarrier_arrive(u32 bar, bool expect, u32 bytes, Where where) {
   if (expect) b.transactions += bytes;
   if (b.transactions >= 1 << 20) fail(where, "an mbarrier expects %lld bytes; its counter holds less than 2^20", b.transactions);
   join(b.gathering, w.clock);
+  if (m.current->ahead) join(b.gathering, m.current->seen);
   w.clock[m.current->warp]++;   // what follows is not released by this arrival
   b.left--;
   settle_phase(m, b);
@@ -84,17 +85,26 @@ void mbarrier_arrive(u32 bar, bool expect, u32 bytes, Where where) {
 
 static bool phase_done(const Mbarrier& b, u32 parity) { return (b.phase & 1) != parity; }
 
-// This warp takes on what was released in the last completed phase.
-static void acquire_phase(Machine& m, const Mbarrier& b) {
+// This lane takes on what was released in the last completed phase; its warp, when all lanes have.
+static void acquire_phase(Machine& m, Mbarrier& b) {
+  Fiber& f = *m.current;
   Warp& w = m.my_warp();
-  const u32 own = m.current->warp, time = w.clock[own];
+  if (!f.ahead) memset(f.seen, 0, sizeof f.seen);
+  join(f.seen, b.released);
+  f.ahead = true;
+  auto& waited = b.waited[f.warp];
+  if (waited.phase != b.phase) waited = {b.phase, 0};
+  waited.lanes |= 1u << f.lane;
+  if (waited.lanes != 0xffffffff) return;
+  const u32 time = w.clock[f.warp];
   join(w.clock, b.released);
-  w.clock[own] = time;
+  w.clock[f.warp] = time;
+  if (b.released[f.warp] > w.own_seen) w.own_seen = b.released[f.warp];
 }
 
 void mbarrier_wait(u32 bar, u32 parity, Where where) {
   Machine& m = *machine;
-  const Mbarrier& b = use_mbarrier(m, bar, where);
+  Mbarrier& b = use_mbarrier(m, bar, where);
   if (parity > 1) fail(where, "an mbarrier's parity is 0 or 1, not %u", parity);
   wait_until(m, AT_MBARRIER, where, [&] { return phase_done(b, parity); });
   acquire_phase(m, b);
@@ -102,7 +112,7 @@ void mbarrier_wait(u32 bar, u32 parity, Where where) {
 
 bool mbarrier_try_wait(u32 bar, u32 parity, Where where) {
   Machine& m = *machine;
-  const Mbarrier& b = use_mbarrier(m, bar, where);
+  Mbarrier& b = use_mbarrier(m, bar, where);
   if (parity > 1) fail(where, "an mbarrier's parity is 0 or 1, not %u", parity);
   if (!phase_done(b, parity)) {   // suspended once: until a phase completes, or nothing else can run (the hardware's time limit)
     Fiber& f = *m.current;
@@ -129,7 +139,7 @@ bool end_try_waits(Machine& m) {
 static void complete_named_barrier(Machine& m, NamedBarrier& b) {
   for (u32 w = 0; w < m.warps; w++) {
     if (!(b.waiting_warps >> w & 1)) continue;
-    join(m.warp[w].clock, b.clock);
+    join(m.warp[w].clock, b.clock);   // of its own time it knows more than the barrier
     m.warp[w].clock[w]++;
     m.warp[w].epoch++;
   }
@@ -153,6 +163,7 @@ static void arrive_at_named_barrier(Machine& m, u32 id, u32 count, bool wait, Wh
   if (b.arrived_warps >> own & 1) fail(where, "named barrier %u: warp %u arrives twice before it completes", id, own);
   b.arrived_warps |= 1u << own;
   if (wait) b.waiting_warps |= 1u << own;
+  synchronise_lanes(m, own);
   join(b.clock, m.warp[own].clock);
   if (!wait) m.warp[own].clock[own]++;
   b.arrived += LANES;

@@ -73,7 +73,7 @@ void fill_box(Machine& m, const BulkLoad& load) {
 void issue_store(Machine& m, BulkStore store) {
   const Fiber& f = *m.current;
   HopperThread& thread = hopper(m).threads[f.thread];
-  check_asynchronous_read(m, store.from, store.bytes, f.warp, f.warp, store.where);
+  check_asynchronous_read(m, store.from, store.bytes, f.warp, f.warp, u16(f.thread), store.where);
   count_asynchronous_reads(m, store.from, store.bytes, 1);
   store.group = thread.store_group;
   thread.stores.push_back(store);

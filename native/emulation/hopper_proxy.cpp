@@ -14,22 +14,21 @@ struct Key {
 };
 
 // Has warp w seen the first fence that this thread executed after it had executed `before` of them?
-bool fenced(Machine& m, u32 thread, u32 before, u32 w) {
+bool fenced(Machine& m, u32 thread, u32 before, u32 w, u16 who) {
   const auto& fences = hopper(m).threads[thread].fences;
   if (fences.size() <= before) return false;
   const Moment& at = fences[before];
-  return m.current->thread == thread || ordered(m, thread / LANES, at.clock, at.epoch, w);
+  return who == thread || ordered(m, thread / LANES, at.clock, at.epoch, w, who == WHOLE_WARP);
 }
 
-void check_writer(Machine& m, const Shadow& s, u32 byte, u32 first, u32 last, Where where) {
+void check_writer(Machine& m, const Shadow& s, u32 byte, u32 first, u32 last, u16 who, Where where) {
   const bool stored = s.writer < MAX_WARPS * LANES;
   for (u32 w = first; w <= last; w++) {
-    const bool own = first == last && s.writer == m.current->thread;
-    if (m.options.races && !own && !ordered(m, s.writer / LANES, s.clock, s.epoch, w)) {
+    if (m.options.races && s.writer != who && !ordered(m, s.writer / LANES, s.clock, s.epoch, w, who == WHOLE_WARP)) {
       if (stored) fail(where, "race: an asynchronous operation of warp %u reads shared byte %u, written by thread %u with no barrier between", w, byte, s.writer);
       fail(where, "race: an asynchronous operation of warp %u reads shared byte %u, whose copy this warp has not waited for", w, byte);
     }
-    if (s.generic && !fenced(m, s.writer, s.generic - 1, w))
+    if (s.generic && !fenced(m, s.writer, s.generic - 1, w, who))
       fail(where, "an asynchronous operation reads shared byte %u, stored by thread %u without a fence_async before the barrier between", byte, s.writer);
   }
 }
@@ -43,7 +42,7 @@ void fence_async() {
   f.fences++;
 }
 
-void check_asynchronous_read(Machine& m, u32 address, u32 bytes, u32 first, u32 last, Where where) {
+void check_asynchronous_read(Machine& m, u32 address, u32 bytes, u32 first, u32 last, u16 who, Where where) {
   static thread_local Key known;
   known = Key();
   const u32 begin = (address - SHARED_BASE) / 4;
@@ -55,7 +54,7 @@ void check_asynchronous_read(Machine& m, u32 address, u32 bytes, u32 first, u32 
       if (!s.initialised) fail(where, "an asynchronous operation reads shared byte %u that was never written", byte);
       const Key key{s.clock, s.epoch, s.generic, s.writer};
       if (key == known) continue;
-      check_writer(m, s, byte, first, last, where);
+      check_writer(m, s, byte, first, last, who, where);
       known = key;
     }
   }
@@ -67,7 +66,7 @@ void begin_asynchronous_write(Machine& m, u32 address, u32 bytes, Where where) {
   for (u32 i = begin; i < begin + bytes / 4; i++) {
     for (int half = 0; half < 1 + m.shadow[0][i].split; half++) {
       const Shadow& s = m.shadow[half][i];
-      if (s.initialised && s.generic && !s.pending && !fenced(m, s.writer, s.generic - 1, f.warp))
+      if (s.initialised && s.generic && !s.pending && !fenced(m, s.writer, s.generic - 1, f.warp, u16(f.thread)))
         fail(where, "a bulk copy overwrites shared byte %u, stored by thread %u without a fence_async before the barrier between", i * 4, s.writer);
     }
   }

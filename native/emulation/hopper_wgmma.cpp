@@ -44,6 +44,33 @@ void check_poison(const Accumulators& x, Where where) {
   }
 }
 
+// ---- registers between wgmma_fence and the wgmma that uses them
+u64 checksum(const void* registers, u32 count) {
+  u64 sum = 0;
+  for (u32 i = 0; i < count; i++) {
+    u32 bits;
+    memcpy(&bits, (const u8*)registers + 4 * i, 4);
+    sum += u64(bits) * (2 * i + 0x9e3779b1ull);
+  }
+  return sum;
+}
+// Those in flight hold poison: nobody reads them here.
+void remember_fenced(Warpgroup& g) {
+  for (FencedRegisters& used : g.used)
+    for (u32 t = 0; t < WARPGROUP; t++) used.sums[t] = checksum(used.registers[t], used.count);
+}
+template <class Register> void check_fenced(Warpgroup& g, const char* what, u32 count, Register register_of, Where where) {
+  for (const FencedRegisters& used : g.used) {
+    if (used.registers[0] != register_of(0) || used.count != count) continue;
+    for (u32 t = 0; t < WARPGROUP; t++)
+      if (used.sums[t] != checksum(register_of(t), count)) fail(where, "%s of thread %u of the warpgroup were written between wgmma_fence and this wgmma", what, t);
+    return;
+  }
+  FencedRegisters& used = g.used.emplace_back();
+  used.count = count;
+  for (u32 t = 0; t < WARPGROUP; t++) used.registers[t] = register_of(t);
+}
+
 // ---- operands
 float half_table[65536];
 [[maybe_unused]] const bool half_table_filled = [] {
@@ -115,11 +142,11 @@ u32 warp_of_piece(u32 i, bool mn_major) { return mn_major ? i % 8 / 2 : i / 32; 
 void begin_reads(Machine& m, const Product& p, u32 first) {
   for (u32 i = 0; i < p.a_pieces.size(); i++) {
     const u32 w = first + warp_of_piece(i, p.a_mn_major);
-    check_asynchronous_read(m, p.a_pieces[i], 16, w, w, p.where);
+    check_asynchronous_read(m, p.a_pieces[i], 16, w, w, WHOLE_WARP, p.where);
     count_asynchronous_reads(m, p.a_pieces[i], 16, 1);
   }
   for (u32 piece : p.b_pieces) {
-    check_asynchronous_read(m, piece, 16, first, first + WARPGROUP_WARPS - 1, p.where);
+    check_asynchronous_read(m, piece, 16, first, first + WARPGROUP_WARPS - 1, WHOLE_WARP, p.where);
     count_asynchronous_reads(m, piece, 16, 1);
   }
 }
@@ -157,6 +184,7 @@ u32 take_accumulators(Warpgroup& g, Where where) {
   if (free == g.accumulators.size()) g.accumulators.emplace_back();
   g.accumulators[free] = std::make_unique<Accumulators>();
   Accumulators& held = *g.accumulators[free];
+  if (x.accumulate) check_fenced(g, "accumulators", x.n / 2, [&](u32 t) { return g.posted[t].d; }, where);
   for (u32 t = 0; t < WARPGROUP; t++) held.registers[t] = g.posted[t].d;
   held.n = x.n;
   held.pending = 0;
@@ -182,6 +210,7 @@ void issue(Machine& m, Warpgroup& g, Where where) {
   p.b_mn_major = x.transpose_b;
   p.where = where;
   if (p.in_registers) {
+    check_fenced(g, "A registers", 4, [&](u32 t) { return g.posted[t].a; }, where);
     for (u32 t = 0; t < WARPGROUP; t++) {
       p.registers[t] = g.posted[t].a;
       memcpy(p.a[t], g.posted[t].a, 16);
@@ -260,7 +289,10 @@ void finish_warpgroup(Machine& m) {
 }
 
 void warpgroup_fence(Where where) {
-  warpgroup_collective("wgmma_fence", where, [](Machine&, Warpgroup& g) { g.fenced = true; });
+  warpgroup_collective("wgmma_fence", where, [](Machine&, Warpgroup& g) {
+    g.fenced = true;
+    remember_fenced(g);
+  });
 }
 void warpgroup_commit(Where where) {
   warpgroup_collective("wgmma_commit", where, [](Machine&, Warpgroup& g) { g.group++; });

@@ -131,8 +131,22 @@ void finish_collective(Machine& m) {
   if (m.options.shared_conflicts) count_shared_conflicts(m, f.warp);
 }
 
+void synchronise_lanes(Machine& m, u32 w) {
+  Warp& warp = m.warp[w];
+  const u32 time = warp.clock[w];
+  for (u32 l = 0; l < LANES; l++) {
+    Fiber& f = m.fibers[w * LANES + l];
+    if (f.ahead) join(warp.clock, f.seen);
+    f.ahead = false;
+  }
+  warp.clock[w] = time;
+}
+
 void sync_warp(Where where) {
-  collective("sync_warp", where, [](Machine&, Warp& w) { w.epoch++; });
+  collective("sync_warp", where, [](Machine& m, Warp& w) {
+    synchronise_lanes(m, m.current->warp);
+    w.epoch++;
+  });
 }
 
 // All threads that have not returned are here: their warps have seen each other's past.
@@ -140,6 +154,7 @@ static void release_barrier(Machine& m) {
   m.at_barrier = 0;
   m.statistics.barriers++;
   u32 clock[AGENTS] = {};
+  for (u32 i = 0; i < m.warps; i++) if (!m.warp[i].returned) synchronise_lanes(m, i);
   for (Warp& w : m.warp) if (!w.returned) join(clock, w.clock);
   for (u32 i = 0; i < m.warps; i++) {
     Warp& w = m.warp[i];
@@ -242,10 +257,12 @@ void Machine::run_block(u32 number) {
     w.epoch = first_epoch;
     memset(w.clock, 0, sizeof w.clock);
     w.clock[i] = 1;
+    w.own_seen = 0;
   }
   for (Fiber& f : fibers) {
     f.state = State::Runnable;
     f.copy_group = f.fences = 0;
+    f.ahead = false;
     f.copies.clear();
     make_context(f.context, stacks.bottom(f.thread), stacks.top(f.thread), fiber_main);
   }

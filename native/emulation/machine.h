@@ -36,6 +36,8 @@ struct Fiber {
   const char* waiting;     // State::Waiting: for what
   u32 copy_group;          // cp.async group now being filled
   u32 fences;              // fence_async executed so far
+  bool ahead;              // of its warp: this lane alone has waited for an mbarrier, until all lanes have or the warp synchronises
+  u32 seen[AGENTS];        // where ahead: the clocks that were released there
   std::vector<Copy> copies;   // issued, not yet waited for
 };
 /// What a lane posts to a collective.
@@ -47,6 +49,7 @@ struct Warp {
   Operands operands[LANES];
   u32 arrived, at_barrier, returned, epoch;   // lanes at a collective, at sync_threads, ended
   u32 clock[AGENTS];
+  u32 own_seen;            // all lanes have synchronised with what the warp had done up to this clock
   const char* operation;   // that the arrived lanes wait at
   Where where;
 };
@@ -170,12 +173,17 @@ bool same(Where a, Where b);
 /// Fails where a thread of this warp has returned: its rendezvous can never be complete.
 void require_whole_warp(Machine& m, const char* operation, Where where);
 
-/// Did an access by agent u at (clock, epoch) happen before what warp w does now?
-inline bool ordered(const Machine& m, u32 u, u32 clock, u32 epoch, u32 w) {
-  return u == w ? epoch != m.warp[w].epoch : m.warp[w].clock[u] >= clock;
+/// Did an access by agent u at (clock, epoch) happen before what the running lane of warp w, or all lanes of it, do now?
+inline bool ordered(const Machine& m, u32 u, u32 clock, u32 epoch, u32 w, bool all_lanes = false) {
+  const Warp& warp = m.warp[w];
+  if (u == w ? epoch != warp.epoch || clock <= warp.own_seen : warp.clock[u] >= clock) return true;
+  const Fiber& f = *m.current;
+  return !all_lanes && f.ahead && f.warp == w && f.seen[u] >= clock;
 }
 /// clock := max(clock, other), agent by agent: what was released there has happened before what follows here.
 inline void join(u32* clock, const u32* other) {
   for (u32 u = 0; u < AGENTS; u++) if (other[u] > clock[u]) clock[u] = other[u];
 }
+/// The lanes of a warp synchronise: what one of them has waited for, all have.
+void synchronise_lanes(Machine& m, u32 w);
 }  // namespace emulation

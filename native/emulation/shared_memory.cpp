@@ -49,7 +49,7 @@ static void read_entry(Machine& m, u32 i, int half, u32 byte, u32 w, u16 who, Wh
   if (s.pending) fail(where, "reads shared byte %u while an asynchronous copy into it is under way: a wait is missing", byte);
   if (!s.initialised) fail(where, "reads shared byte %u that was never written", byte);
   if (!m.options.races) return;
-  if (s.writer != who && !ordered(m, s.writer / LANES, s.clock, s.epoch, w)) {
+  if (s.writer != who && !ordered(m, s.writer / LANES, s.clock, s.epoch, w, who == WHOLE_WARP)) {
     if (s.writer < MAX_WARPS * LANES) fail(where, "race: reads shared byte %u, written by thread %u with no barrier between", byte, s.writer);
     fail(where, "race: reads shared byte %u, written by an asynchronous copy that this warp has not waited for", byte);
   }

@@ -1,17 +1,19 @@
 // Small Hopper programs, right with fault 0 (NONE), each with faults that the emulation must find: EmulationHopperTests.cs.
 #include "hopper.cuh"
 
-enum Scenario { PIPELINE, REGISTERS, STAGED, STORE, BARRIERS, POOL, BULK };
+enum Scenario { PIPELINE, ELECTED, REGISTERS, STAGED, STORE, BARRIERS, POOL, BULK };
 enum Fault {
   NONE,
   // PIPELINE: C = sum over four tiles of A Bᵀ; a thread loads them into a ring of two stages, a warpgroup multiplies
-  NO_INIT_FENCE, INIT_FENCE_BEFORE_INIT, NO_BARRIER_AFTER_INIT, NO_FULL_WAIT, CONSTANT_PARITY, OTHER_PARITY, NO_EMPTY_WAIT, EARLY_EMPTY_PARITY,
+  NO_INIT_FENCE, INIT_FENCE_BEFORE_INIT, NO_BARRIER_AFTER_INIT, NO_FULL_WAIT, ONE_LANE_WAITS, CONSTANT_PARITY, OTHER_PARITY, NO_EMPTY_WAIT, EARLY_EMPTY_PARITY,
   LATE_EMPTY_PARITY, EXPECT_TOO_FEW, EXPECT_TOO_MANY, LOAD_NOT_EXPECTED, MISALIGNED_DESTINATION, MISALIGNED_BARRIER, LOAD_INTO_USED_STAGE,
   NO_WGMMA_FENCE, NO_WGMMA_COMMIT, NO_WGMMA_WAIT, WAIT_FOR_ALL_BUT_ONE, RELEASE_BEFORE_WAIT, ALL_LANES_RELEASE, NOBODY_RELEASES,
-  WRITE_ACCUMULATOR, READ_ACCUMULATOR, OTHER_SHAPE_IN_FLIGHT, ONE_WARP_SKIPS, SWIZZLE_OF_DESCRIPTOR, STRIDE_OF_DESCRIPTOR, K_STEP_OF_DESCRIPTOR,
+  SCALE_AFTER_FENCE, WRITE_ACCUMULATOR, READ_ACCUMULATOR, OTHER_SHAPE_IN_FLIGHT, ONE_WARP_SKIPS, SWIZZLE_OF_DESCRIPTOR, STRIDE_OF_DESCRIPTOR, K_STEP_OF_DESCRIPTOR,
   MAJOR_OF_DESCRIPTOR, DESCRIPTORS_DIFFER, BARRIER_OVERWRITTEN, INIT_TWICE, ARRIVE_AT_NOTHING,
+  // ELECTED: the same, one lane of each warp waits
+  NO_SYNC_AFTER_WAIT,
   // REGISTERS: A from registers
-  A_CHANGED, A_STEP_REUSED,
+  A_AFTER_FENCE, A_CHANGED, A_STEP_REUSED,
   // STAGED: an operand written by ordinary stores
   NO_PROXY_FENCE, PROXY_FENCE_AFTER_BARRIER, PROXY_FENCE_BY_ONE, NO_BARRIER_AFTER_STORES, UNWRITTEN_OPERAND,
   // STORE: tiles to global memory by TMA, from one staging buffer
@@ -70,11 +72,13 @@ DEVICE void load_tiles(u32 s, u32 full, u32 empty, const TensorMap* map, int fau
 DEVICE void multiply_tile(const Program& p, float (&d)[32], u32 a, u32 b, bool from_registers) {
   const int t = thread_id(), row = t / 32 * 16 + t % 32 / 4, fault = p.fault;
   u32 r[4][4];
+  if (fault == A_AFTER_FENCE) wgmma_fence();
   if (from_registers) {
     for (int k = 0; k < 4; k++) for (int i = 0; i < 4; i++)
       r[k][i] = lds<u32>(swizzled(a + (row + i % 2 * 8) * 128 + k * 32 + i / 2 * 16 + t % 4 * 4));
   }
-  if (fault != NO_WGMMA_FENCE) wgmma_fence();
+  if (fault != NO_WGMMA_FENCE && fault != A_AFTER_FENCE) wgmma_fence();
+  if (fault == SCALE_AFTER_FENCE) for (float& x : d) x *= 2.f;
   for (int k = 0; k < 4; k++) {
     u64 da = tile_descriptor(a, k), db = tile_descriptor(b, k);
     if (fault == SWIZZLE_OF_DESCRIPTOR) db = wgmma_descriptor<SWIZZLE_64>(b + 32 * (k % 2), 16, 1024);
@@ -110,7 +114,9 @@ DEVICE void pipeline(const Program& p, const TensorMap* map, bool from_registers
   for (float& x : d) x = 0.f;
   for (int tile = 0; tile < TILES; tile++) {
     const int stage = tile % 2, parity = fault == CONSTANT_PARITY ? 0 : (tile / 2 + (fault == OTHER_PARITY)) & 1;
-    if (fault != NO_FULL_WAIT) mbarrier_wait(full + 8 * stage, parity);
+    const bool elected = p.scenario == ELECTED || fault == ONE_LANE_WAITS;
+    if (fault != NO_FULL_WAIT && (!elected || t % 32 == 0)) mbarrier_wait(full + 8 * stage, parity);
+    if (elected && fault != ONE_LANE_WAITS && fault != NO_SYNC_AFTER_WAIT) sync_warp();
     if (fault == ONE_WARP_SKIPS && t < 32 && tile == 2) continue;
     const u32 a = s + stage * 2 * TILE;
     multiply_tile(p, d, a, a + TILE, from_registers);
@@ -236,7 +242,7 @@ DEVICE void bulk(const Program& p) {
 
 KERNEL(torchflash_hopper_faults, THREADS, 1, PARAMETER(Program) p, PARAMETER(TensorMap) load, PARAMETER(TensorMap) store) {
   switch (p.scenario) {
-    case PIPELINE: pipeline(p, &load, false); break;
+    case PIPELINE: case ELECTED: pipeline(p, &load, false); break;
     case REGISTERS: pipeline(p, &load, true); break;
     case STAGED: staged(p); break;
     case STORE: store_tiles(p, &store); break;
