@@ -62,6 +62,9 @@ internal sealed class TorchGpu : IDisposable
         return new TorchGpu(engines, rehearsal, device);
     }
 
+    /// <summary>Tensors of the CPU through the engines given.</summary>
+    public static TorchGpu Rehearse(EngineSet engines) => new(engines, rehearsal: true, 0);
+
     public void Synchronize()
     {
         if (!IsRehearsal)
