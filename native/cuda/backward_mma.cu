@@ -9,8 +9,8 @@
 #include "non_finite.cuh"
 #include "epilogue.cuh"
 
-static constexpr BackwardShape SHAPE = choose_backward_shape();
-static_assert(SHAPE.keys > 0, "no block fits");
+static constexpr BackwardShape SHAPE = backward_shape();
+static_assert(SHAPE.keys > 0 && SHAPE.shared_bytes() <= K_SHARED_LIMIT, "the block must fit");
 
 struct Backward {
   static constexpr int KEYS = SHAPE.keys, QUERIES = SHAPE.queries, WARPS = SHAPE.warps, THREADS = WARPS * 32;

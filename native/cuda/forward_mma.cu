@@ -6,8 +6,9 @@
 #include "non_finite.cuh"
 #include "epilogue.cuh"
 
-static constexpr ForwardShape SHAPE = choose_forward_shape();
+static constexpr ForwardShape SHAPE = forward_shape();
 static_assert(SHAPE.shared_bytes() <= K_SHARED_LIMIT, "the block must fit");
+static_assert(SHAPE.rows % (16 * SHAPE.warps) == 0 && SHAPE.columns % 16 == 0 && SHAPE.stages <= 2, "whole blocks of 16");
 
 struct Forward {
   static constexpr int ROWS = SHAPE.rows, COLUMNS = SHAPE.columns, STAGES = SHAPE.stages, THREADS = SHAPE.warps * 32;

@@ -3,6 +3,20 @@
 #pragma once
 #include "tile.cuh"
 
+// For measurements: what is defined replaces what is chosen below. M: queries, N: keys of a tile.
+#ifndef K_BLOCK_M
+#define K_BLOCK_M 0
+#endif
+#ifndef K_BLOCK_N
+#define K_BLOCK_N 0
+#endif
+#ifndef K_WARPS
+#define K_WARPS 0
+#endif
+#ifndef K_STAGES
+#define K_STAGES 0
+#endif
+
 /// The head dims as the products see them: whole steps of 16.
 static constexpr int HEAD_DIM = round_up(K_HEAD_DIM, 16), VALUE_DIM = round_up(K_VALUE_DIM, 16);
 
@@ -37,6 +51,17 @@ DEVICE constexpr ForwardShape choose_forward_shape() {
   return {64, 64, 4, 1, 1};                             // d = d_v = 256 on 99 KB: 192 rows of 528 bytes, to the byte
 }
 
+DEVICE constexpr ForwardShape forward_shape() {
+  ForwardShape shape = choose_forward_shape();
+  if (K_BLOCK_M) shape.rows = K_BLOCK_M;
+  if (K_BLOCK_N) shape.columns = K_BLOCK_N;
+  if (K_WARPS) shape.warps = K_WARPS;
+  if (K_STAGES) shape.stages = K_STAGES;
+  if (K_BLOCK_M || K_BLOCK_N || K_WARPS || K_STAGES)   // as many blocks as fit, but 255 registers for each thread
+    shape.blocks = larger_constant(1, blocks_that_fit(shape.shared_bytes()) * shape.warps > 8 ? 8 / shape.warps : blocks_that_fit(shape.shared_bytes()));
+  return shape;
+}
+
 /// Backward, key-stationary: `keys` keys against `queries` queries at a time. For Sᵀ and dPᵀ the warps are key_groups x query
 /// groups; for dK and dV the query groups become groups of columns; for dQ they are row_groups x groups of columns.
 struct BackwardShape {
@@ -65,6 +90,15 @@ DEVICE constexpr BackwardShape choose_backward_shape() {
     }
   }
   return {};
+}
+
+DEVICE constexpr BackwardShape backward_shape() {
+  BackwardShape shape = choose_backward_shape();
+  if (K_WARPS) shape.warps = K_WARPS;
+  if (K_BLOCK_N) shape.key_groups = (shape.keys = K_BLOCK_N) / 32;
+  if (K_BLOCK_M) shape.row_groups = (shape.queries = K_BLOCK_M) / 32;
+  if (K_STAGES) shape.query_stages = shape.gradient_stages = K_STAGES;
+  return shape;
 }
 
 /// Of `columns` columns, what each of `groups` groups of warps computes: whole steps of 16. Where the groups do not divide the
