@@ -49,7 +49,8 @@ DRIVER_API CUresult cuModuleLoadData(CUmodule* module, const void* image) {
   const std::vector<u8> shared_object = open_image(image, architecture);
   if (shared_object.empty()) return refuse(CUDA_ERROR_INVALID_IMAGE, "not an image of the emulated GPU, or a damaged one");
   if (!architecture.runs_on(current_context()->architecture))
-    return refuse(CUDA_ERROR_NO_BINARY_FOR_GPU, "compiled for " + std::to_string(architecture.number) + ", the device is " + std::to_string(current_context()->architecture));
+    return refuse(CUDA_ERROR_NO_BINARY_FOR_GPU,
+                  "compiled for " + std::to_string(architecture.number) + ", the device is " + std::to_string(current_context()->architecture));
   void* library = open_library(shared_object);
   if (!library) {
     const char* why = dlerror();
@@ -113,7 +114,8 @@ DRIVER_API CUresult cuFuncSetAttribute(CUfunction function, int attribute, int v
   if (attribute == PREFERRED_SHARED_MEMORY_CARVEOUT) return CUDA_SUCCESS;
   if (attribute != MAX_DYNAMIC_SHARED_SIZE_BYTES || value < 0) return CUDA_ERROR_INVALID_VALUE;
   const u32 limit = function->module->context->shared_limit;
-  if (u32(value) > limit) return refuse(CUDA_ERROR_INVALID_VALUE, std::to_string(value) + " bytes of shared memory, the device has " + std::to_string(limit));
+  if (u32(value) > limit)
+    return refuse(CUDA_ERROR_INVALID_VALUE, std::to_string(value) + " bytes of shared memory, the device has " + std::to_string(limit));
   function->shared_limit = u32(value);
   return CUDA_SUCCESS;
 }
@@ -150,18 +152,21 @@ DRIVER_API CUresult cuFuncGetParamInfo(CUfunction function, size_t index, size_t
 }
 
 // ---- launches: at once, with their findings
-DRIVER_API CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y, unsigned block_z,
-                                   unsigned shared_bytes, CUstream stream, void** parameters, void** extra) {
+DRIVER_API CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
+                                   unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared_bytes, CUstream stream,
+                                   void** parameters, void** extra) {
   last_error.clear();
   if (CUresult code = check_context()) return code;
   if (!functions.contains(function) || !is_stream(stream)) return CUDA_ERROR_INVALID_HANDLE;
   const Kernel& k = *function->kernel;
-  if (function->module->context != current_context()) return refuse(CUDA_ERROR_INVALID_HANDLE, "the function belongs to another device than the current context");
+  if (function->module->context != current_context())
+    return refuse(CUDA_ERROR_INVALID_HANDLE, "the function belongs to another device than the current context");
   if (extra || (k.parameters && !parameters)) return refuse(CUDA_ERROR_INVALID_VALUE, "parameters are taken from kernelParams only");
   if (grid_y != 1 || grid_z != 1 || block_y != 1 || block_z != 1) return refuse(CUDA_ERROR_INVALID_VALUE, "grids and blocks have one dimension here");
   if (grid_x == 0 || grid_x > 0x7fffffff || block_x == 0) return refuse(CUDA_ERROR_INVALID_VALUE, "an empty or too large grid");
   if (shared_bytes > function->shared_limit)
-    return refuse(CUDA_ERROR_INVALID_VALUE, std::to_string(shared_bytes) + " bytes of shared memory, the function may have " + std::to_string(function->shared_limit));
+    return refuse(CUDA_ERROR_INVALID_VALUE, std::to_string(shared_bytes) + " bytes of shared memory, the function may have "
+                  + std::to_string(function->shared_limit));
   if (block_x > k.threads)
     return refuse(CUDA_ERROR_INVALID_VALUE, "a block of " + std::to_string(block_x) + " threads, the launch bounds say " + std::to_string(k.threads));
   return launch_and_remember(k, grid_x, block_x, shared_bytes, parameters) ? CUDA_SUCCESS : CUDA_ERROR_LAUNCH_FAILED;

@@ -112,7 +112,9 @@ static Buffer& locate(Machine& m, const void* address, size_t bytes, size_t alig
     }
     m.last_buffer = b;
   }
-  if (a + bytes > b->end) fail(where, "global %s out of bounds: bytes %td to %td of the %td of %s", what, a - b->begin, a - b->begin + std::ptrdiff_t(bytes) - 1, b->end - b->begin, b->name.c_str());
+  const std::ptrdiff_t first = a - b->begin, size = b->end - b->begin;
+  if (a + bytes > b->end)
+    fail(where, "global %s out of bounds: bytes %td to %td of the %td of %s", what, first, first + std::ptrdiff_t(bytes) - 1, size, b->name.c_str());
   return const_cast<Buffer&>(*b);
 }
 
@@ -120,7 +122,8 @@ static void require_state(const Buffer& b, size_t i, size_t bytes, u8 needed, co
   for (size_t k = i; k < i + bytes; k++) {
     const u8 missing = u8(needed & ~b.state[k]);
     if (!missing) continue;
-    if ((missing & READABLE) || ((missing & WRITABLE) && !(b.state[k] & READABLE))) fail(where, "global %s in a gap of %s, byte %zu", what, b.name.c_str(), k);
+    if ((missing & READABLE) || ((missing & WRITABLE) && !(b.state[k] & READABLE)))
+      fail(where, "global %s in a gap of %s, byte %zu", what, b.name.c_str(), k);
     if (missing & WRITABLE) fail(where, "global %s into the input %s, byte %zu", what, b.name.c_str(), k);
     fail(where, "global %s of byte %zu of %s, which was never written", what, k, b.name.c_str());
   }
@@ -155,8 +158,10 @@ void check_global_write(Machine& m, void* address, size_t bytes, size_t alignmen
   for (size_t k = i / 2; k < (i + bytes + 1) / 2; k++) {
     const u64 old = b.writer[k].exchange(me, std::memory_order_relaxed);
     if (old != me && same_launch(old, me)) {
-      if ((old & THREAD_MASK) == ATOMIC_WRITER) fail(where, "global %s to byte %zu of %s, which is also added to atomically in this launch", what, k * 2, b.name.c_str());
-      fail(where, "byte %zu of %s is stored by two threads: thread %u of block %u, and this one", k * 2, b.name.c_str(), u32(old & THREAD_MASK), u32(old >> BLOCK_SHIFT & BLOCK_MASK));
+      if ((old & THREAD_MASK) == ATOMIC_WRITER)
+        fail(where, "global %s to byte %zu of %s, which is also added to atomically in this launch", what, k * 2, b.name.c_str());
+      fail(where, "byte %zu of %s is stored by two threads: thread %u of block %u, and this one", k * 2, b.name.c_str(),
+           u32(old & THREAD_MASK), u32(old >> BLOCK_SHIFT & BLOCK_MASK));
     }
     b.time[k] = u64(w.clock[m.current->warp]) << 32 | w.epoch;
   }

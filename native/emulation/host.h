@@ -14,7 +14,8 @@ int emulation_launch(const emulation::Kernel* kernel, unsigned blocks, unsigned 
 const char* emulation_last_error(void);
 /// "name value" lines of this host thread's last launch: mma, ldmatrix, ldmatrix_conflicts, shared_conflicts, ... (Statistics in machine.h).
 const char* emulation_statistics(void);
-/// Options of this host thread: seed, workers, races, conflicts_fail (ldmatrix), shared_conflicts (count those of lds and sts), steps (limit). 0: done, 1: no such option.
+/// Options of this host thread: seed, workers, races, conflicts_fail (ldmatrix), shared_conflicts (count those of lds and sts), steps
+/// (limit). 0: done, 1: no such option.
 int emulation_set_option(const char* name, long long value);
 /// The compiler that this host thread's programs are compiled with; "" for the usual one (TORCHFLASH_EMULATION_CXX, else g++).
 void emulation_set_compiler(const char* name);

@@ -63,8 +63,9 @@ static void work(Launch& launch) {
 
 Outcome launch(const Kernel& kernel, u32 blocks, u32 threads, u32 shared_bytes, void** parameters, const Options& options) {
   static std::atomic<u64> launches{1};
-  if (threads == 0 || threads % LANES || threads > MAX_WARPS * LANES) return {false, "a block of " + std::to_string(threads) + " threads: neither whole warps nor at most 1024", {}};
-  if (threads > kernel.threads) return {false, "a block of " + std::to_string(threads) + " threads, launch bounds " + std::to_string(kernel.threads), {}};
+  const std::string block = "a block of " + std::to_string(threads) + " threads";
+  if (threads == 0 || threads % LANES || threads > MAX_WARPS * LANES) return {false, block + ": it must be of whole warps, and of 1024 at most", {}};
+  if (threads > kernel.threads) return {false, block + ", the launch bounds say " + std::to_string(kernel.threads), {}};
   Launch l{kernel, blocks, threads, shared_bytes, parameters, options, launches++, current_memory(), {}, {}, {}};
   std::vector<std::thread> workers;
   for (int i = 1; i < options.workers && u32(i) < blocks; i++) workers.emplace_back([&] { work(l); });

@@ -110,7 +110,8 @@ bool arrive_at_collective(Machine& m, const char* operation, Where where) {
   Warp& w = m.my_warp();
   count_step(m, where);
   require_whole_warp(m, operation, where);
-  if (w.at_barrier) fail(where, "diverged: this lane is at %s, others of its warp at sync_threads (%s:%d)", operation, base_name(m.barrier.file), m.barrier.line);
+  if (w.at_barrier)
+    fail(where, "diverged: this lane is at %s, others of its warp at sync_threads (%s:%d)", operation, base_name(m.barrier.file), m.barrier.line);
   if (w.arrived == 0) {
     w.operation = operation;
     w.where = where;

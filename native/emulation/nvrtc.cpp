@@ -22,7 +22,8 @@ using namespace emulation;
 #endif
 
 enum Result {
-  SUCCESS = 0, OUT_OF_MEMORY = 1, PROGRAM_CREATION_FAILURE = 2, INVALID_INPUT = 3, INVALID_PROGRAM = 4, INVALID_OPTION = 5, COMPILATION = 6, INTERNAL_ERROR = 11
+  SUCCESS = 0, OUT_OF_MEMORY = 1, PROGRAM_CREATION_FAILURE = 2, INVALID_INPUT = 3,
+  INVALID_PROGRAM = 4, INVALID_OPTION = 5, COMPILATION = 6, INTERNAL_ERROR = 11
 };
 const int architectures[] = {80, 86, 89, 90};
 
@@ -104,8 +105,8 @@ Result compile(Program& program, std::vector<std::string> macros) {
     "-fvisibility=hidden", "-fno-gnu-unique", "-fstack-clash-protection", "-fno-exceptions", "-fno-rtti", "-ffp-contract=off", POISON_VARIABLES,
     "-DEMULATION_MODULE", "-I" + folder.path()};
   arguments.insert(arguments.end(), macros.begin(), macros.end());
-  for (const std::string& last : {std::string("-x"), std::string("c++"), folder.path() + "/" + file, std::string("-x"), std::string("none"),
-                                  library_path(), std::string("-o"), output}) arguments.push_back(last);
+  const std::vector<std::string> files = {"-x", "c++", folder.path() + "/" + file, "-x", "none", library_path(), "-o", output};
+  arguments.insert(arguments.end(), files.begin(), files.end());
   const int status = run_compiler(arguments, folder.path() + "/log.txt");
   const std::vector<u8> text = read_file(folder.path() + "/log.txt"), shared_object = read_file(output);
   program.log.assign(text.begin(), text.end());
@@ -153,7 +154,8 @@ EXPORT int nvrtcGetSupportedArchs(int* list) {
   return SUCCESS;
 }
 
-EXPORT int nvrtcCreateProgram(Program** result, const char* source, const char* name, int headers, const char* const* texts, const char* const* names) {
+EXPORT int nvrtcCreateProgram(Program** result, const char* source, const char* name, int headers,
+                              const char* const* texts, const char* const* names) {
   if (!result || !source || headers < 0 || (headers && (!texts || !names))) return INVALID_INPUT;
   auto* program = new Program;
   program->source = source;

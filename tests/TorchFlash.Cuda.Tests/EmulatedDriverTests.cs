@@ -44,9 +44,9 @@ public unsafe class EmulatedDriverTests
     [EmulatedFact]
     public void DevicesDiffer()
     {
-        int[] architectures = [.. Enumerable.Range(0, EmulatedGpu.Driver.DeviceCount).Select(d =>
-            10 * EmulatedGpu.Driver.Attribute(DeviceAttribute.ComputeCapabilityMajor, d) + EmulatedGpu.Driver.Attribute(DeviceAttribute.ComputeCapabilityMinor, d))];
-        Assert.Equal([80, 90, 86], architectures);
+        CudaDriver driver = EmulatedGpu.Driver;
+        Assert.Equal([80, 90, 86], Enumerable.Range(0, driver.DeviceCount).Select(d =>
+            10 * driver.Attribute(DeviceAttribute.ComputeCapabilityMajor, d) + driver.Attribute(DeviceAttribute.ComputeCapabilityMinor, d)));
         Assert.Equal([166912, 232448, 101376],
             Enumerable.Range(0, 3).Select(d => EmulatedGpu.Driver.Attribute(DeviceAttribute.MaxSharedMemoryPerBlockOptin, d)));
     }

@@ -6,8 +6,8 @@ namespace TorchFlash.Cuda.Tests;
 /// </summary>
 /// <param name="Name">What is wrong.</param>
 /// <param name="Expected">A part of the message.</param>
-/// <param name="Body">Body of run(). p.in: 256 floats; p.out: 256 floats; p.gap: 64 floats, of which 32 to 47 are a gap; p.fresh: 64 floats that nobody
-/// wrote; p.sum: 64 zeros.</param>
+/// <param name="Body">Body of run(). p.in: 256 floats; p.out: 256 floats; p.gap: 64 floats, of which 32 to 47 are a gap; p.fresh: 128 floats that
+/// nobody wrote; p.sum: 64 zeros.</param>
 /// <param name="Blocks">Blocks of the grid.</param>
 internal sealed record EmulationFault(string Name, string Expected, string Body, int Blocks = 1)
 {
@@ -35,7 +35,8 @@ internal sealed record EmulationFault(string Name, string Expected, string Body,
     public string Source => Header + Body + Footer;
 
     /// <summary>Lines of the program at which the fault may be reported, beginning with 1.</summary>
-    public IEnumerable<int> Lines => Source.Split('\n').Select((line, i) => (line, i)).Where(l => l.line.Contains("HERE", StringComparison.Ordinal)).Select(l => l.i + 1);
+    public IEnumerable<int> Lines =>
+        Source.Split('\n').Select((line, i) => (line, i)).Where(l => l.line.Contains("HERE", StringComparison.Ordinal)).Select(l => l.i + 1);
 
     public static IReadOnlyList<EmulationFault> SharedMemory { get; } =
     [
