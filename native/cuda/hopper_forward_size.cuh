@@ -27,8 +27,9 @@ constexpr int COLUMNS_BY_REGISTERS = ((CONSUMERS == 2 ? 196 : 128) - VALUE_DIM /
 /// Q, and at least two stages of K and V each: one in use, one loading.
 constexpr int BARRIER_BYTES = 256;
 constexpr int COLUMNS_BY_SHARED_MEMORY = (K_SHARED_LIMIT - BARRIER_BYTES - ROWS * ROW_BYTES) / (2 * (ROW_BYTES + VALUE_ROW_BYTES)) / 16 * 16;
-/// Causal tiles on the diagonal are half wasted: 128 columns at most. Beyond 176 longer tiles save nothing that shows.
-constexpr int COLUMNS_AT_MOST = K_CAUSAL ? 128 : 176;
+/// Causal tiles on the diagonal are half wasted: 128 columns at most. Beyond 176 longer tiles save nothing that shows; with 160 registers
+/// more than 128 leave too few for what happens between two units.
+constexpr int COLUMNS_AT_MOST = K_CAUSAL || CONSUMERS == 3 ? 128 : 176;
 constexpr int COLUMNS_THAT_FIT = COLUMNS_BY_REGISTERS < COLUMNS_BY_SHARED_MEMORY ? COLUMNS_BY_REGISTERS : COLUMNS_BY_SHARED_MEMORY;
 #ifdef K_BLOCK_N
 constexpr int COLUMNS = K_BLOCK_N;
