@@ -3,6 +3,8 @@
 // A kernel touches shared memory only through 32-bit addresses (shared_base() + bytes), and global memory only through the
 // functions below, so that the emulation sees every access.
 #pragma once
+struct alignas(16) D2 { double x, y; };
+
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
 typedef unsigned char u8;
 typedef unsigned short u16;
@@ -36,13 +38,19 @@ DEVICE u32 shared_base() {
 DEVICE float as_float(u32 x) { return __uint_as_float(x); }
 DEVICE u32 as_u32(float x) { return __float_as_uint(x); }
 
-// ---- shared memory: T is u16, u32, float, double, V2 or V4
+// ---- shared memory: T is u16, u32, float, double, V2, V4 or D2
 template <class T> DEVICE T lds(u32 a) {
   T v;
   if constexpr (sizeof(T) == 2) asm volatile("ld.shared.u16 %0,[%1];" : "=h"(*(u16*)&v) : "r"(a) : "memory");
   else if constexpr (sizeof(T) == 4) asm volatile("ld.shared.b32 %0,[%1];" : "=r"(*(u32*)&v) : "r"(a) : "memory");
   else if constexpr (sizeof(T) == 8) asm volatile("ld.shared.v2.b32 {%0,%1},[%2];" : "=r"(((u32*)&v)[0]), "=r"(((u32*)&v)[1]) : "r"(a) : "memory");
   else asm volatile("ld.shared.v4.b32 {%0,%1,%2,%3},[%4];" : "=r"(((u32*)&v)[0]), "=r"(((u32*)&v)[1]), "=r"(((u32*)&v)[2]), "=r"(((u32*)&v)[3]) : "r"(a) : "memory");
+  return v;
+}
+/// Two doubles: register pairs from the start, where those of the words above would be put together by moves.
+template <> DEVICE D2 lds<D2>(u32 a) {
+  D2 v;
+  asm volatile("ld.shared.v2.f64 {%0,%1},[%2];" : "=d"(v.x), "=d"(v.y) : "r"(a) : "memory");
   return v;
 }
 template <class T> DEVICE void sts(u32 a, T v) {

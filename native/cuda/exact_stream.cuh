@@ -13,39 +13,58 @@ struct Rows {
   DEVICE const Element *at(int row) const { return data + row * stride; }
 };
 
-/// VECTOR elements of a row (or zeros: beyond the last row or column) to shared memory, asynchronously if the operands allow it.
-template <int DIM> DEVICE void copy_piece(u32 to, const Rows &from, int row, int column) {
+/// VECTOR elements from column `column` of a row on (zeros beyond the last row or column) to shared memory, asynchronously if the
+/// operands allow it. `somewhere`: an address of the operand, not read from.
+template <int DIM> DEVICE void copy_piece(u32 to, const Element *from, [[maybe_unused]] const Element *somewhere, bool row_exists, int column) {
 #if K_ALIGNED && K_TYPE < 2
   struct alignas(VECTOR * sizeof(Element)) Group { Element x[VECTOR]; } g = {};
-  if (row < from.count && column < DIM) g = ldg((const Group *)(from.at(row) + column));
+  if (row_exists && column < DIM) g = ldg((const Group *)from);
   Real x[VECTOR];
   UNROLL for (int i = 0; i < VECTOR; i++) x[i] = to_real(g.x[i]);
   store_shared<VECTOR>(to, x);
 #elif K_ALIGNED
-  const bool inside = row < from.count && column < DIM;
-  cp_async16(to, inside ? from.at(row) + column : from.data, inside);
+  const bool inside = row_exists && column < DIM;
+  cp_async16(to, inside ? from : somewhere, inside);
 #else
   Real x[VECTOR];
-  UNROLL for (int i = 0; i < VECTOR; i++) x[i] = row < from.count && column + i < DIM ? to_real(ldg(from.at(row) + column + i)) : Real(0);
+  UNROLL for (int i = 0; i < VECTOR; i++) x[i] = row_exists && column + i < DIM ? to_real(ldg(from + i)) : Real(0);
   store_shared<VECTOR>(to, x);
 #endif
 }
 
-/// Calls copy(e) for each e < COUNT, spread over the threads of the block.
-template <int COUNT, class F> DEVICE void each_thread(F copy) {
-  UNROLL for (int i = 0; i < (COUNT + THREADS - 1) / THREADS; i++) {
-    const int e = i * THREADS + thread_id();
-    if (COUNT % THREADS == 0 || e < COUNT) copy(e);
-  }
+/// Where the pieces of a panel go, and the rows of a tile that lie in its slots: see RowsOfA and RowsOfB.
+template <class Order> struct PanelPlaces {
+  static constexpr int PIECES = Panel<PANEL_BYTES>::PIECES;
+  DEVICE static int row(int slot) { return Order::row(slot); }
+  DEVICE static u32 at(int slot, int piece) { return Panel<PANEL_BYTES>::at(slot, piece); }
+};
+template <class Cols> struct BandPlaces {
+  static constexpr int PIECES = Cols::WIDTH / VECTOR;
+  DEVICE static int row(int slot) { return slot; }
+  DEVICE static u32 at(int slot, int piece) { return (slot * PIECES + piece) * 16; }
+};
+
+/// PIECES pieces from `column` on of the rows [first, first + ROWS). A thread copies the same piece of every STEP-th row, so that only
+/// what all threads have in common changes from chunk to chunk.
+template <class Places, int ROWS, int DIM> DEVICE void copy_block(u32 to, const Rows &from, int first, int column) {
+  constexpr int PIECES = Places::PIECES, STEP = ROWS < THREADS / PIECES ? ROWS : THREADS / PIECES;
+  const int slot = thread_id() / PIECES, piece = thread_id() % PIECES, row = Places::row(slot);
+  const Element *block = from.at(first) + column;
+  const i64 own = row * from.stride + piece * VECTOR;
+  UNROLL for (int i = 0; i * STEP < ROWS; i++)
+    if ((STEP * PIECES == THREADS || slot < STEP) && (ROWS % STEP == 0 || slot + i * STEP < ROWS))
+      copy_piece<DIM>(to + Places::at(slot, piece) + i * STEP * PIECES * 16, block + own + i * STEP * from.stride, from.data,
+                      first + row + i * STEP < from.count, column + piece * VECTOR);
 }
 
 /// Panel number `panel` of the rows [first, first + ROWS). Order: RowsOfA or RowsOfB.
 template <class Order, int ROWS, int DIM> DEVICE void copy_panel(u32 to, const Rows &from, int first, int panel) {
-  using P = Panel<PANEL_BYTES>;
-  each_thread<ROWS * P::PIECES>([&](int e) {
-    const int slot = e / P::PIECES, piece = e % P::PIECES;
-    copy_piece<DIM>(to + P::at(slot, piece), from, first + Order::row(slot), panel * PANEL + piece * VECTOR);
-  });
+  copy_block<PanelPlaces<Order>, ROWS, DIM>(to, from, first, panel * PANEL);
+}
+
+/// The rows [first, first + ROWS) as a band.
+template <class Cols, int ROWS, int DIM> DEVICE void copy_band(u32 to, const Rows &from, int first) {
+  copy_block<BandPlaces<Cols>, ROWS, DIM>(to, from, first, 0);
 }
 
 /// Chunk number `chunk` of the panels of the rows [first, first + ROWS): SPAN panels, or what is left of them.
@@ -58,15 +77,6 @@ template <int SPAN, int ROWS, int DIM, int PANELS> DEVICE void copy_panels(u32 t
 /// All panels of the rows [first, first + ROWS): a stationary tile.
 template <int ROWS, int DIM, int PANELS> DEVICE void copy_tile(u32 to, const Rows &from, int first) {
   UNROLL for (int panel = 0; panel < PANELS; panel++) copy_panel<RowsOfA, ROWS, DIM>(to + panel * ROWS * PANEL_BYTES, from, first, panel);
-}
-
-/// The rows [first, first + ROWS) as a band.
-template <class C, int ROWS, int DIM> DEVICE void copy_band(u32 to, const Rows &from, int first) {
-  constexpr int PIECES = C::WIDTH / VECTOR;
-  each_thread<ROWS * PIECES>([&](int e) {
-    const int row = e / PIECES, piece = e % PIECES;
-    copy_piece<DIM>(to + (row * PIECES + piece) * 16, from, first + row, piece * VECTOR);
-  });
 }
 
 /// Brings the chunks of `source` one after the other: source.next(address) copies the next one there, or nothing after the last.

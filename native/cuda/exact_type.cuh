@@ -32,6 +32,13 @@ static constexpr int VECTOR = 16 / (int)sizeof(Real);
 
 /// WIDTH neighbouring elements of shared memory, at an address aligned to them (16 bytes at most).
 template <int WIDTH> DEVICE void load_shared(Real (&x)[WIDTH], u32 address) {
+#if K_TYPE == 3
+  if constexpr (WIDTH == 2) {
+    const D2 g = lds<D2>(address);
+    x[0] = g.x, x[1] = g.y;
+    return;
+  }
+#endif
   struct alignas(WIDTH * sizeof(Real)) Group { Real x[WIDTH]; };
   const Group g = lds<Group>(address);
   UNROLL for (int i = 0; i < WIDTH; i++) x[i] = g.x[i];

@@ -77,9 +77,9 @@ public class ExactPlantedBugs
         // Where operands lie, and which head's.
         { In.Values, "forward_exact.cu", "const int key_head = work.head / p.group;", "const int key_head = work.head;" },
         { In.Values, "forward_exact.cu", "tile * N + (chunk - CHUNKS_K) * BAND", "tile * N + (chunk - CHUNKS_K) * BAND + 1" },
-        { In.Values, "exact_stream.cuh", "const bool inside = row < from.count && column < DIM;", "const bool inside = column < DIM;" },
-        { In.Values, "exact_stream.cuh", "const bool inside = row < from.count && column < DIM;", "const bool inside = row < from.count;" },
-        { In.Misaligned, "exact_stream.cuh", "row < from.count && column + i < DIM ?", "row < from.count ?" },
+        { In.Values, "exact_stream.cuh", "const bool inside = row_exists && column < DIM;", "const bool inside = column < DIM;" },
+        { In.Values, "exact_stream.cuh", "const bool inside = row_exists && column < DIM;", "const bool inside = row_exists;" },
+        { In.Misaligned, "exact_stream.cuh", "row_exists && column + i < DIM ?", "row_exists ?" },
         { In.Values, "exact_product.cuh", "n / VECTOR * SIDE * VECTOR", "n / VECTOR * SIDE" },
         { In.Values, "exact_product.cuh", "exchange_b = P::exchange(lane.tx)", "exchange_b = P::exchange(lane.ty)" },
         { In.Values, "exact_epilogue.cuh", "if (row >= count) continue;", "" },
