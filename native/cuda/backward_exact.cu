@@ -151,7 +151,8 @@ KERNEL(torchflash_backward_exact, THREADS, 1, PARAMETER(BackwardParameters) p) {
     for (int tile = first_tile; tile < tiles; tile++) {
       if (thread_id() < M) rows.write(shared + SHARED_ROWS, thread_id()); // all have read the former ones before the bands of Q
       const bool last = tile + 1 == tiles;
-      if (thread_id() < M && head + last < first_head + p.group) rows.read(p, work.batch, head + last, (last ? first_tile : tile + 1) * M + thread_id());
+      if (thread_id() < M && head + last < first_head + p.group)
+        rows.read(p, work.batch, head + last, (last ? first_tile : tile + 1) * M + thread_id());
       if (tile * M >= whole_from && (tile + 1) * M <= whole_to) backward.step<false>(tile, shared, stream);
       else backward.step<true>(tile, shared, stream);
     }

@@ -17,7 +17,8 @@ KERNEL_SHAPE(THREADS, SHARED_BYTES, M, N, 0, 1);
 
 /// What streams through shared memory: for each key tile the panels of K (S), of V (dP) and the bands of K (dQ).
 struct KeysAndValues {
-  static constexpr int PANELS_OF_V = (PANELS_QK + SPAN - 1) / SPAN, BANDS_OF_K = PANELS_OF_V + (PANELS_V + SPAN - 1) / SPAN, END = BANDS_OF_K + N / BAND;
+  static constexpr int PANELS_OF_V = (PANELS_QK + SPAN - 1) / SPAN, BANDS_OF_K = PANELS_OF_V + (PANELS_V + SPAN - 1) / SPAN;
+  static constexpr int END = BANDS_OF_K + N / BAND;
   Rows key, value;
   int tiles, tile = 0, chunk = 0;
 
