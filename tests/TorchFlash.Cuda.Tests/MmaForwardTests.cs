@@ -92,6 +92,14 @@ public class MmaForwardTests
             GpuCase.Check(EmulatedDevices.Ampere, Plain with { QueryLength = 70, KeyLength = 210, Scale = scale, Causal = mask }, Passes.Forward, amplitude: amplitude, shift: shift);
     }
 
+    /// <summary>The keys and values of one head fill the part of L2 that is counted on: the tiles of few heads go together.</summary>
+    [EmulatedFact]
+    public void HeadsBeyondTheCache() => CheckHeadsBeyondTheCache();
+
+    internal static void CheckHeadsBeyondTheCache(KernelSources? sources = null) =>
+        GpuCase.Check(EmulatedDevices.SmallAmpere, Plain with { Heads = 3, QueryLength = 65, KeyLength = 1100, HeadDim = 256, ValueDim = 256, Scale = 1.0 / 16, Causal = CausalMask.BottomRight },
+            Passes.Forward, sources: sources);
+
     /// <summary>Other orders of lanes and warps, and blocks side by side.</summary>
     [EmulatedTheory]
     [InlineData(1)]

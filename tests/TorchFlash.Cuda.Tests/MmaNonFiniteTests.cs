@@ -1,3 +1,4 @@
+using TorchFlash.Kernels.Cuda;
 using TorchFlash.Kernels.Tests.Support;
 
 namespace TorchFlash.Cuda.Tests;
@@ -30,7 +31,10 @@ public class MmaNonFiniteTests
 
     [EmulatedTheory]
     [MemberData(nameof(Positions))]
-    public void ReachesOnlyWhatSeesIt(int device, ElementType type, string input, int row, double value, CausalMask mask)
+    public void ReachesOnlyWhatSeesIt(int device, ElementType type, string input, int row, double value, CausalMask mask) => Check(device, type, input, row, value, mask);
+
+    /// <param name="sources">The kernels, where they are not the embedded ones.</param>
+    internal static void Check(int device, ElementType type, string input, int row, double value, CausalMask mask, KernelSources? sources = null)
     {
         AttentionProblem problem = MmaForwardTests.Plain with { QueryLength = Nq, KeyLength = Nk, HeadDim = Width, ValueDim = Width, ElementType = type, Causal = mask };
         using var clean = new GpuCase(device, problem);
@@ -39,8 +43,9 @@ public class MmaNonFiniteTests
         double[] values = spoiled.ToArray();
         values[row * Width + 3] = value;
         spoiled.Fill(values);
-        clean.Run(EmulatedDevices.Engine(device), deterministic: true);
-        dirty.Run(EmulatedDevices.Engine(device), deterministic: true);
+        CudaEngine engine = EmulatedDevices.Engine(device, sources: sources);
+        clean.Run(engine, deterministic: true);
+        dirty.Run(engine, deterministic: true);
         dirty.AssertMemoryIntact();
 
         bool ofQuery = input is "Q" or "dO";
@@ -75,7 +80,11 @@ public class MmaNonFiniteTests
     [InlineData("V")]
     [InlineData("Q")]
     [InlineData("dO")]
-    public void ReachesOnlyWhatSeesItInSums(string input)
+    public void ReachesOnlyWhatSeesItInSums(string input) => CheckSums(input);
+
+    /// <param name="input">Q, K, V or dO.</param>
+    /// <param name="sources">The kernels, where they are not the embedded ones.</param>
+    internal static void CheckSums(string input, KernelSources? sources = null)
     {
         AttentionProblem problem = MmaForwardTests.Plain with { QueryLength = 70, KeyLength = 70, HeadDim = 32, ValueDim = 32, Causal = CausalMask.TopLeft };
         using var dirty = new GpuCase(EmulatedDevices.Ampere, problem);
@@ -83,12 +92,12 @@ public class MmaNonFiniteTests
         double[] values = spoiled.ToArray();
         values[40 * 32 + 3] = double.NaN;
         spoiled.Fill(values);
-        double[] gradient = dirty.Run(EmulatedDevices.Engine(EmulatedDevices.Ampere)).QueryGradient.ToArray();
+        double[] gradient = dirty.Run(EmulatedDevices.Engine(EmulatedDevices.Ampere, sources: sources)).QueryGradient.ToArray();
         for (int i = 0; i < 70; i++)
         {
             bool touched = input is "Q" or "dO" ? i == 40 : i >= 40;
             for (int x = 0; x < 32; x++)
-                Assert.Equal(touched, double.IsNaN(gradient[i * 32 + x]));
+                Assert.True(touched == double.IsNaN(gradient[i * 32 + x]), $"dQ: element {x} of row {i} is {gradient[i * 32 + x]}.");
         }
     }
 }
