@@ -415,7 +415,8 @@ template <bool BF, bool TB> DEVICE void from_registers(Recorder& r, int section)
   float d[32];
   u32 a[2][4];
   begin_accumulators(r, d, section);
-  UNROLL for (int k = 0; k < 2; k++) UNROLL for (int i = 0; i < 4; i++) a[k][i] = pack2<BF>(number((u32)(r.t * 8 + k * 4 + i)), number((u32)(r.t * 9 + k * 5 + i)));
+  UNROLL for (int k = 0; k < 2; k++) UNROLL for (int i = 0; i < 4; i++)
+    a[k][i] = pack2<BF>(number((u32)(r.t * 8 + k * 4 + i)), number((u32)(r.t * 9 + k * 5 + i)));
   wgmma_fence();
   wgmma_rs<64, BF, TB>(d, a[0], operand<SWIZZLE_128, TB>(r.shared, 0), true);
   wgmma_rs<64, BF, TB>(d, a[1], operand<SWIZZLE_128, TB>(r.shared, 16), true);

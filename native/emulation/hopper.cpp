@@ -32,11 +32,15 @@ void Hopper::start(Machine& m) {
   random.seed(m.options.seed + m.block * 977);
 }
 
-bool Hopper::idle(Machine& m) { return land_load(m) || end_try_waits(m); }
+bool Hopper::idle(Machine& m) {
+  if (m.returned == m.threads) return false;   // what is still under way comes too late
+  return land_load(m) || end_try_waits(m);
+}
 
 void Hopper::returned(Machine&, Fiber& f) {
   const HopperThread& t = threads[f.thread];
-  if (!t.stores.empty()) fail(t.stores[0].where, "a thread returned with %zu bulk stores whose reads of shared memory it has not waited for", t.stores.size());
+  if (!t.stores.empty())
+    fail(t.stores[0].where, "a thread returned with %zu bulk stores whose reads of shared memory it has not waited for", t.stores.size());
   const Warpgroup& g = warpgroups[f.thread / WARPGROUP];
   if (g.arrived) fail(g.where, "diverged: a thread has returned, others of its warpgroup are at %s", g.operation);
   if (!g.products.empty()) fail(g.products.front().where, "a thread returned with wgmmas under way");
@@ -44,16 +48,15 @@ void Hopper::returned(Machine&, Fiber& f) {
 
 // The last thread has returned.
 void Hopper::end(Machine& m) {
-  std::string text;
-  if (!loads.empty()) text = "line " + std::to_string(loads[0].where.line) + ": the block ended with " + std::to_string(loads.size()) + " bulk loads under way";
-  for (const auto& [address, b] : mbarriers) {
-    if (b.transactions && text.empty())
-      text = "line " + std::to_string(b.where.line) + ": the block ended with an mbarrier that is " + std::to_string(b.transactions) + " bytes short of its expectation";
-  }
-  if (text.empty()) return;
-  m.message = text + " [block " + std::to_string(m.block) + "]";
-  m.failed = true;
+  const auto found = [&m](Where where, const std::string& text) {
+    m.message = "line " + std::to_string(where.line) + ": the block ended with " + text + " [block " + std::to_string(m.block) + "]";
+    m.failed = true;
+  };
+  for (const auto& [address, b] : mbarriers)
+    if (b.transactions) found(b.where, "an mbarrier that is " + std::to_string(b.transactions) + " bytes short of its expectation");
+  if (!loads.empty()) found(loads[0].where, std::to_string(loads.size()) + " bulk loads under way");
 }
 
-[[maybe_unused]] static const bool registered = (make_extension = [](Machine&) -> std::unique_ptr<Extension> { return std::make_unique<Hopper>(); }, true);
+static std::unique_ptr<Extension> make_hopper(Machine&) { return std::make_unique<Hopper>(); }
+[[maybe_unused]] static const bool registered = (make_extension = make_hopper, true);
 }  // namespace emulation

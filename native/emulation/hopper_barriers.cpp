@@ -179,7 +179,8 @@ void named_barrier(u32 id, u32 count, bool wait, Where where) {
   m.my_operands().a[1] = count;
   collective(wait ? "named_sync" : "named_arrive", where, [&](Machine& m, Warp& w) {
     for (const Operands& o : w.operands)
-      if (o.a[0] != id || o.a[1] != count) fail(where, "the lanes of a warp are at different named barriers: %u of %u and %u of %u threads", id, count, o.a[0], o.a[1]);
+      if (o.a[0] != id || o.a[1] != count)
+        fail(where, "the lanes of a warp are at different named barriers: %u of %u and %u of %u threads", id, count, o.a[0], o.a[1]);
     for (Operands& o : w.operands) o.a[2] = b.generation;
     arrive_at_named_barrier(m, id, count, wait, where);
   });

@@ -13,7 +13,8 @@ const TensorMapFields& fields_of(const TensorMap* map, Where where) {
   if (f.magic != TENSOR_MAP_MAGIC) fail(where, "not a tensor map");
   if (f.rank != 4) fail(where, "a copy in 4 dimensions with a tensor map of %u", f.rank);
   if (f.swizzle_bytes > 16 && f.box[0] * f.element_bytes != f.swizzle_bytes)
-    fail(where, "a box of %u bytes in a swizzle of %u: the emulation knows only rows as wide as the swizzle", f.box[0] * f.element_bytes, f.swizzle_bytes);
+    fail(where, "a box of %u bytes in a swizzle of %u: the emulation knows only rows as wide as the swizzle",
+         f.box[0] * f.element_bytes, f.swizzle_bytes);
   return f;
 }
 u32 row_bytes(const TensorMapFields& f) { return f.box[0] * f.element_bytes; }
@@ -42,7 +43,8 @@ u32 swizzled(const TensorMapFields& f, u32 base, u32 row, u32 byte) {
 
 void check_box_address(Machine& m, const TensorMapFields& f, u32 address, const char* what, Where where) {
   const u32 alignment = f.swizzle_bytes == 16 ? 128 : 8u * f.swizzle_bytes;
-  if (address % alignment) fail(where, "%s: shared address %u is not aligned to %u bytes, as the swizzle of %u wants", what, address, alignment, f.swizzle_bytes);
+  if (address % alignment)
+    fail(where, "%s: shared address %u is not aligned to %u bytes, as the swizzle of %u wants", what, address, alignment, f.swizzle_bytes);
   shared_bytes(m, address, box_bytes(f), 128, where);
 }
 
@@ -142,7 +144,8 @@ bool land_load(Machine& m) {
   settle_copy(m, load.to, load.bytes, b.agent * LANES, b.phase + 1, 0);
   b.transactions -= load.bytes;
   if (b.left == 0 && b.transactions < 0)
-    fail(load.where, "copies bring %lld bytes more than the mbarrier at shared byte %u expects in this phase", -b.transactions, load.bar - SHARED_BASE);
+    fail(load.where, "copies bring %lld bytes more than the mbarrier at shared byte %u expects in this phase",
+         -b.transactions, load.bar - SHARED_BASE);
   settle_phase(m, b);
   return true;
 }

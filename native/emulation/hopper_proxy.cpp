@@ -25,11 +25,14 @@ void check_writer(Machine& m, const Shadow& s, u32 byte, u32 first, u32 last, u1
   const bool stored = s.writer < MAX_WARPS * LANES;
   for (u32 w = first; w <= last; w++) {
     if (m.options.races && s.writer != who && !ordered(m, s.writer / LANES, s.clock, s.epoch, w, who == WHOLE_WARP)) {
-      if (stored) fail(where, "race: an asynchronous operation of warp %u reads shared byte %u, written by thread %u with no barrier between", w, byte, s.writer);
+      if (stored)
+        fail(where, "race: an asynchronous operation of warp %u reads shared byte %u, written by thread %u with no barrier between",
+             w, byte, s.writer);
       fail(where, "race: an asynchronous operation of warp %u reads shared byte %u, whose copy this warp has not waited for", w, byte);
     }
     if (s.generic && !fenced(m, s.writer, s.generic - 1, w, who))
-      fail(where, "an asynchronous operation reads shared byte %u, stored by thread %u without a fence_async before the barrier between", byte, s.writer);
+      fail(where, "an asynchronous operation reads shared byte %u, stored by thread %u without a fence_async before the barrier between",
+           byte, s.writer);
   }
 }
 }  // namespace

@@ -40,7 +40,8 @@ void check_poison(const Accumulators& x, Where where) {
   for (u32 t = 0; t < WARPGROUP; t++) for (u32 i = 0; i < x.n / 2; i++) {
     u32 bits;
     memcpy(&bits, x.registers[t] + i, 4);
-    if (bits != POISON) fail(where, "accumulator %u of thread %u of the warpgroup was written while the wgmma of line %d was under way", i, t, x.where.line);
+    if (bits != POISON)
+      fail(where, "accumulator %u of thread %u of the warpgroup was written while the wgmma of line %d was under way", i, t, x.where.line);
   }
 }
 
@@ -60,7 +61,8 @@ template <class Register> void check_fenced(Warpgroup& g, const char* what, u32 
   for (const FencedRegisters& used : g.used) {
     if (used.registers[0] != register_of(0) || used.count != count) continue;
     for (u32 t = 0; t < WARPGROUP; t++)
-      if (used.sums[t] != checksum(register_of(t), count)) fail(where, "%s of thread %u of the warpgroup were written between wgmma_fence and this wgmma", what, t);
+      if (used.sums[t] != checksum(register_of(t), count))
+        fail(where, "%s of thread %u of the warpgroup were written between wgmma_fence and this wgmma", what, t);
     return;
   }
   FencedRegisters& used = g.used.emplace_back();
@@ -160,7 +162,8 @@ void check_agreement(const Warpgroup& g, Where where) {
   for (const WarpgroupMultiply& y : g.posted) {
     if (x.n != y.n || x.bfloat16 != y.bfloat16 || x.transpose_a != y.transpose_a || x.transpose_b != y.transpose_b || !x.a != !y.a)
       fail(where, "the threads of a warpgroup are at different wgmmas");
-    if (x.b_descriptor != y.b_descriptor || (!x.a && x.a_descriptor != y.a_descriptor)) fail(where, "the threads of a warpgroup have different descriptors");
+    if (x.b_descriptor != y.b_descriptor || (!x.a && x.a_descriptor != y.a_descriptor))
+      fail(where, "the threads of a warpgroup have different descriptors");
     if (x.accumulate != y.accumulate) fail(where, "the threads of a warpgroup do not agree on accumulating");
   }
 }
@@ -173,7 +176,8 @@ u32 take_accumulators(Warpgroup& g, Where where) {
   for (u32 i = 0; i < g.accumulators.size(); i++) {
     Accumulators* held = g.accumulators[i].get();
     if (!held || !overlap(held->registers[0], held->n, x.d, x.n)) continue;
-    if (held->registers[0] != x.d || held->n != x.n) fail(where, "a wgmma on accumulators of another shape, under way since line %d", held->where.line);
+    if (held->registers[0] != x.d || held->n != x.n)
+      fail(where, "a wgmma on accumulators of another shape, under way since line %d", held->where.line);
     return i;
   }
   u32 free = 0;
@@ -231,7 +235,8 @@ void compute(Machine& m, Warpgroup& g, Where where) {
   float *a = operands.data(), *b = a + DEPTH * ROWS;
   if (p.in_registers) {
     for (u32 t = 0; t < WARPGROUP; t++)
-      if (memcmp(p.registers[t], p.a[t], 16)) fail(where, "the A registers of thread %u of the warpgroup were changed while the wgmma of line %d was under way", t, p.where.line);
+      if (memcmp(p.registers[t], p.a[t], 16))
+        fail(where, "the A registers of thread %u of the warpgroup were changed while the wgmma of line %d was under way", t, p.where.line);
     load_registers(p, a);
   } else {
     load_operand(m, p.a_pieces, p.a_mn_major, ROWS, p.bfloat16, a);
@@ -261,7 +266,8 @@ bool arrive_at_warpgroup(Machine& m, const char* operation, Where where) {
   Fiber& f = *m.current;
   require_whole_warp(m, operation, where);
   if ((f.thread / WARPGROUP + 1) * WARPGROUP > m.threads) fail(where, "%s by threads that are no whole warpgroup", operation);
-  if (m.my_warp().arrived) fail(where, "diverged: this lane is at %s, others of its warp at %s (line %d)", operation, m.my_warp().operation, m.my_warp().where.line);
+  if (m.my_warp().arrived)
+    fail(where, "diverged: this lane is at %s, others of its warp at %s (line %d)", operation, m.my_warp().operation, m.my_warp().where.line);
   Warpgroup& g = hopper(m).warpgroups[f.thread / WARPGROUP];
   if (g.arrived == 0) {
     g.operation = operation;

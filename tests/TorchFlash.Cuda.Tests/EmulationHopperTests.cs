@@ -100,6 +100,8 @@ public sealed unsafe partial class EmulationHopperTests
     [InlineData("BYTES_NOT_OF_16", "1000 bytes, not a multiple of 16", "BULK")]
     [InlineData("GLOBAL_MISALIGNED", "not aligned to 16 bytes", "BULK")]
     [InlineData("READ_BEFORE_ARRIVAL", "a wait is missing|never written", "BULK")]
+    [InlineData("LOAD_UNAWAITED", "the block ended with 1 bulk loads under way", "BULK")]
+    [InlineData("EXPECT_WITHOUT_LOAD", "the block ended with an mbarrier that is 16 bytes short", "BULK")]
     public void A_planted_fault_is_found(string fault, string finding, string scenario = "PIPELINE")
     {
         Assert.All(Programs.Value.Run(scenario, fault), outcome => Assert.Matches(finding, outcome));

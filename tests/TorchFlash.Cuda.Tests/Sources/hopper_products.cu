@@ -19,7 +19,8 @@ template <int ROWS, bool MN, int S> struct Tile {
   }
 };
 
-template <int N, bool BF, bool MA, int SA, bool MB, int SB> DEVICE void product(const TensorMap* map_a, const TensorMap* map_b, float* c, bool from_registers) {
+template <int N, bool BF, bool MA, int SA, bool MB, int SB>
+DEVICE void product(const TensorMap* map_a, const TensorMap* map_b, float* c, bool from_registers) {
   typedef Tile<64, MA, SA> A;
   typedef Tile<N, MB, SB> B;
   const u32 a = shared_base(), b = a + A_BYTES, bar = b + B_BYTES;
