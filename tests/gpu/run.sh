@@ -66,6 +66,7 @@ else
   fi
 fi
 program=$folder/program/TorchFlash.Gpu
+work_log=$folder/build-libtorch.log
 chmod +x "$program"
 export DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1 DOTNET_EnableDiagnostics=0
 export TORCHFLASH_CACHE=${TORCHFLASH_CACHE:-$folder/cache}
@@ -81,7 +82,6 @@ fi
 # ---- libtorch, for the parts that use its tensors
 needs_torch=
 for part in "${parts[@]}"; do [[ $part != conformance && $part != verify ]] && needs_torch=1; done
-torch_ready=
 python=$(command -v python3 || true)
 if [[ -z ${LIBTORCH_DIR:-} && -n $python ]]; then
   LIBTORCH_DIR=$("$python" -c 'import importlib.util as u, os; s = u.find_spec("torch"); print(os.path.dirname(s.origin) if s else "")' 2> /dev/null || true)
@@ -98,22 +98,39 @@ if [[ -n ${LIBTORCH_DIR:-} ]]; then
     [[ -z $nvrtc ]] || export TORCHFLASH_NVRTC=$nvrtc
   fi
 fi
-if [[ -n $needs_torch ]]; then
-  bridge=$folder/program/libLibTorchSharp.so
-  if [[ -z ${LIBTORCH_DIR:-} ]] && [[ ! -f /usr/include/ATen/ATen.h ]]; then
+bridge=$folder/program/libLibTorchSharp.so building= torch_ready=
+
+# Starts building the provider's library, in the background: the parts before do not need it.
+start_bridge() {
+  [[ -n $needs_torch && -z $building && -z $torch_ready ]] || return 0
+  if [[ -z ${LIBTORCH_DIR:-} && ! -f /usr/include/ATen/ATen.h ]]; then
     echo "== NO PYTORCH: python3 has no torch and LIBTORCH_DIR is not set; bench, tune and end-to-end cannot run"
+    needs_torch=
   elif [[ -f $bridge && -f $bridge.of && $(cat "$bridge.of") == "${LIBTORCH_DIR:-}" ]]; then
     torch_ready=1
   else
-    echo "== building libLibTorchSharp.so against ${LIBTORCH_DIR:-the system\'s libtorch}"
-    if sh "$folder/native/libtorch/build.sh" "$bridge"; then
+    echo "== building libLibTorchSharp.so against ${LIBTORCH_DIR:-the libtorch of the system}"
+    sh "$folder/native/libtorch/build.sh" "$bridge" > "$work_log" 2>&1 &
+    building=$!
+  fi
+}
+
+# Waits for it; false where there is none.
+have_bridge() {
+  start_bridge
+  if [[ -n $building ]]; then
+    if wait "$building"; then
       echo "${LIBTORCH_DIR:-}" > "$bridge.of"
       torch_ready=1
     else
+      cat "$work_log"
       echo "== libLibTorchSharp.so COULD NOT BE BUILT; bench, tune and end-to-end cannot run"
+      needs_torch=
     fi
+    building=
   fi
-fi
+  [[ -n $torch_ready ]]
+}
 
 # ---- the parts
 status=0 no_gpu=
@@ -122,17 +139,17 @@ for part in "${parts[@]}"; do
   echo "== $part ($(left) s left)"
   rm -f "$out/$part.json"
   arguments=("$part" --out "$out" --device "$device")
-  case $part in
-    conformance | verify) ;;
-    *)
-      [[ -n $torch_ready ]] || { echo "== $part: NOT RUN, there is no libtorch"; status=1; continue; }
-      [[ $part != end-to-end ]] || arguments+=(--text "$folder/text.txt")
-      ;;
-  esac
   if [[ -n $no_gpu ]]; then
     echo "== $part: NOT RUN, there is no GPU"
     continue
   fi
+  case $part in
+    conformance | verify) ;;
+    *)
+      have_bridge || { echo "== $part: NOT RUN, there is no libtorch"; [[ $status -ne 0 ]] || status=1; continue; }
+      [[ $part != end-to-end ]] || arguments+=(--text "$folder/text.txt")
+      ;;
+  esac
   budget=$(left)
   # The measurements may take what is left but for the end-to-end checks that follow them.
   [[ $part != bench || " ${parts[*]} " != *" end-to-end "* ]] || budget=$((budget - 90))
@@ -143,9 +160,10 @@ for part in "${parts[@]}"; do
   fi
   timeout --kill-after=10 "$((budget + 20))" "$program" "${arguments[@]}" --seconds "$budget" ${options[@]+"${options[@]}"}
   code=$?
+  [[ $code -eq 3 ]] || start_bridge
   case $code in
     0) ;;
-    3) no_gpu=1; status=3 ;;
+    3) no_gpu=1 status=3 ;;
     *)
       [[ $status -ne 0 ]] || status=1
       echo "== $part: FAILED (exit code $code)"
@@ -156,6 +174,7 @@ for part in "${parts[@]}"; do
       ;;
   esac
 done
+[[ -z $building ]] || wait "$building"
 if [[ -z $no_gpu ]]; then
   "$program" summary "${parts[@]}" --out "$out" || { [[ $status -ne 0 ]] || status=1; }
 fi
