@@ -75,10 +75,17 @@ internal sealed class CudaLibraries(LibrarySearch search)
         }
         catch (Exception e) when (e is DllNotFoundException or BadImageFormatException)
         {
-            string reason = File.Exists(candidate.Path) ? e.Message.ReplaceLineEndings(" ") : "not there";
+            string reason = File.Exists(candidate.Path) || !Path.IsPathRooted(candidate.Path) ? LoadersReason(e.Message) : "not there";
             _attempts.Add($"{candidate.Path} ({candidate.Origin}): {reason}");
             library = 0;
             return false;
         }
+    }
+
+    /// <summary>.NET prefixes what the loader says, a line for each name that it has tried, with advice.</summary>
+    private static string LoadersReason(string message)
+    {
+        string[] lines = [.. message.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries).Distinct()];
+        return lines.Length > 1 ? lines[1] : lines.FirstOrDefault("");
     }
 }
