@@ -39,4 +39,107 @@ public class EngineTests
     [MemberData(nameof(Kinds))]
     public void FixedOrder(int device, ElementType type, bool causal) =>
         GpuCase.Check(device, Small with { ElementType = type, Causal = causal ? CausalMask.TopLeft : CausalMask.None }, deterministic: true);
+
+    [EmulatedTheory]
+    [MemberData(nameof(Layouts))]
+    public void EveryLayout(int device, DeviceLayout inputs, DeviceLayout outputs) => GpuCase.Check(device, Small, Passes.All, inputs, outputs);
+
+    public static TheoryData<int, DeviceLayout, DeviceLayout> Layouts
+    {
+        get
+        {
+            var data = new TheoryData<int, DeviceLayout, DeviceLayout>();
+            foreach (int device in new[] { EmulatedDevices.Ampere, EmulatedDevices.Hopper })
+                foreach (DeviceLayout layout in Enum.GetValues<DeviceLayout>())
+                    data.Add(device, layout, layout < DeviceLayout.SharedHeads ? layout : DeviceLayout.Gaps);
+            return data;
+        }
+    }
+
+    [EmulatedTheory]
+    [InlineData(EmulatedDevices.Ampere, ElementType.BFloat16, 6, 2)]
+    [InlineData(EmulatedDevices.Ampere, ElementType.Float64, 6, 2)]
+    [InlineData(EmulatedDevices.Hopper, ElementType.Float16, 4, 1)]
+    public void SharedKeys(int device, ElementType type, int heads, int keyHeads)
+    {
+        GpuCase.Check(device, Small with { ElementType = type, Heads = heads, KeyHeads = keyHeads }, Passes.All);
+        GpuCase.Check(device, Small with { ElementType = type, Heads = heads, KeyHeads = keyHeads }, Passes.All, deterministic: true);
+    }
+
+    /// <summary>Nothing to attend to, nobody who attends, nothing at all.</summary>
+    [EmulatedTheory]
+    [InlineData(EmulatedDevices.Ampere, ElementType.BFloat16)]
+    [InlineData(EmulatedDevices.Ampere, ElementType.Float32)]
+    [InlineData(EmulatedDevices.Hopper, ElementType.Float16)]
+    public void Emptiness(int device, ElementType type)
+    {
+        AttentionProblem problem = Small with { ElementType = type };
+        foreach (bool deterministic in new[] { false, true })
+        {
+            GpuCase.Check(device, problem with { KeyLength = 0 }, Passes.All, deterministic: deterministic);
+            GpuCase.Check(device, problem with { QueryLength = 0 }, Passes.All, deterministic: deterministic);
+            GpuCase.Check(device, problem with { Batch = 0 }, Passes.All, deterministic: deterministic);
+            GpuCase.Check(device, problem with { Heads = 0 }, Passes.Forward | Passes.Backward, deterministic: deterministic); // no mean of no heads
+        }
+    }
+
+    [EmulatedTheory]
+    [InlineData(EmulatedDevices.Ampere, ElementType.Float16, -0.3)]
+    [InlineData(EmulatedDevices.Ampere, ElementType.Float64, -0.3)]
+    [InlineData(EmulatedDevices.Hopper, ElementType.BFloat16, -0.3)]
+    public void NegativeScale(int device, ElementType type, double scale)
+    {
+        AttentionProblem problem = Small with { ElementType = type, Scale = scale, Causal = CausalMask.TopLeft };
+        GpuCase.Check(device, problem, Passes.All);
+        GpuCase.Check(device, problem, Passes.All, deterministic: true);
+    }
+
+    [EmulatedTheory]
+    [InlineData(EmulatedDevices.Ampere, ElementType.BFloat16)]
+    [InlineData(EmulatedDevices.Hopper, ElementType.BFloat16)]
+    [InlineData(EmulatedDevices.Ampere, ElementType.Float32)]
+    public void OwnStream(int device, ElementType type)
+    {
+        using var attention = new GpuCase(device, Small with { ElementType = type });
+        var options = new ExecutionOptions { Stream = EmulatedDevices.CreateStream(device) };
+        CudaEngine engine = EmulatedDevices.Engine(device);
+        engine.Forward(attention.Problem, attention.ForwardArguments, options);
+        engine.Backward(attention.Problem, attention.BackwardArguments(engine, options), options);
+        attention.AssertResults(Passes.Forward | Passes.Backward);
+        var wrong = Assert.Throws<CudaException>(() => engine.Forward(attention.Problem, attention.ForwardArguments, new ExecutionOptions { Stream = 12345 }));
+        Assert.Equal("cuLaunchKernel", wrong.Function);
+    }
+
+    /// <summary>Whatever context is current on the caller's thread is so afterwards, failures included.</summary>
+    [EmulatedFact]
+    public void ContextOfTheCallerStays()
+    {
+        using var attention = new GpuCase(EmulatedDevices.Ampere, Small);
+        CudaEngine engine = EmulatedDevices.Engine(EmulatedDevices.Ampere);
+        Assert.Equal(0, EmulatedDevices.CurrentContext());
+        attention.Run(engine);
+        Assert.Equal(0, EmulatedDevices.CurrentContext());
+        using (EmulatedDevices.Enter(EmulatedDevices.Hopper))
+        {
+            nint hopper = EmulatedDevices.CurrentContext();
+            attention.Run(engine);
+            Assert.Equal(hopper, EmulatedDevices.CurrentContext());
+            Assert.Throws<CudaException>(() => engine.Forward(attention.Problem, attention.ForwardArguments, new ExecutionOptions { Stream = 12345 }));
+            Assert.Equal(hopper, EmulatedDevices.CurrentContext());
+        }
+    }
+
+    /// <summary>Equal calls give equal bits in the deterministic mode, and the forward pass does always.</summary>
+    [EmulatedFact]
+    public void FixedOrderRepeats()
+    {
+        using var first = new GpuCase(EmulatedDevices.Hopper, Small with { KeyLength = 300 });
+        using var second = new GpuCase(EmulatedDevices.Hopper, Small with { KeyLength = 300 });
+        first.Run(EmulatedDevices.Engine(EmulatedDevices.Hopper), deterministic: true);
+        EmulatedGpu.Set("seed", 77); // another order of warps
+        second.Run(EmulatedDevices.Engine(EmulatedDevices.Hopper), deterministic: true);
+        EmulatedGpu.Set("seed", 1);
+        foreach ((string name, double[] values) in first.Results())
+            Assert.Equal(values, second.Results()[name]);
+    }
 }

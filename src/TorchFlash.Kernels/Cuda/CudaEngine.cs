@@ -81,8 +81,9 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
     /// <exception cref="CudaException">The driver or the compiler failed.</exception>
     public void Forward(in AttentionProblem problem, in ForwardArguments arguments, in ExecutionOptions options = default)
     {
-        Validation.Check(problem, arguments, options);
+        problem.Validate();
         Validation.Check(this, problem);
+        Validation.Check(problem, arguments, options);
         if (Validation.Rows(problem) == 0)
             return;
         SizedView query = Query(problem, arguments.Query), key = Key(problem, arguments.Key), value = Value(problem, arguments.Value);
@@ -117,8 +118,9 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
     /// <exception cref="CudaException">The driver or the compiler failed.</exception>
     public void Backward(in AttentionProblem problem, in BackwardArguments arguments, in ExecutionOptions options = default)
     {
-        Validation.Check(problem, arguments, options);
+        problem.Validate();
         Validation.Check(this, problem);
+        Validation.Check(problem, arguments, options);
         var workspace = new BackwardWorkspace(problem, options.Deterministic);
         Validation.CheckWorkspace(arguments.Workspace, workspace.Bytes, Cuda.BackwardWorkspace.Alignment);
         if ((long)problem.Batch * problem.Heads > 0)
@@ -129,8 +131,9 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
     /// <exception cref="CudaException">The driver or the compiler failed.</exception>
     public void AverageWeights(in AttentionProblem problem, in WeightsArguments arguments, in ExecutionOptions options = default)
     {
-        Validation.Check(problem, arguments, options);
+        problem.Validate();
         Validation.Check(this, problem);
+        Validation.Check(problem, arguments, options);
         if (Validation.Rows(problem) == 0 || problem.KeyLength == 0)
             return;
         SizedView query = Query(problem, arguments.Query), key = Key(problem, arguments.Key);
@@ -152,7 +155,7 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
             ScaleLog2 = ScaleLog2(problem),
             Scale = problem.Scale,
         };
-        LoadedKernel kernel = _modules[_choice.Weights(problem, _choice.IsAligned(problem.HeadDim, problem.HeadDim, query, key, weights))];
+        LoadedKernel kernel = _modules[_choice.Weights(problem, _choice.IsAligned(problem.HeadDim, problem.HeadDim, query, key))];
         long units = problem.Batch * Units(problem.QueryLength, kernel.Shape.Rows) * Units(problem.KeyLength, kernel.Shape.Columns);
         using CudaDevice.Scope scope = _device.Enter();
         Launch(kernel, units, options.Stream, &parameters);

@@ -16,6 +16,9 @@ internal sealed class KernelModules(CudaDevice device, KernelCompiler compiler)
     /// <summary>Number of kernels.</summary>
     public int Count => _kernels.Count;
 
+    /// <summary>What they are.</summary>
+    public IEnumerable<KernelVariant> Variants => _kernels.Keys;
+
     /// <summary>The kernel, compiled and loaded where this has not happened yet.</summary>
     /// <exception cref="CudaException">It does not compile, or the driver does not load it. The next call tries again.</exception>
     public LoadedKernel this[KernelVariant variant]
