@@ -92,7 +92,7 @@ public class HopperBackwardPlantedBugs
         switch (what)
         {
             case In.Narrow:
-                Run(causal);
+                Run(causal with { Heads = 4, KeyHeads = 2 });
                 break;
             case In.Medium:
                 Run(causal with { HeadDim = 128, ValueDim = 128 });
