@@ -4,7 +4,7 @@
 
 static constexpr int ROWS = 64;
 
-KERNEL_SHAPE(THREADS, 0, ROWS, 0, 0, 4);
+KERNEL_SHAPE(THREADS, 0, ROWS, 0, 0, 2);
 
 /// This thread's part of the sum over one row.
 DEVICE Real part_of_row(const Real *o, const Real *g, int part) {
@@ -21,7 +21,7 @@ DEVICE Real part_of_row(const Real *o, const Real *g, int part) {
   return sum;
 }
 
-KERNEL(torchflash_backward_prepare_exact, THREADS, 4, PARAMETER(BackwardParameters) p) {
+KERNEL(torchflash_backward_prepare_exact, THREADS, 2, PARAMETER(BackwardParameters) p) {
   const Work work(p.query_length, ROWS, p.heads);
   const Real *output = (const Real *)p.output.data + work.batch * p.output.batch + work.head * p.output.head;
   const Real *gradient = (const Real *)p.output_gradient.data + work.batch * p.output_gradient.batch + work.head * p.output_gradient.head;
