@@ -74,7 +74,9 @@ struct QueryBlock {
     head++;
   }
   /// Of its first query in log_sum, delta and (in rows) the sums of dQ.
-  DEVICE i64 row(const BackwardParameters& p, const KeyBlock& keys) const { return ((i64)keys.batch * p.heads + head) * p.padded_queries + tile * QUERIES; }
+  DEVICE i64 row(const BackwardParameters& p, const KeyBlock& keys) const {
+    return ((i64)keys.batch * p.heads + head) * p.padded_queries + tile * QUERIES;
+  }
 };
 
 struct Producer {
@@ -188,7 +190,8 @@ template <class S> struct Consumer {
   // dPᵀ = V dOᵀ
   DEVICE void issue_probability_gradients() {
     barriers.gradient().wait(gradient);
-    product_shared<BF, SCORE_QUERIES, VALUE_DIM, ValueTile, K_MAJOR, GradientTile, K_MAJOR>(dp, shared + VALUE, first_row, gradient_tile(), first_column, false);
+    product_shared<BF, SCORE_QUERIES, VALUE_DIM, ValueTile, K_MAJOR, GradientTile, K_MAJOR>(
+        dp, shared + VALUE, first_row, gradient_tile(), first_column, false);
     wgmma_commit();
   }
   // dV += Pᵀ dO
@@ -208,7 +211,8 @@ template <class S> struct Consumer {
   // dQ = dS K: of 64 queries all columns, or some columns of all 64
   template <int N> DEVICE void issue_query_gradients(int column, float (&dq)[registers(N)]) {
     if constexpr (QUERY_SUMS && N > 0)
-      product_shared<BF, N, KEYS, ScoreTile, MN_MAJOR, KeyTile, MN_MAJOR>(dq, score_gradient(), SPLIT_QUERIES ? 64 * w : 0, shared + KEY, w * QUERY_SPLIT + column, false);
+      product_shared<BF, N, KEYS, ScoreTile, MN_MAJOR, KeyTile, MN_MAJOR>(
+          dq, score_gradient(), SPLIT_QUERIES ? 64 * w : 0, shared + KEY, w * QUERY_SPLIT + column, false);
     wgmma_commit();
   }
 
@@ -352,7 +356,8 @@ template <class S> struct Consumer {
     wgmma_pin(s);
     NO_UNROLL for (; step < keys.steps; step++) {
       next_query = query;
-      if (step + 1 < keys.steps) next_query.advance();   // the last scores are computed again, for nothing: with a branch ptxas would serialise the products
+      // the last scores are computed again, for nothing: with a branch ptxas would serialise the products
+      if (step + 1 < keys.steps) next_query.advance();
       run_step();
       block.next(keys);
       last_query = query;
@@ -368,8 +373,9 @@ template <class S> struct Consumer {
     UNROLL for (int r = 0; r < 2; r++) {
       const int key = keys.key + first_row + thread_id() / 32 % 4 * 16 + thread_id() % 32 / 4 + 8 * r;
       const bool exists = key < p.key_length;
-      u16* to_key = (u16*)p.key_gradient.data + keys.batch * p.key_gradient.batch + keys.key_head * p.key_gradient.head + key * p.key_gradient.row;
-      u16* to_value = (u16*)p.value_gradient.data + keys.batch * p.value_gradient.batch + keys.key_head * p.value_gradient.head + key * p.value_gradient.row;
+      const View &k = p.key_gradient, &v = p.value_gradient;
+      u16* to_key = (u16*)k.data + keys.batch * k.batch + keys.key_head * k.head + key * k.row;
+      u16* to_value = (u16*)v.data + keys.batch * v.batch + keys.key_head * v.head + key * v.row;
       if constexpr (S::KEY > 0) store_row<BF, S::KEY_STORED, S::KEY>(to_key + w * KEY_SPLIT, dk, r, (float)p.scale, exists);
       if constexpr (S::VALUE > 0) store_row<BF, S::VALUE_STORED, S::VALUE>(to_value + w * VALUE_SPLIT, dv, r, 1.f, exists);
     }

@@ -27,7 +27,11 @@ template <bool BF, bool KEEP_INFINITY> DEVICE void make_finite(u32 tile, u32 byt
   NO_UNROLL for (u32 at = tile + 16 * thread; at < tile + bytes; at += 16 * threads) {
     V4 x = lds<V4>(at);
     if (((non_finite_halves<BF>(x.x) | non_finite_halves<BF>(x.y)) | (non_finite_halves<BF>(x.z) | non_finite_halves<BF>(x.w))) == 0) continue;
-    sts(at, V4{finite_pair<BF, KEEP_INFINITY>(x.x), finite_pair<BF, KEEP_INFINITY>(x.y), finite_pair<BF, KEEP_INFINITY>(x.z), finite_pair<BF, KEEP_INFINITY>(x.w)});
+    x.x = finite_pair<BF, KEEP_INFINITY>(x.x);
+    x.y = finite_pair<BF, KEEP_INFINITY>(x.y);
+    x.z = finite_pair<BF, KEEP_INFINITY>(x.z);
+    x.w = finite_pair<BF, KEEP_INFINITY>(x.w);
+    sts(at, x);
   }
 }
 
@@ -45,7 +49,8 @@ template <bool BF, class Tile, int N, class Sees> DEVICE void add_non_finite(flo
   NO_UNROLL for (int row = 0; row < Tile::ROWS; row++, tile += Tile::SWIZZLE) {
     const u32 swizzle = (row * Tile::SWIZZLE >> 7) % (Tile::SWIZZLE / 16) << 4;
     UNROLL for (int j = 0; j < N / 8; j++) {
-      const u32 pair = lds<u32>(tile + 8 * j / Tile::PANEL * Tile::PANEL_BYTES + ((u32)(8 * j % Tile::PANEL * 2) ^ swizzle)), found = non_finite_halves<BF>(pair);
+      const u32 pair = lds<u32>(tile + 8 * j / Tile::PANEL * Tile::PANEL_BYTES + ((u32)(8 * j % Tile::PANEL * 2) ^ swizzle));
+      const u32 found = non_finite_halves<BF>(pair);
       if (found == 0) continue;
       UNROLL for (int r = 0; r < 2; r++) {
         if (!sees(r, row)) continue;

@@ -48,7 +48,8 @@ template <int N, class Visible> DEVICE void score_gradients(float (&s)[N / 2], c
 DEVICE void keep(u32 (&a)[4]) { UNROLL for (int i = 0; i < 4; i++) asm volatile("" : "+r"(a[i])); }
 
 /// dp <- dSᵀ likewise, from P as an operand, unpacked piece by piece.
-template <bool BF, int N, class Visible> DEVICE void score_gradients(float (&dp)[N / 2], u32 (&operand)[N / 16][4], u32 delta, const Visible& visible) {
+template <bool BF, int N, class Visible>
+DEVICE void score_gradients(float (&dp)[N / 2], u32 (&operand)[N / 16][4], u32 delta, const Visible& visible) {
   UNROLL for (int j = 0; j < N / 8; j++) {
     if (j % 2 == 0) keep(operand[j / 2]);
     const V2 d = lds<V2>(delta + j * 32);

@@ -49,7 +49,8 @@ DEVICE constexpr int part(int consumer, int columns, int split) {
 template <int W> struct Share {
   static constexpr int KEY = part(W, DIM, KEY_SPLIT), VALUE = OWN_KEYS || VALUE_SPLIT > 0 ? part(W, VALUE_DIM, VALUE_SPLIT) : W * VALUE_DIM;
   static constexpr int QUERY = part(W, DIM, QUERY_SPLIT);
-  static constexpr int KEY_STORED = part(W, K_HEAD_DIM, KEY_SPLIT), VALUE_STORED = VALUE < K_VALUE_DIM - W * VALUE_SPLIT ? VALUE : K_VALUE_DIM - W * VALUE_SPLIT;
+  static constexpr int KEY_STORED = part(W, K_HEAD_DIM, KEY_SPLIT);
+  static constexpr int VALUE_STORED = VALUE < K_VALUE_DIM - W * VALUE_SPLIT ? VALUE : K_VALUE_DIM - W * VALUE_SPLIT;
 };
 template <class A, class B> constexpr bool SAME = A::KEY == B::KEY && A::VALUE == B::VALUE && A::QUERY == B::QUERY &&
                                                   A::KEY_STORED == B::KEY_STORED && A::VALUE_STORED == B::VALUE_STORED;
@@ -68,7 +69,8 @@ constexpr int SUM_WARPS = SPLIT_QUERIES || Share<1>::QUERY == 0 ? 4 : 8;   // th
 constexpr int GRADIENT_STAGES = 2;
 constexpr u32 ROW_BYTES = QUERIES * 4, BARRIER_BYTES = 256, FLAG_BYTES = 32;                // log_sum or delta of a tile
 constexpr u32 SCORE_BYTES = 2 * ScoreTile::BYTES * ((QUERY_SUMS || !OWN_KEYS ? 1 : 0) + (OWN_KEYS ? 0 : 1));
-constexpr u32 FIXED_BYTES = KeyTile::BYTES + ValueTile::BYTES + GRADIENT_STAGES * (GradientTile::BYTES + ROW_BYTES) + SCORE_BYTES + SUM_STAGES * Sums::BYTES + BARRIER_BYTES + FLAG_BYTES;
+constexpr u32 FIXED_BYTES = KeyTile::BYTES + ValueTile::BYTES + GRADIENT_STAGES * (GradientTile::BYTES + ROW_BYTES) +
+                            SCORE_BYTES + SUM_STAGES * Sums::BYTES + BARRIER_BYTES + FLAG_BYTES;
 #ifdef K_STAGES
 constexpr int QUERY_STAGES = K_STAGES;
 #else

@@ -1,4 +1,5 @@
-// dQ is a sum over all blocks of keys: how a warpgroup's part of it, a 64 x N accumulator, gets into the float sums in memory (row-major, padded_dim columns).
+// dQ is a sum over all blocks of keys: how a warpgroup's part of it, a 64 x N accumulator, gets into the float
+// sums in memory (row-major, padded_dim columns).
 #pragma once
 #include "hopper.cuh"
 
