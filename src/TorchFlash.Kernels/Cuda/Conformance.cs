@@ -54,7 +54,7 @@ internal static unsafe partial class Conformance
     /// <exception cref="CudaException">It does not compile, or the launch fails.</exception>
     public static IReadOnlyList<ConformanceSection> Run(CudaDevice device, KernelCompiler compiler)
     {
-        string target = device.Target(compiler.Nvrtc);
+        string target = device.Target(compiler.Nvrtc).Name;
         bool hopper = target == "sm_90a";
         byte[] image = compiler.Image(Variant(target, device.SharedLimit), out _);
         CudaDriver driver = device.Driver;

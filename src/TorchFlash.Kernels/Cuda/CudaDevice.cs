@@ -41,11 +41,21 @@ internal sealed class CudaDevice
     /// <summary>As in sm_86: 86.</summary>
     public int Architecture => Capability.Major * 10 + Capability.Minor;
 
+    /// <summary>What decides about kernels.</summary>
+    public KernelTarget Target(Nvrtc nvrtc) => new(TargetName(nvrtc), Architecture, SharedLimit, Driver.HasTensorMaps);
+
+    /// <summary>Makes the context current on this thread until the scope ends; then the one that was current before is so again.</summary>
+    public Scope Enter()
+    {
+        Driver.PushContext(_context.Value);
+        return new Scope(Driver);
+    }
+
     /// <summary>
-    /// What NVRTC is asked for: machine code of this very GPU; with the instructions that only 9.0 has there; PTX of the newest that this
-    /// NVRTC knows, for the driver to compile, where the GPU is newer than that.
+    /// Machine code of this very GPU; with the instructions that only 9.0 has there; PTX of the newest that this NVRTC knows, for the driver
+    /// to compile, where the GPU is newer than that.
     /// </summary>
-    public string Target(Nvrtc nvrtc)
+    private string TargetName(Nvrtc nvrtc)
     {
         if (Architecture == 90)
             return "sm_90a";
@@ -53,13 +63,6 @@ internal sealed class CudaDevice
             return string.Create(CultureInfo.InvariantCulture, $"sm_{Architecture}");
         int newest = nvrtc.Architectures.Where(a => a < Architecture).DefaultIfEmpty(nvrtc.Architectures[0]).Max();
         return string.Create(CultureInfo.InvariantCulture, $"compute_{newest}");
-    }
-
-    /// <summary>Makes the context current on this thread until the scope ends; then the one that was current before is so again.</summary>
-    public Scope Enter()
-    {
-        Driver.PushContext(_context.Value);
-        return new Scope(Driver);
     }
 
     public readonly ref struct Scope(CudaDriver driver)

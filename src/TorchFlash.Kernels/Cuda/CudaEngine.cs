@@ -22,7 +22,7 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
         _device = device;
         _compiler = compiler;
         _modules = new KernelModules(device, compiler);
-        _choice = new KernelChoice(device, compiler.Nvrtc, tuning);
+        _choice = new KernelChoice(device.Target(compiler.Nvrtc), tuning);
     }
 
     /// <summary>
@@ -51,7 +51,7 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
 
     internal KernelModules Modules => _modules;
 
-    internal KernelCompiler Compiler => _compiler;
+    internal KernelChoice Choice => _choice;
 
     /// <inheritdoc/>
     public string Describe() => string.Create(CultureInfo.InvariantCulture,
@@ -174,24 +174,9 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
     {
         problem.Validate();
         Validation.Check(this, problem);
-        KernelVariant[] variants = [.. Variants(problem, options).Distinct()];
+        KernelVariant[] variants = [.. _choice.Variants(problem, options).Distinct()];
         Parallel.ForEach(variants, variant => _ = _modules[variant]);
         return [.. variants.Select(v => v.ToString())];
-    }
-
-    /// <summary>What <see cref="Precompile"/> compiles.</summary>
-    internal IEnumerable<KernelVariant> Variants(AttentionProblem problem, PrecompileOptions options)
-    {
-        bool aligned = _choice.IsAligned(problem.HeadDim, problem.ValueDim) && !options.Misaligned, exact = KernelChoice.IsExact(problem);
-        yield return _choice.Forward(problem, aligned, isMappable: true);
-        if (!options.ForwardOnly)
-        {
-            yield return _choice.BackwardPrepare(problem, aligned, options.Deterministic);
-            yield return _choice.Backward(problem, aligned, isMappable: true, options.Deterministic);
-            yield return exact || options.Deterministic ? _choice.BackwardQuery(problem, aligned) : _choice.BackwardFinish(problem, aligned);
-        }
-        if (options.Weights)
-            yield return _choice.Weights(problem, _choice.IsAligned(problem.HeadDim, problem.HeadDim) && !options.Misaligned);
     }
 
     private static SizedView Query(in AttentionProblem problem, in TensorView view) => new(view, problem.Batch, problem.Heads, problem.QueryLength, problem.HeadDim);

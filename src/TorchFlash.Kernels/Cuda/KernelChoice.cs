@@ -1,19 +1,22 @@
 namespace TorchFlash.Kernels.Cuda;
 
-/// <summary>Which kernels a problem takes on a device, and how they are specialised.</summary>
-internal sealed class KernelChoice(CudaDevice device, Nvrtc nvrtc, KernelTuning tuning)
+/// <summary>What of a device decides about kernels.</summary>
+/// <param name="Name">What NVRTC is asked for: "sm_80", "sm_90a", "compute_90".</param>
+/// <param name="Architecture">As in sm_86: 86.</param>
+/// <param name="SharedLimit">Bytes of shared memory that a block may have.</param>
+/// <param name="HasTensorMaps">Whether the driver makes tensor maps.</param>
+internal sealed record KernelTarget(string Name, int Architecture, int SharedLimit, bool HasTensorMaps);
+
+/// <summary>Which kernels a problem takes, and how they are specialised.</summary>
+internal sealed class KernelChoice(KernelTarget target, KernelTuning tuning)
 {
     private const string Prepare = "backward_prepare", PrepareExact = "backward_prepare_exact", Finish = "backward_finish";
 
     /// <summary>Largest head dimension that the kernels take.</summary>
     public const int MaxHeadDim = 256;
 
-    private readonly string _target = device.Target(nvrtc);
-
-    public KernelTuning Tuning => tuning;
-
     /// <summary>Whether the kernels with wgmma and TMA can run here.</summary>
-    private bool HasHopper => device.Architecture == 90 && device.Driver.HasTensorMaps && !tuning.AvoidHopper;
+    private bool HasHopper => target.Architecture == 90 && target.HasTensorMaps && !tuning.AvoidHopper;
 
     /// <summary>O, m, l.</summary>
     /// <param name="problem">The problem.</param>
@@ -42,6 +45,21 @@ internal sealed class KernelChoice(CudaDevice device, Nvrtc nvrtc, KernelTuning 
     public KernelVariant Weights(in AttentionProblem problem, bool isAligned) =>
         Variant("weights", problem with { ValueDim = problem.HeadDim }, isAligned);
 
+    /// <summary>The kernels of the passes over a problem, as <see cref="CudaEngine.Precompile"/> sees it.</summary>
+    public IEnumerable<KernelVariant> Variants(AttentionProblem problem, PrecompileOptions options)
+    {
+        bool aligned = IsAligned(problem.HeadDim, problem.ValueDim) && !options.Misaligned, exact = IsExact(problem);
+        yield return Forward(problem, aligned, isMappable: true);
+        if (!options.ForwardOnly)
+        {
+            yield return BackwardPrepare(problem, aligned, options.Deterministic);
+            yield return Backward(problem, aligned, isMappable: true, options.Deterministic);
+            yield return exact || options.Deterministic ? BackwardQuery(problem, aligned) : BackwardFinish(problem, aligned);
+        }
+        if (options.Weights)
+            yield return Weights(problem, IsAligned(problem.HeadDim, problem.HeadDim) && !options.Misaligned);
+    }
+
     /// <summary>float32 and float64: no tensor cores, no sums by atomics.</summary>
     public static bool IsExact(in AttentionProblem problem) => !problem.ElementType.IsHalfWidth();
 
@@ -68,9 +86,9 @@ internal sealed class KernelChoice(CudaDevice device, Nvrtc nvrtc, KernelTuning 
             ("K_NEGATE", problem.Scale < 0 ? 1 : 0),
             ("K_ALIGNED", isAligned ? 1 : 0),
             ("K_DETERMINISTIC", deterministic && !IsExact(problem) ? 1 : 0),
-            ("K_SHARED_LIMIT", device.SharedLimit),
+            ("K_SHARED_LIMIT", target.SharedLimit),
             .. tuning.Macros.GetValueOrDefault(kernel, []),
         ];
-        return KernelVariant.Create(kernel, _target, macros);
+        return KernelVariant.Create(kernel, target.Name, macros);
     }
 }

@@ -13,6 +13,7 @@ internal static class ProcessProbe
         var start = new ProcessStartInfo("dotnet", [typeof(ProcessProbe).Assembly.Location, step]) { RedirectStandardOutput = true, RedirectStandardError = true };
         foreach ((string name, string value) in variables)
             start.Environment[name] = value;
+        start.Environment.Remove("LD_LIBRARY_PATH");
         using Process process = Process.Start(start)!;
         Task<string> errors = process.StandardError.ReadToEndAsync();
         string output = process.StandardOutput.ReadToEnd();
@@ -34,6 +35,9 @@ internal static class ProcessProbe
             case "engine":
                 Console.WriteLine(CudaEngine.TryGet(1, out CudaEngine? engine, out string reason) ? engine.Describe() : reason);
                 break;
+            case "compile":
+                Compile();
+                break;
             default:
                 Console.Error.WriteLine("This is a test project: dotnet test.");
                 return 2;
@@ -43,6 +47,22 @@ internal static class ProcessProbe
                 || line.Contains("nvrtc", StringComparison.Ordinal) || line.Contains("emulation", StringComparison.Ordinal))
                 Console.WriteLine($"mapped {line}");
         return 0;
+    }
+
+    /// <summary>Machine code from the NVRTC that is found, or why not.</summary>
+    private static void Compile()
+    {
+        var libraries = new CudaLibraries(new LibrarySearch());
+        try
+        {
+            (byte[] image, _) = libraries.LoadNvrtc(new Version(11, 7), driver: null)!
+                .Compile("nothing.cu", "extern \"C\" __global__ void nothing() {}", [], ["--gpu-architecture=sm_80"], toPtx: false, "nothing");
+            Console.WriteLine($"compiled {image.Length} bytes");
+        }
+        catch (CudaCompilationException e)
+        {
+            Console.WriteLine(e.Log);
+        }
     }
 
     /// <summary>The CPU engine from end to end, and what one may ask without asking for CUDA.</summary>
