@@ -54,10 +54,10 @@ public class KernelChoiceTests
     {
         KernelTuning tuning = KernelTuning.None with { AvoidHopper = true };
         CudaEngine engine = EmulatedDevices.Engine(EmulatedDevices.Hopper, tuning.With("forward_mma", "K_BLOCK_M", 64));
-        KernelVariant forward = engine.Choice.Variants(Small, new PrecompileOptions { ForwardOnly = true }).Single();
+        KernelVariant forward = engine.Variants(Small, new PrecompileOptions { ForwardOnly = true }).Single();
         Assert.Equal("forward_mma", forward.Kernel);
         Assert.Contains("K_BLOCK_M=64", forward.Macros, StringComparison.Ordinal);
-        Assert.DoesNotContain(engine.Choice.Variants(Small, default).Skip(1), v => v.Macros.Contains("K_BLOCK_M", StringComparison.Ordinal));
+        Assert.DoesNotContain(engine.Variants(Small, default).Skip(1), v => v.Macros.Contains("K_BLOCK_M", StringComparison.Ordinal));
     }
 
     [EmulatedTheory]
@@ -85,10 +85,10 @@ public class KernelChoiceTests
     {
         CudaEngine engine = EmulatedDevices.Engine(EmulatedDevices.Ampere);
         var deterministic = new PrecompileOptions { Deterministic = true };
-        Assert.Equal(engine.Choice.Variants(Small, default).First(), engine.Choice.Variants(Small with { Batch = 7, QueryLength = 1000, KeyLength = 3, Scale = 2 }, deterministic).First());
+        Assert.Equal(engine.Variants(Small, default).First(), engine.Variants(Small with { Batch = 7, QueryLength = 1000, KeyLength = 3, Scale = 2 }, deterministic).First());
         AttentionProblem exact = Small with { ElementType = ElementType.Float32 };
-        Assert.Equal(engine.Choice.Variants(exact, default), engine.Choice.Variants(exact, deterministic));
-        Assert.Equal(engine.Choice.Variants(Small, default).ElementAt(1), engine.Choice.Variants(Small with { Causal = CausalMask.TopLeft }, default).ElementAt(1));
+        Assert.Equal(engine.Variants(exact, default), engine.Variants(exact, deterministic));
+        Assert.Equal(engine.Variants(Small, default).ElementAt(1), engine.Variants(Small with { Causal = CausalMask.TopLeft }, default).ElementAt(1));
     }
 
     [Fact]

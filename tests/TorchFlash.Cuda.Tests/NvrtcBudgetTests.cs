@@ -29,7 +29,7 @@ public partial class NvrtcBudgetTests(ITestOutputHelper output)
         [
             .. Of(ampere, ElementType.BFloat16, [64, 128, 256], [false, true], ordinary, fixedOrder),
             .. Of(ampere, ElementType.Float16, [128], [true], ordinary, fixedOrder),
-            .. Of(ampere, ElementType.BFloat16, [59, 64], [true], misaligned),
+            .. Of(ampere, ElementType.BFloat16, [59], [true], misaligned),
             .. Of(ampere, ElementType.BFloat16, [64], [true], weights),
             .. Of(ampere, ElementType.Float32, [64, 128, 256], [true], weights, ordinary),
             .. Of(ampere, ElementType.Float64, [64, 128, 256], [true], weights, ordinary),
@@ -68,11 +68,12 @@ public partial class NvrtcBudgetTests(ITestOutputHelper output)
         KernelVariant[] variants = [.. Shipped().Distinct()];
         var rows = new Row[variants.Length];
         var clock = Stopwatch.StartNew();
-        Parallel.For(0, variants.Length, i => rows[i] = Compile(nvrtc, variants[i]));
+        for (int i = 0; i < variants.Length; i++)
+            rows[i] = Compile(nvrtc, variants[i]); // one by one: NVRTC itself compiles no two at a time, and the times are to mean something
         Array.Sort(rows, (a, b) => string.CompareOrdinal(a.Key, b.Key));
 
         Assert.Equal(KernelSources.Embedded.Kernels.Where(k => k != "conformance"), variants.Select(v => v.Kernel).Distinct().Order(StringComparer.Ordinal));
-        output.WriteLine($"NVRTC {nvrtc.Version}, {nvrtc.Path}: {rows.Length} kernels in {clock.Elapsed.TotalSeconds:F0} s, {rows.Sum(r => r.Seconds):F0} s of compilation, at most {rows.Max(r => r.Seconds):F1} s");
+        output.WriteLine($"NVRTC {nvrtc.Version}, {nvrtc.Path}: {rows.Length} kernels in {clock.Elapsed.TotalSeconds:F0} s, at most {rows.Max(r => r.Seconds):F1} s each");
         foreach (Row row in rows)
             output.WriteLine($"{row}  {row.Seconds,5:F1} s");
         if (Environment.GetEnvironmentVariable(Variable) == "write")

@@ -51,8 +51,6 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
 
     internal KernelModules Modules => _modules;
 
-    internal KernelChoice Choice => _choice;
-
     /// <inheritdoc/>
     public string Describe() => string.Create(CultureInfo.InvariantCulture,
         $"cuda:{Device}: {CudaRuntime.Describe(_device)}, NVRTC {_compiler.Nvrtc.Version}, {_modules.Count} kernels loaded");
@@ -174,10 +172,13 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
     {
         problem.Validate();
         Validation.Check(this, problem);
-        KernelVariant[] variants = [.. _choice.Variants(problem, options).Distinct()];
+        KernelVariant[] variants = [.. Variants(problem, options).Distinct()];
         Parallel.ForEach(variants, variant => _ = _modules[variant]);
         return [.. variants.Select(v => v.ToString())];
     }
+
+    /// <summary>What <see cref="Precompile"/> compiles.</summary>
+    internal IEnumerable<KernelVariant> Variants(in AttentionProblem problem, PrecompileOptions options) => _choice.Variants(problem, options);
 
     private static SizedView Query(in AttentionProblem problem, in TensorView view) => new(view, problem.Batch, problem.Heads, problem.QueryLength, problem.HeadDim);
 

@@ -92,7 +92,7 @@ internal sealed class CudaRuntime
             Line("cache", _compiler.Cache.ToString());
             IReadOnlyList<CompiledKernel> compiled = _compiler.Compiled;
             Line("kernels", string.Create(CultureInfo.InvariantCulture,
-                $"{compiled.Count} compiled in {compiled.Sum(c => c.Time.TotalSeconds):F1} s, {_compiler.CacheHits} out of the cache"));
+                $"{compiled.Count} compiled in {_compiler.Time.TotalSeconds:F1} s, {_compiler.CacheHits} out of the cache"));
             foreach (CompiledKernel kernel in compiled.Where(c => c.Log.Length > 0))
                 Line("warning", $"{kernel.Variant}: {kernel.Log}");
         }

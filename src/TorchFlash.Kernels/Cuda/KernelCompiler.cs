@@ -13,7 +13,8 @@ internal sealed class KernelCompiler(KernelSources sources, Nvrtc nvrtc, CubinCa
 
     private readonly Lock _lock = new();
     private readonly List<CompiledKernel> _compiled = [];
-    private int _cacheHits;
+    private readonly Stopwatch _busy = new();
+    private int _running, _cacheHits;
 
     public KernelSources Sources => sources;
 
@@ -28,6 +29,16 @@ internal sealed class KernelCompiler(KernelSources sources, Nvrtc nvrtc, CubinCa
         {
             lock (_lock)
                 return [.. _compiled];
+        }
+    }
+
+    /// <summary>Time during which something was being compiled; several kernels at once count once.</summary>
+    public TimeSpan Time
+    {
+        get
+        {
+            lock (_lock)
+                return _busy.Elapsed;
         }
     }
 
@@ -72,16 +83,38 @@ internal sealed class KernelCompiler(KernelSources sources, Nvrtc nvrtc, CubinCa
     private byte[] Compile(KernelVariant variant)
     {
         var clock = Stopwatch.StartNew();
-        (byte[] image, string log) = nvrtc.Compile(variant.FileName, sources[variant.FileName], sources.HeadersOf(variant.FileName), variant.Options, variant.IsPtx, variant.ToString());
+        Begin();
+        try
+        {
+            (byte[] image, string log) = nvrtc.Compile(variant.FileName, sources[variant.FileName], sources.HeadersOf(variant.FileName), variant.Options, variant.IsPtx, variant.ToString());
+            lock (_lock)
+                _compiled.Add(new CompiledKernel(variant, clock.Elapsed, log));
+            cache.Keep(Key(variant), image);
+            return image;
+        }
+        finally
+        {
+            End();
+        }
+    }
+
+    private void Begin()
+    {
         lock (_lock)
-            _compiled.Add(new CompiledKernel(variant, clock.Elapsed, log));
-        cache.Keep(Key(variant), image);
-        return image;
+            if (_running++ == 0)
+                _busy.Start();
+    }
+
+    private void End()
+    {
+        lock (_lock)
+            if (--_running == 0)
+                _busy.Stop();
     }
 }
 
 /// <summary>A kernel that was compiled.</summary>
 /// <param name="Variant">What.</param>
-/// <param name="Time">How long it took.</param>
+/// <param name="Time">How long it took, which is longer when others are being compiled: NVRTC does no two at a time.</param>
 /// <param name="Log">What the compiler said: warnings.</param>
 internal sealed record CompiledKernel(KernelVariant Variant, TimeSpan Time, string Log);
