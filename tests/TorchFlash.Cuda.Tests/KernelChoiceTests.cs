@@ -91,6 +91,19 @@ public class KernelChoiceTests
         Assert.Equal(engine.Variants(Small, default).ElementAt(1), engine.Variants(Small with { Causal = CausalMask.TopLeft }, default).ElementAt(1));
     }
 
+    [Theory]
+    [InlineData(80, "sm_80")]
+    [InlineData(86, "sm_86")]
+    [InlineData(87, "compute_86")]  // PTX: 8.6's machine code would run here, but 9.0's, say, on no 10.0
+    [InlineData(90, "sm_90a")]
+    [InlineData(100, "compute_90")]
+    [InlineData(120, "compute_90")]
+    public void TargetOfADevice(int architecture, string target)
+    {
+        Assert.Equal(target, KernelTarget.NameFor(architecture, [50, 80, 86, 89, 90]));
+        Assert.Equal(architecture == 90 ? target : $"sm_{architecture}", KernelTarget.NameFor(architecture, []));
+    }
+
     [Fact]
     public void TextIsStable()
     {

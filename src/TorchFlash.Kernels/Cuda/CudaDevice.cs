@@ -1,5 +1,3 @@
-using System.Globalization;
-
 namespace TorchFlash.Kernels.Cuda;
 
 /// <summary>One GPU and its primary context, the one that the CUDA run-time and libtorch use.</summary>
@@ -42,27 +40,13 @@ internal sealed class CudaDevice
     public int Architecture => Capability.Major * 10 + Capability.Minor;
 
     /// <summary>What decides about kernels.</summary>
-    public KernelTarget Target(Nvrtc nvrtc) => new(TargetName(nvrtc), Architecture, SharedLimit, Driver.HasTensorMaps);
+    public KernelTarget Target(Nvrtc nvrtc) => new(KernelTarget.NameFor(Architecture, nvrtc.Architectures), Architecture, SharedLimit, Driver.HasTensorMaps);
 
     /// <summary>Makes the context current on this thread until the scope ends; then the one that was current before is so again.</summary>
     public Scope Enter()
     {
         Driver.PushContext(_context.Value);
         return new Scope(Driver);
-    }
-
-    /// <summary>
-    /// Machine code of this very GPU; with the instructions that only 9.0 has there; PTX of the newest that this NVRTC knows, for the driver
-    /// to compile, where the GPU is newer than that.
-    /// </summary>
-    private string TargetName(Nvrtc nvrtc)
-    {
-        if (Architecture == 90)
-            return "sm_90a";
-        if (nvrtc.Architectures.Count == 0 || nvrtc.Architectures.Contains(Architecture))
-            return string.Create(CultureInfo.InvariantCulture, $"sm_{Architecture}");
-        int newest = nvrtc.Architectures.Where(a => a < Architecture).DefaultIfEmpty(nvrtc.Architectures[0]).Max();
-        return string.Create(CultureInfo.InvariantCulture, $"compute_{newest}");
     }
 
     public readonly ref struct Scope(CudaDriver driver)

@@ -1,12 +1,5 @@
 namespace TorchFlash.Kernels.Cuda;
 
-/// <summary>What of a device decides about kernels.</summary>
-/// <param name="Name">What NVRTC is asked for: "sm_80", "sm_90a", "compute_90".</param>
-/// <param name="Architecture">As in sm_86: 86.</param>
-/// <param name="SharedLimit">Bytes of shared memory that a block may have.</param>
-/// <param name="HasTensorMaps">Whether the driver makes tensor maps.</param>
-internal sealed record KernelTarget(string Name, int Architecture, int SharedLimit, bool HasTensorMaps);
-
 /// <summary>Which kernels a problem takes, and how they are specialised.</summary>
 internal sealed class KernelChoice(KernelTarget target, KernelTuning tuning)
 {
