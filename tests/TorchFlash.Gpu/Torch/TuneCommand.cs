@@ -102,7 +102,10 @@ internal sealed class Sweep(TorchGpu gpu, double seconds)
 
     public PartReport Report() => new(
         "tune", _results.Any(r => r.Teraflops is not null), GpuOptions.Name(gpu.Engines), gpu.Engines.IsEmulated || gpu.IsRehearsal, _results.Count, [],
-        new { Results = _results, Skipped = _skipped }) { Seconds = _clock.Elapsed.TotalSeconds };
+        new { Results = _results, Skipped = _skipped })
+    {
+        Seconds = _clock.Elapsed.TotalSeconds,
+    };
 
     private static KernelTuning Base(string kernel) => new() { AvoidHopper = kernel.Contains("mma", StringComparison.Ordinal) };
 
