@@ -17,10 +17,11 @@ internal sealed class EngineSet
 {
     private readonly int _device;
     private readonly Dictionary<KernelTuning, CudaEngine> _tuned = [];
+    private readonly List<CudaRuntime> _runtimes;
 
     private EngineSet(int device, CudaRuntime runtime, CudaEngine engine)
     {
-        (_device, Runtime, Default) = (device, runtime, engine);
+        (_device, Runtime, Default, _runtimes) = (device, runtime, engine, [runtime]);
         CudaDriver driver = runtime.Driver!;
         Gpu = new GpuDriver(driver.Path, device);
         int handle = driver.Device(device);
@@ -52,6 +53,16 @@ internal sealed class EngineSet
     /// <summary>Whether there are kernels with wgmma and TMA to compare with those of mma.sync.</summary>
     public bool HasHopper => Architecture == 90;
 
+    /// <summary>What all of them have compiled.</summary>
+    public IReadOnlyList<CompiledKernel> Compiled
+    {
+        get
+        {
+            lock (_tuned)
+                return [.. _runtimes.SelectMany(r => r.Compiler!.Compiled)];
+        }
+    }
+
     /// <summary>Null, with the reason, where there is no engine.</summary>
     public static EngineSet? TryCreate(int device, out string reason)
     {
@@ -72,6 +83,7 @@ internal sealed class EngineSet
                 var runtime = new CudaRuntime(new LibrarySearch(), CubinCache.FromEnvironment(), KernelSources.Embedded, tuning);
                 engine = runtime.Engine(_device, out string reason) ?? throw new InvalidOperationException(reason);
                 _tuned.Add(tuning, engine);
+                _runtimes.Add(runtime);
             }
             return engine;
         }

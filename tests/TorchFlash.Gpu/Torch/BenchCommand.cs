@@ -106,7 +106,7 @@ internal sealed class Benchmark(TorchGpu gpu, int rounds, double seconds)
         CudaEngine[] engines = [.. gpu.Engines.Families.Select(gpu.Engines.Of)];
         Parallel.ForEach(cases.DistinctBy(c => (c.Dim, c.Causal, c.Type)).SelectMany(c => engines.Select(e => (c, e))),
             pair => pair.e.Precompile(pair.c.Problem));
-        var compiled = engines.SelectMany(e => e.Compiler.Compiled).Distinct().Select(k => new { Kernel = k.Variant.ToString(), k.Time.TotalSeconds }).ToArray();
+        var compiled = gpu.Engines.Compiled.Select(k => new { Kernel = k.Variant.ToString(), k.Time.TotalSeconds }).ToArray();
         Console.WriteLine(FormattableString.Invariant($"{compiled.Length} kernels compiled in {clock.Elapsed.TotalSeconds:F1} s, one of them in {compiled.Select(k => k.TotalSeconds).DefaultIfEmpty().Average():F1} s on average"));
         return new { clock.Elapsed.TotalSeconds, Kernels = compiled };
     }
