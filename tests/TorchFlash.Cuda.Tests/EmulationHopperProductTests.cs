@@ -42,7 +42,13 @@ public sealed unsafe class EmulationHopperProductTests
                     {
                         Check(new Choice
                         {
-                            Columns = 64, Half = half, MajorA = majorA, SwizzleA = swizzleA, MajorB = majorB, SwizzleB = swizzleB, FromRegisters = fromRegisters,
+                            Columns = 64,
+                            Half = half,
+                            MajorA = majorA,
+                            SwizzleA = swizzleA,
+                            MajorB = majorB,
+                            SwizzleB = swizzleB,
+                            FromRegisters = fromRegisters,
                         });
                     }
                 }
