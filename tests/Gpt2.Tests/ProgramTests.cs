@@ -64,7 +64,10 @@ public sealed class ProgramTests : IDisposable
 
         string program = typeof(Application).Assembly.Location;
         string[] arguments = [program, "train", "--data", _text, "--steps", "1000000", "--batch-size", "1", "--context", "16", "--threads", "1", "--checkpoint", _checkpoint];
-        using Process process = Process.Start(new ProcessStartInfo("dotnet", arguments) { RedirectStandardOutput = true })!;
+        // A shell's background job ignores the signal, and hands that down: env, which then becomes the program, undoes it.
+        ProcessStartInfo start = OperatingSystem.IsLinux() ? new("env", ["--default-signal=INT", "dotnet", .. arguments]) : new("dotnet", arguments);
+        start.RedirectStandardOutput = true;
+        using Process process = Process.Start(start)!;
         try
         {
             while (await process.StandardOutput.ReadLineAsync() is { } line && !line.StartsWith("step", StringComparison.Ordinal))
@@ -73,7 +76,7 @@ public sealed class ProgramTests : IDisposable
 
             // The shell's own kill: a minimal system has no program of that name. Twice, as to a process and to its group.
             using (Process kill = Process.Start("sh", ["-c", $"kill -INT {process.Id}; kill -INT {process.Id}"])) await kill.WaitForExitAsync();
-            string rest = await process.StandardOutput.ReadToEndAsync();
+            string rest = await process.StandardOutput.ReadToEndAsync().WaitAsync(TimeSpan.FromSeconds(60));
             await process.WaitForExitAsync().WaitAsync(TimeSpan.FromSeconds(60));
 
             Assert.Equal(ExitCode.Interrupted, process.ExitCode);
