@@ -10,7 +10,6 @@ namespace TorchFlash.Build;
 internal static class NvrtcDownload
 {
     private const string Keys = "/usr/share/keyrings/debian-archive-keyring.gpg";
-    private const string Mirror = "http://deb.debian.org/debian";
     private const string Packages = "libnvrtc12 libnvrtc-builtins12.4";
 
     private static string Folder => Repository.PathOf("artifacts", "nvrtc");
@@ -47,6 +46,7 @@ internal static class NvrtcDownload
             throw new BuildException($"apt-get, dpkg-deb and Debian's keys ({Keys}) are needed to fetch and verify the packages.");
         }
 
+        string mirror = Mirror();
         string state = Path.Combine(Folder, "apt"), packages = Path.Combine(Folder, "packages"), unpacked = Path.Combine(Folder, "unpacked");
         foreach (string folder in (string[])[state, packages, unpacked])
         {
@@ -60,7 +60,7 @@ internal static class NvrtcDownload
         Directory.CreateDirectory(packages);
         Directory.CreateDirectory(unpacked);
         string sources = Path.Combine(state, "sources.list");
-        File.WriteAllText(sources, $"deb [arch=amd64 signed-by={Keys}] {Mirror} trixie non-free\n");
+        File.WriteAllText(sources, $"deb [arch=amd64 signed-by={Keys}] {mirror} trixie non-free\n");
 
         // apt with lists of its own: the machine's are neither read nor changed.
         string apt = $"apt-get -qq -o Dir::Etc::SourceList={sources} -o Dir::Etc::SourceParts=- -o Dir::State::Lists={state}/lists "
@@ -83,6 +83,15 @@ internal static class NvrtcDownload
         Directory.Delete(state, recursive: true);
         Directory.Delete(packages, recursive: true);
         Console.WriteLine($"nvrtc: {Library ?? throw new BuildException("the packages hold no libnvrtc.so.12.")}");
+    }
+
+    /// <summary>Where this machine has its own packages from: such a mirror has every release of Debian.</summary>
+    private static string Mirror()
+    {
+        var (_, output, _) = Executable.Capture("apt-get", ["indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(REPO_URI)", "Created-By: Packages"]);
+        const string debian = "Debian|Debian|";
+        return output.Split('\n').FirstOrDefault(line => line.StartsWith(debian, StringComparison.Ordinal))?[debian.Length..]
+            ?? throw new BuildException("apt knows no mirror of Debian here ('apt-get update' makes it read its sources).");
     }
 
     private static void Require(string folder, string command)
