@@ -9,7 +9,7 @@ struct RankedUnit { int pair, rank; };
 /// heads' keys, near the same place, from L2. A section is what fits L2, or as many heads as still share each K and V tile among some blocks.
 /// UNEVEN (causal): units of a section go from heavy to light and the blocks take them to and fro, so that the first in one round is the
 /// last in the next, and start from the other end in every other section. Each block's sum of work then comes out nearly equal
-/// (0.97-1.00 of the ideal on 132 multiprocessors for lengths 512 to 16384) without a counter in memory.
+/// without a counter in memory.
 template <bool UNEVEN> struct WorkOrder {
   int section;                          // heads of a section
   int first = 0, round = 0, turn = 0;   // of the section being worked on; for even units `round` counts over all
