@@ -20,7 +20,8 @@ internal static class Repository
 
     /// <summary>The folders of the test projects, by the name's ending; benchmarks live beside them and are none.</summary>
     public static IEnumerable<string> TestProjects() =>
-        Directory.EnumerateDirectories(PathOf("tests"), "*.Tests")
+        new[] { PathOf("tests"), PathOf("eng", "SystemLibTorch") }
+            .SelectMany(folder => Directory.EnumerateDirectories(folder, "*.Tests"))
             .Select(folder => Path.GetRelativePath(Root, folder))
             .Order(StringComparer.Ordinal);
 

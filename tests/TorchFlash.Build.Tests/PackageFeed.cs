@@ -24,7 +24,7 @@ public sealed class PackageFeed : IDisposable
         WriteConfiguration(standIn ? ["TorchFlash", "TorchFlash.*", "TorchSharp", "TorchSharp-cpu"] : ["TorchFlash", "TorchFlash.*"]);
         if (standIn)
         {
-            Pack("src/TorchSharp.SystemLibTorch", "SystemLibTorch", "-p:PackAsTorchSharp=true", $"-p:PackageVersion={Repository.TorchSharpVersion}");
+            Pack("eng/SystemLibTorch/TorchSharp.SystemLibTorch", "SystemLibTorch", "-p:PackAsTorchSharp=true", $"-p:PackageVersion={Repository.TorchSharpVersion}");
             WriteRuntimePackage();
         }
 

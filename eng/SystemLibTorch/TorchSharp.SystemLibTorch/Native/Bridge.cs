@@ -3,7 +3,7 @@ using System.Runtime.InteropServices;
 
 namespace TorchSharp;
 
-/// <summary>The exports of native/libtorch. Errors are UTF-8 messages, null for success.</summary>
+/// <summary>The exports of eng/SystemLibTorch/native. Errors are UTF-8 messages, null for success.</summary>
 internal static unsafe partial class Bridge
 {
     /// <summary>The name of TorchSharp's own native library: code that looks up its exports finds the same ones here.</summary>
