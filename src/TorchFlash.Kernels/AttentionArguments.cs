@@ -76,9 +76,9 @@ public readonly record struct WeightsArguments
 /// The softmax statistics of every row of S, two contiguous [B, H, Nq] arrays of the compute type (double for Float64,
 /// else float). m is kept before scaling, so that the backward pass finds the same exponents again whatever their size:
 /// m_i = max_j sign(scale) q_i·k_j and l_i = sum_j exp(|scale| (sign(scale) q_i·k_j - m_i)) over the keys that query i attends to.
-/// A row without keys has m = -inf, l = 0; one whose scores are all -inf has O = NaN and no meaningful statistics. The log-sum-exp
-/// of a row is |scale| m + ln(l). The CUDA engine's m of 16-bit types may lie below the maximum, with an l to match: exp(|scale| (max - m))
-/// is 2⁸ at most. (With an additive mask m will have to be a maximum of scaled scores.)
+/// A row that attends to nothing, for want of keys or because every score is -inf, has m = -inf, l = 0 and O = 0 (on CUDA a row of scores
+/// of -inf has O = NaN and no meaningful statistics). The log-sum-exp of a row is |scale| m + ln(l). The CUDA engine's m of 16-bit types
+/// may lie below the maximum, with an l to match: exp(|scale| (max - m)) is 2⁸ at most.
 /// </summary>
 /// <param name="Max">Address of m.</param>
 /// <param name="Sum">Address of l.</param>

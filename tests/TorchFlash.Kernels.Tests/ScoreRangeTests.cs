@@ -1,4 +1,5 @@
 using System.Numerics;
+using TorchFlash.Kernels.Cpu;
 using TorchFlash.Kernels.Tests.Support;
 
 namespace TorchFlash.Kernels.Tests;
@@ -93,6 +94,62 @@ public abstract class ScoreRangeTests<T> where T : unmanaged, IBinaryFloatingPoi
                     if (!T.IsNaN(actual))
                         Assert.Equal(double.CreateChecked(expected[i * 3 + x]), double.CreateChecked(actual), 1e-5);
                 }
+        }
+    }
+
+    /// <summary>A row of nothing but -inf is one that attends to nothing: 0, without gradients, and the other rows do not notice.</summary>
+    [Fact]
+    public void RowOfNothingButNegativeInfinity()
+    {
+        double huge = typeof(T) == typeof(float) ? 1e30 : 1e200;
+        foreach (CausalMask mask in Masks)
+        {
+            using AttentionCase<T> attention = Case(mask);
+            attention.Query.Fill((_, _, i, _) => i == 70 ? -huge : 1 / huge);
+            attention.Key.Fill((_, _, _, _) => huge);
+            foreach (CpuEngine engine in Engines.Widths)
+            {
+                attention.PoisonOutputs();
+                attention.Run(2, engine);
+                for (int i = 0; i < Nq; i++)
+                {
+                    Assert.Equal(i == 70, T.IsNegativeInfinity(attention.Max[i]));
+                    Assert.Equal(i == 70, attention.Sum[i] == T.Zero);
+                    for (int x = 0; x < 3; x++)
+                        Assert.Equal(i == 70, attention.Output[0, 0, i, x] == T.Zero);
+                }
+                Assert.Equal(T.Zero, attention.QueryGradient[0, 0, 70, 0]);
+                T[] expected = attention.Reference<T>().ValueGradient, actual = attention.ValueGradient.ToArray();
+                Assert.All(expected.Zip(actual), pair => Assert.Equal(double.CreateChecked(pair.First), double.CreateChecked(pair.Second), 1e-4));
+            }
+        }
+    }
+
+    /// <summary>A scale too small to move any weight, down to one whose factor is 0 in the element type: every key weighs the same.</summary>
+    [Theory]
+    [InlineData(1e-40)]
+    [InlineData(-1e-40)]
+    [InlineData(1e-46)]
+    [InlineData(-1e-46)]
+    [InlineData(1e-320)]
+    [InlineData(double.Epsilon)]
+    [InlineData(0)]
+    public void TinyScale(double scale)
+    {
+        foreach (CausalMask mask in Masks)
+        {
+            using AttentionCase<T> shape = Case(mask);
+            using var attention = new AttentionCase<T>(shape.Problem with { Scale = scale });
+            Reference<double> reference = attention.Reference<double>();
+            foreach (CpuEngine engine in Engines.Widths)
+            {
+                attention.PoisonOutputs();
+                attention.Run(2, engine);
+                Accuracy.AssertClose($"O, {mask}, {engine.VectorBits} bit", attention.Output.ToArray(), reference.Output, attention.Reference<T>().Output, 1e-7);
+                Accuracy.AssertClose($"dV, {mask}, {engine.VectorBits} bit", attention.ValueGradient.ToArray(), reference.ValueGradient, attention.Reference<T>().ValueGradient, 1e-7);
+                foreach (double g in attention.QueryGradient.ToArray<double>().Concat(attention.KeyGradient.ToArray<double>()))
+                    Assert.InRange(Math.Abs(g), 0, 1e4 * Math.Abs(scale) + 1e-44);
+            }
         }
     }
 

@@ -9,122 +9,74 @@ namespace TorchFlash.Kernels.Cpu;
 /// dQ, dK and dV with S and P recomputed tile by tile from (m, l) (FlashAttention-2, algorithm 2): the key-value tile stays, query tiles
 /// pass by.
 /// <code>
-/// P  = exp(scale Q Kᵀ - |scale| m) / l       delta = rowsum(dO o O)
+/// S  = Q Kᵀ      P = exp(S - m) / l           delta = rowsum(dO o O)
 /// dV += Pᵀ dO
-/// dS = P o (dO Vᵀ - delta)                   (over P in place)
-/// dK += dSᵀ Q                                (times scale at the end)
-/// dQ += dS K                                 (times scale at the end)
+/// dP = dO Vᵀ     dS = P o (dP - delta)        (over P in place)
+/// dK += dSᵀ Q                                 (times scale at the end)
+/// dQ += dS K                                  (times scale at the end)
 /// </code>
 /// </summary>
 /// <remarks>
 /// Kᵀ and Vᵀ are packed once per key-value tile, which all query heads of its group pass by one after the other: dK and dV are summed
-/// over the group in that order. Workers take heads of key and value; when
-/// none is left they help with the key-value tiles of others. dQ is summed in place, key-value tile by key-value tile: each query tile
-/// has a turn counter, so that the order of its sums does not depend on who computes them, and no second dQ exists.
+/// over the group in that order. dQ is summed in place, key-value tile by key-value tile (see <see cref="Turns"/>).
 /// </remarks>
-internal sealed unsafe class BackwardPass<V, T>
-    where V : unmanaged, ILanes<V, T>
+internal sealed unsafe class BackwardPass<L, V, T>
+    where L : struct, ILanes<V, T>
+    where V : struct
     where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
+    /// <summary>Rows of S in one go: a block of them and its dP stay in the first-level cache from the product to the strip.</summary>
+    private const int BlockRows = 8 * Product<L, V, T>.TileRows;
+
     private readonly AttentionProblem _problem;
     private readonly BackwardArguments _arguments;
+    private readonly Cover _cover;
+    private readonly T _factor;
     private readonly T _scale;
     private readonly TileSizes _sizes;
-    private readonly int _heads;
-    private readonly int _keyHeads;
     private readonly int _queryTiles;
     private readonly int _keyTiles;
-    private readonly int _paddedDim;
-    private readonly int _paddedValueDim;
-    private readonly int _scoreStride;
+    private readonly int _columns;
+    private readonly int _valueColumns;
+    private readonly Turns _turns;
 
-    /// <summary>m, 1/l and delta of every query tile, three times <see cref="_rowsPerTile"/> elements each.</summary>
-    private readonly T* _rowScalars;
+    /// <summary>delta, [B, H, Nq].</summary>
+    private readonly T* _delta;
 
-    private readonly int _rowsPerTile;
-
-    /// <summary>Next key-value tile to be taken of every head of key and value.</summary>
-    private readonly int[] _nextKeyTile;
-
-    /// <summary>Key-value tiles whose dS K every query tile has received.</summary>
-    private readonly int[] _turn;
-
-    private int _nextKeyHead;
-
-    /// <summary>Set when a worker has thrown: those that wait for its turn give up.</summary>
-    private volatile bool _isFaulted;
-
-    /// <summary>Register tiles between two rounds of prefetching.</summary>
-    private const int BlocksPerCall = 8;
-
-    private BackwardPass(in AttentionProblem problem, in BackwardArguments arguments, T* rowScalars)
+    private BackwardPass(in AttentionProblem problem, in BackwardArguments arguments, T* delta)
     {
         _problem = problem;
         _arguments = arguments;
+        _cover = Cover.Of(problem);
+        _factor = Exponential.Factor<T>(problem.Scale);
         _scale = T.CreateChecked(problem.Scale);
         _sizes = TileSizes.Backward(problem, sizeof(T));
-        _heads = problem.Batch * problem.Heads;
-        _keyHeads = problem.Batch * problem.KeyHeadCount;
-        _queryTiles = QueryTiles(problem, _sizes);
+        _queryTiles = (problem.QueryLength + _sizes.Queries - 1) / _sizes.Queries;
         _keyTiles = (problem.KeyLength + _sizes.Keys - 1) / _sizes.Keys;
-        _paddedDim = Panels<V, T>.PadColumns(problem.HeadDim);
-        _paddedValueDim = Panels<V, T>.PadColumns(problem.ValueDim);
-        _scoreStride = Panels<V, T>.OddLines(_sizes.Keys);
-        _rowScalars = rowScalars;
-        _rowsPerTile = Panels<V, T>.PadRows(_sizes.Queries);
-        _nextKeyTile = new int[_keyHeads];
-        _turn = new int[checked(_heads * _queryTiles)];
+        _columns = Product<L, V, T>.PadColumns(problem.HeadDim);
+        _valueColumns = Product<L, V, T>.PadColumns(problem.ValueDim);
+        _turns = new Turns(problem.Batch * problem.KeyHeadCount, _keyTiles, checked(problem.Batch * problem.Heads * _queryTiles));
+        _delta = delta;
     }
-
-    private static int QueryTiles(in AttentionProblem problem, TileSizes sizes) => (problem.QueryLength + sizes.Queries - 1) / sizes.Queries;
-
-    private static int RowScalars(TileSizes sizes) => 3 * Panels<V, T>.PadRows(sizes.Queries);
 
     public static void Run(in AttentionProblem problem, in BackwardArguments arguments, int threads)
     {
-        long scalars = (long)problem.Batch * problem.Heads * QueryTiles(problem, TileSizes.Backward(problem, sizeof(T))) * RowScalars(TileSizes.Backward(problem, sizeof(T)));
-        using var scratch = Scratch.Rent(Scratch.Bytes<T>(scalars));
-        var pass = new BackwardPass<V, T>(problem, arguments, scratch.Take<T>(scalars));
-        if (pass._keyTiles == 0)
-            pass.ClearQueryGradients(0, problem.QueryLength);
-        else
-            WorkerPool.Run((int)Math.Min(threads, (long)pass._keyHeads * pass._keyTiles), pass.Work);
+        long rows = Validation.Rows(problem);
+        using Scratch scratch = Scratch.Rent(cursor => (nint)cursor.Take<T>(rows), out nint delta);
+        var pass = new BackwardPass<L, V, T>(problem, arguments, (T*)delta);
+        for (int head = 0; pass._keyTiles == 0 && head < problem.Batch * problem.Heads; head++)
+            pass.ClearQueryGradient(head, problem.QueryLength);
+        WorkerPool.Run((int)Math.Min(threads, (long)problem.Batch * problem.KeyHeadCount * pass._keyTiles), pass.Work);
     }
 
     private void Work()
     {
-        try
-        {
-            TakeHeads();
-        }
-        catch
-        {
-            _isFaulted = true;
-            throw;
-        }
-    }
-
-    private void TakeHeads()
-    {
-        using var scratch = Scratch.Rent(Workspace.Bytes(this));
-        var workspace = new Workspace(this, scratch);
-        for (int keyHead; (keyHead = Interlocked.Increment(ref _nextKeyHead) - 1) < _keyHeads;)
-            TakeKeyTiles(keyHead, workspace);
-        // Help the others, every worker from another head on.
-        int start = (Environment.CurrentManagedThreadId & int.MaxValue) % Math.Max(1, _keyHeads);
-        for (int i = 0; i < _keyHeads; i++)
-            TakeKeyTiles((start + i) % _keyHeads, workspace);
-    }
-
-    private void TakeKeyTiles(int keyHead, in Workspace workspace)
-    {
-        for (int tile; (tile = Interlocked.Increment(ref _nextKeyTile[keyHead]) - 1) < _keyTiles;)
-            KeyTile(keyHead, tile, workspace);
-        Volatile.Write(ref _nextKeyTile[keyHead], _keyTiles); // no overflow however often others look
+        using Scratch scratch = Scratch.Rent(cursor => new Tile(this, cursor), out Tile tile);
+        _turns.TakeAll((keyHead, index) => KeyTile(keyHead, index, tile));
     }
 
     /// <summary>The state of one key-value tile, and of the query tile that passes by.</summary>
-    private readonly struct Workspace
+    private readonly struct Tile
     {
         /// <summary>± Kᵀ in panels.</summary>
         public readonly T* KeyTransposed;
@@ -132,302 +84,188 @@ internal sealed unsafe class BackwardPass<V, T>
         /// <summary>Vᵀ in panels.</summary>
         public readonly T* ValueTransposed;
 
-        /// <summary>P, then dS: queries x keys.</summary>
-        public readonly T* Scores;
+        /// <summary>S, then P, then dS: queries x keys.</summary>
+        public readonly Matrix<T> Scores;
 
+        /// <summary>dP of one block of S.</summary>
+        public readonly Matrix<T> ProbabilityGradient;
+
+        public readonly Matrix<T> KeyGradient;
+        public readonly Matrix<T> ValueGradient;
+        public readonly Matrix<T> QueryGradient;
         public readonly T* KeyPadding;
-        public readonly T* KeyGradient;
-        public readonly T* ValueGradient;
         public readonly T* QueryPadding;
         public readonly T* OutputGradientPadding;
-        public readonly T* QueryGradient;
 
-        /// <summary>m, 1/l and delta of the query tile, <see cref="Epilogue.Stride"/> apart.</summary>
-        public readonly T* Scalars;
-
-        /// <summary>Constants of the exponential.</summary>
-        public readonly T* Exponent;
-
-        public Workspace(BackwardPass<V, T> pass, Scratch scratch)
+        public Tile(BackwardPass<L, V, T> pass, Scratch.Cursor scratch)
         {
-            Lengths n = new(pass);
-            KeyTransposed = scratch.Take<T>(n.KeyTransposed);
-            ValueTransposed = scratch.Take<T>(n.ValueTransposed);
-            Scores = scratch.Take<T>(n.Scores);
-            KeyPadding = scratch.Take<T>(n.Key);
-            KeyGradient = scratch.Take<T>(n.Key);
-            ValueGradient = scratch.Take<T>(n.Value);
-            QueryPadding = scratch.Take<T>(n.Query);
-            OutputGradientPadding = scratch.Take<T>(n.Output);
-            QueryGradient = scratch.Take<T>(n.Query);
-            Scalars = scratch.Take<T>(3 * Epilogue.Stride);
-            Exponent = Cpu.Exponent.Write(scratch.Take<T>(Cpu.Exponent.Length<T>()), pass._problem.Scale);
-        }
-
-        public static nuint Bytes(BackwardPass<V, T> pass)
-        {
-            Lengths n = new(pass);
-            return Scratch.Bytes<T>(n.KeyTransposed) + Scratch.Bytes<T>(n.ValueTransposed) + Scratch.Bytes<T>(n.Scores) + 2 * Scratch.Bytes<T>(n.Key)
-                + Scratch.Bytes<T>(n.Value) + 2 * Scratch.Bytes<T>(n.Query) + Scratch.Bytes<T>(n.Output)
-                + Scratch.Bytes<T>(3 * Epilogue.Stride) + Scratch.Bytes<T>(Cpu.Exponent.Length<T>());
-        }
-
-        private readonly struct Lengths(BackwardPass<V, T> pass)
-        {
-            private readonly long _queryRows = Panels<V, T>.PadRows(pass._sizes.Queries);
-            private readonly long _keyRows = Panels<V, T>.PadRows(pass._sizes.Keys);
-            private readonly long _keyColumns = Panels<V, T>.RoundUp(pass._sizes.Keys, Panels<V, T>.Width);
-
-            public long KeyTransposed => _keyColumns * pass._problem.HeadDim;
-
-            public long ValueTransposed => _keyColumns * pass._problem.ValueDim;
-
-            public long Scores => _queryRows * pass._scoreStride;
-
-            public long Key => _keyRows * pass._paddedDim;
-
-            public long Value => _keyRows * pass._paddedValueDim;
-
-            public long Query => _queryRows * pass._paddedDim;
-
-            public long Output => _queryRows * pass._paddedValueDim;
+            int queries = Product<L, V, T>.PadRows(pass._sizes.Queries), keys = Product<L, V, T>.PadRows(pass._sizes.Keys);
+            int panels = Product<L, V, T>.PadPanels(pass._sizes.Keys), stride = Product<L, V, T>.OddLines(panels), width = Product<L, V, T>.Width;
+            KeyTransposed = scratch.Take<T>((long)panels * pass._problem.HeadDim);
+            ValueTransposed = scratch.Take<T>((long)panels * pass._problem.ValueDim);
+            Scores = new(scratch.Take<T>((long)queries * stride), stride);
+            ProbabilityGradient = new(scratch.Take<T>((long)BlockRows * width), width);
+            KeyGradient = new(scratch.Take<T>((long)keys * pass._columns), pass._columns);
+            ValueGradient = new(scratch.Take<T>((long)keys * pass._valueColumns), pass._valueColumns);
+            QueryGradient = new(scratch.Take<T>((long)queries * pass._columns), pass._columns);
+            KeyPadding = scratch.Take<T>((long)keys * pass._columns);
+            QueryPadding = scratch.Take<T>((long)queries * pass._columns);
+            OutputGradientPadding = scratch.Take<T>((long)queries * pass._valueColumns);
         }
     }
 
-    private void KeyTile(int keyHead, int tile, in Workspace w)
+    private void KeyTile(int keyHead, int index, in Tile t)
     {
-        int start = tile * _sizes.Keys, count = Math.Min(_sizes.Keys, _problem.KeyLength - start), keyHeads = _problem.KeyHeadCount, group = _problem.Group;
-        Rows<T> key = Rows<T>.OfHead(_arguments.Key, keyHead, keyHeads).From(start), value = Rows<T>.OfHead(_arguments.Value, keyHead, keyHeads).From(start);
-        Packing<V, T>.Transpose(key.Data, key.Stride, count, _problem.HeadDim, Exponent.Sign<T>(_problem.Scale), w.KeyTransposed);
-        Packing<V, T>.Transpose(value.Data, value.Stride, count, _problem.ValueDim, T.One, w.ValueTransposed);
-        key = Packing<V, T>.Pad(key, count, int.MaxValue, _problem.HeadDim, w.KeyPadding);
-        new Span<T>(w.KeyGradient, Panels<V, T>.PadRows(count) * _paddedDim).Clear();
-        new Span<T>(w.ValueGradient, Panels<V, T>.PadRows(count) * _paddedValueDim).Clear();
+        int start = index * _sizes.Keys, keys = Math.Min(_sizes.Keys, _problem.KeyLength - start), keyHeads = _problem.KeyHeadCount, group = _problem.Group;
+        Matrix<T> key = Matrix<T>.OfHead(_arguments.Key, keyHead, keyHeads).From(start), value = Matrix<T>.OfHead(_arguments.Value, keyHead, keyHeads).From(start);
+        Packing<L, V, T>.Transpose(key.Data, key.Stride, keys, _problem.HeadDim, Exponential.Sign<T>(_problem.Scale), t.KeyTransposed);
+        Packing<L, V, T>.Transpose(value.Data, value.Stride, keys, _problem.ValueDim, T.One, t.ValueTransposed);
+        key = Packing<L, V, T>.Pad(key, keys, int.MaxValue, _problem.HeadDim, t.KeyPadding);
+        new Span<T>(t.KeyGradient.Data, Product<L, V, T>.PadRows(keys) * _columns).Clear();
+        new Span<T>(t.ValueGradient.Data, Product<L, V, T>.PadRows(keys) * _valueColumns).Clear();
 
-        // The first query that sees a key of this tile; query tiles before it are not touched.
-        int firstQuery = (int)Math.Clamp((long)start - _problem.DiagonalOffset, 0, _problem.QueryLength);
+        // Query tiles before the first query that sees a key of this tile are not touched.
+        int firstQuery = _cover.FirstQueryOf(start), firstTile = firstQuery < _problem.QueryLength ? firstQuery / _sizes.Queries : _queryTiles;
         for (int head = keyHead * group; head < (keyHead + 1) * group; head++)
         {
-            if (tile == 0)
-                ClearQueryGradients(head, firstQuery / _sizes.Queries * _sizes.Queries);
-            for (int q = firstQuery < _problem.QueryLength ? firstQuery / _sizes.Queries : _queryTiles; q < _queryTiles; q++)
-                PassBy(head, q, tile, key, start, count, w);
+            if (index == 0)
+                ClearQueryGradient(head, Math.Min(firstTile * _sizes.Queries, _problem.QueryLength));
+            for (int q = firstTile; q < _queryTiles; q++)
+                PassBy(head, q, index, key, keys, t);
         }
 
-        Rows<T> keyGradient = Rows<T>.OfHead(_arguments.KeyGradient, keyHead, keyHeads).From(start);
-        Packing<V, T>.Copy(new(w.KeyGradient, _paddedDim), keyGradient, count, _problem.HeadDim);
-        Packing<V, T>.Scale(keyGradient, count, _problem.HeadDim, _scale);
-        Packing<V, T>.Copy(new(w.ValueGradient, _paddedValueDim), Rows<T>.OfHead(_arguments.ValueGradient, keyHead, keyHeads).From(start), count, _problem.ValueDim);
+        Packing<L, V, T>.Copy(t.KeyGradient, Matrix<T>.OfHead(_arguments.KeyGradient, keyHead, keyHeads).From(start), keys, _problem.HeadDim, _scale);
+        Packing<L, V, T>.Copy(t.ValueGradient, Matrix<T>.OfHead(_arguments.ValueGradient, keyHead, keyHeads).From(start), keys, _problem.ValueDim, T.One);
     }
 
-    /// <summary>A query tile as a key-value tile sees it.</summary>
-    private readonly struct QueryTile
+    private void PassBy(int head, int index, int keyTile, Matrix<T> key, int keys, in Tile t)
     {
-        public required Rows<T> Query { get; init; }
-
-        public required Rows<T> OutputGradient { get; init; }
-
-        public required Rows<T> QueryGradient { get; init; }
-
-        /// <summary>Q and dO of the next tile, to be prefetched.</summary>
-        public required Rows<T> NextQuery { get; init; }
-
-        public required Rows<T> NextOutputGradient { get; init; }
-
-        public required int NextRows { get; init; }
-
-        /// <summary>m, 1/l and delta.</summary>
-        public required T* Scalars { get; init; }
-
-        public required int Rows { get; init; }
-
-        /// <summary>Keys of the key-value tile.</summary>
-        public required int Count { get; init; }
-
-        /// <summary>Query i of this tile sees the keys 0 .. i + Diagonal of the key-value tile.</summary>
-        public required int Diagonal { get; init; }
-
-        /// <summary>Whether there is a query that does not see all keys.</summary>
-        public bool IsMasked => Count - 1 > Diagonal;
-    }
-
-    private void PassBy(int head, int index, int keyTile, Rows<T> key, int start, int count, in Workspace w)
-    {
-        int first = index * _sizes.Queries, rows = Math.Min(_sizes.Queries, _problem.QueryLength - first), available = _problem.QueryLength - first;
-        Rows<T> query = Rows<T>.OfHead(_arguments.Query, head, _problem.Heads).From(first);
-        Rows<T> gradient = Rows<T>.OfHead(_arguments.OutputGradient, head, _problem.Heads).From(first);
-        var tile = new QueryTile
-        {
-            Query = Packing<V, T>.Pad(query, rows, available, _problem.HeadDim, w.QueryPadding),
-            OutputGradient = Packing<V, T>.Pad(gradient, rows, available, _problem.ValueDim, w.OutputGradientPadding),
-            QueryGradient = Rows<T>.OfHead(_arguments.QueryGradient, head, _problem.Heads).From(first),
-            NextQuery = query.From(rows),
-            NextOutputGradient = gradient.From(rows),
-            NextRows = Math.Min(_sizes.Queries, available - rows),
-            Scalars = w.Scalars,
-            Rows = rows,
-            Count = count,
-            Diagonal = first + _problem.DiagonalOffset - start,
-        };
-        ref int turn = ref _turn[head * _queryTiles + index];
-        T* scalars = _rowScalars + ((nint)head * _queryTiles + index) * 3 * _rowsPerTile;
+        int first = index * _sizes.Queries, available = _problem.QueryLength - first, queries = Math.Min(_sizes.Queries, available);
+        Cover tile = _cover.Tile(first, queries, keyTile * _sizes.Keys, keys);
+        Matrix<T> query = Packing<L, V, T>.Pad(OfHead(_arguments.Query), queries, available, _problem.HeadDim, t.QueryPadding);
+        Matrix<T> outputGradient = Packing<L, V, T>.Pad(OfHead(_arguments.OutputGradient), queries, available, _problem.ValueDim, t.OutputGradientPadding);
+        Matrix<T> queryGradient = OfHead(_arguments.QueryGradient);
+        nint row = (nint)head * _problem.QueryLength + first;
+        int turn = head * _queryTiles + index;
         if (keyTile == 0)
-            SetRowScalars(head, first, rows, scalars);
+            SetDelta(OfHead(_arguments.Output), OfHead(_arguments.OutputGradient), queries, _delta + row);
         else
-            Wait(ref turn, 1);
-        for (int i = 0; i < 3; i++)
-            new Span<T>(scalars + i * _rowsPerTile, _rowsPerTile).CopyTo(new Span<T>(w.Scalars + i * Epilogue.Stride, _rowsPerTile));
+            _turns.Await(turn, 1);
 
-        // Where scores are masked beyond the diagonal, and weights dropped out, is between these steps: P before dV, dP before dS.
-        Probabilities(tile, w);
-        AddToKeySide(tile, tile.OutputGradient, w.ValueGradient, _paddedValueDim, w);
-        ScoreGradients(tile, w);
-        AddToKeySide(tile, tile.Query, w.KeyGradient, _paddedDim, w);
-        Wait(ref turn, keyTile);
-        AddToQueryGradient(tile, key, keyTile == 0, w);
-        if (keyTile == _keyTiles - 1 || tile.Diagonal + rows - 1 < count)
-            Packing<V, T>.Scale(tile.QueryGradient, rows, _problem.HeadDim, _scale); // no later tile holds a key that these queries see
-        Volatile.Write(ref turn, keyTile + 1);
+        Probabilities(tile, query, (T*)_arguments.Statistics.Max + row, (T*)_arguments.Statistics.Sum + row, t);
+        AddToKeySide(tile, outputGradient, t.ValueGradient, _valueColumns, t);
+        ScoreGradients(tile, outputGradient, _delta + row, t);
+        AddToKeySide(tile, query, t.KeyGradient, _columns, t);
+        _turns.Await(turn, keyTile);
+        AddToQueryGradient(tile, key, queryGradient, keyTile == 0, t);
+        if (_cover.KeysOf(first + queries - 1) <= keyTile * _sizes.Keys + keys) // no later tile holds a key that these queries see
+            Packing<L, V, T>.Copy(queryGradient, queryGradient, queries, _problem.HeadDim, _scale);
+        _turns.Pass(turn, keyTile);
+
+        Matrix<T> OfHead(in TensorView view) => Matrix<T>.OfHead(view, head, _problem.Heads).From(first);
     }
 
-    /// <summary>P = 2^(factor (± Q Kᵀ - m)) / l</summary>
-    private void Probabilities(in QueryTile tile, in Workspace w)
-        => Scores<Probability<V, T>>(tile, tile.Query, tile.NextQuery, w.KeyTransposed, _problem.HeadDim, tile.Scalars, w);
-
-    /// <summary>dS = P o (dO Vᵀ - delta), over P</summary>
-    private void ScoreGradients(in QueryTile tile, in Workspace w)
-        => Scores<ScoreGradient<V, T>>(tile, tile.OutputGradient, tile.NextOutputGradient, w.ValueTransposed, _problem.ValueDim, tile.Scalars + 2 * Epilogue.Stride, w);
-
-    /// <summary>Queries x keys: A times a packed operand; register tiles that the mask hides are left out.</summary>
+    /// <summary>S = Q Kᵀ and P = exp(S - m) / l, 0 for pairs that do not exist.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Scores<E>(in QueryTile tile, Rows<T> a, Rows<T> next, T* packed, int d, T* scalars, in Workspace w)
-        where E : struct, IEpilogue<V, T>
+    private void Probabilities(Cover tile, Matrix<T> query, T* m, T* l, in Tile t)
     {
-        int columns = Panels<V, T>.PadColumns(tile.Count);
-        for (int x = 0; x < columns; x += Panels<V, T>.Width)
+        for (int x = 0; x < tile.Keys; x += Product<L, V, T>.Width)
         {
-            int vectors = Math.Min(Panels<V, T>.Width, columns - x) / V.Count;
-            for (int r = 0, blocks; r < tile.Rows; r += blocks * Panels<V, T>.TileRows)
+            for (int i = 0, rows; i < tile.Queries; i += rows)
             {
-                int visible = VisibleVectors(r, x, columns, tile.Diagonal); // by six queries; by all that follow if it is all
-                blocks = visible < vectors ? 1 : Math.Min(BlocksPerCall, (tile.Rows - r + Panels<V, T>.TileRows - 1) / Panels<V, T>.TileRows);
-                if (x == 0)
-                    Prefetch.Rows(next, r, blocks * Panels<V, T>.TileRows, tile.NextRows, d);
-                if (visible > 0)
-                    Panels<V, T>.Tile<E>(visible, a.At(r), a.Stride, 1, packed + (nint)x * d, Panels<V, T>.Width, w.Scores + (nint)r * _scoreStride + x, _scoreStride, d,
-                        scalars + r, w.Exponent, blocks);
+                (rows, int columns) = Block(tile, i, x);
+                if (columns == 0)
+                    continue;
+                Matrix<T> s = t.Scores.From(i, x);
+                Product<L, V, T>.Panel(columns, query.From(i), t.KeyTransposed + (nint)x * _problem.HeadDim, s, _problem.HeadDim, Product<L, V, T>.Tiles(rows));
+                Strip<L, V, T>.Probabilities(s, rows, columns, m + i, l + i, _factor, T.One);
+            }
+        }
+        for (int i = 0; i < tile.Queries && !tile.IsAll; i++)
+            t.Scores.Span(i, tile.KeysOf(i), Product<L, V, T>.PadColumns(tile.Keys) - tile.KeysOf(i)).Clear();
+    }
+
+    /// <summary>dP = dO Vᵀ and dS = P o (dP - delta), over P.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void ScoreGradients(Cover tile, Matrix<T> outputGradient, T* delta, in Tile t)
+    {
+        for (int x = 0; x < tile.Keys; x += Product<L, V, T>.Width)
+        {
+            for (int i = 0, rows; i < tile.Queries; i += rows)
+            {
+                (rows, int columns) = Block(tile, i, x);
+                if (columns == 0)
+                    continue;
+                Matrix<T> dp = t.ProbabilityGradient;
+                Product<L, V, T>.Panel(columns, outputGradient.From(i), t.ValueTransposed + (nint)x * _problem.ValueDim, dp, _problem.ValueDim, Product<L, V, T>.Tiles(rows));
+                Strip<L, V, T>.ScoreGradients(t.Scores.From(i, x), dp, rows, columns, delta + i);
             }
         }
     }
 
-    /// <summary>Registers of the panel at key x that hold a key which one of the queries r .. r + 5 sees.</summary>
-    private static int VisibleVectors(int r, int x, int columns, int diagonal)
+    /// <summary>
+    /// Size of the block of S at query i and key x that is computed in one go: a panel wide and many rows high where every pair exists, else
+    /// six rows high and no wider than these queries see.
+    /// </summary>
+    private static (int Rows, int Columns) Block(Cover tile, int i, int x)
     {
-        int last = r + Panels<V, T>.TileRows - 1 + diagonal - x; // last visible key, from x on
-        return last < 0 ? 0 : Math.Min(Math.Min(Panels<V, T>.Width, columns - x), last / V.Count * V.Count + V.Count) / V.Count;
+        int width = Math.Min(Product<L, V, T>.Width, Product<L, V, T>.PadColumns(tile.Keys - x));
+        if (tile.KeysOf(i) >= Math.Min(x + width, tile.Keys))
+            return (Math.Min(BlockRows, tile.Queries - i), width);
+        int rows = Math.Min(Product<L, V, T>.TileRows, tile.Queries - i), seen = tile.KeysOf(i + rows - 1) - x;
+        return (rows, Math.Min(width, Product<L, V, T>.PadColumns(Math.Max(0, seen))));
     }
 
-    /// <summary>dV += Pᵀ dO, or dK += dSᵀ Q</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void AddToKeySide(in QueryTile tile, Rows<T> x, T* gradient, int columns, in Workspace w)
+    /// <summary>dV += Pᵀ dO, or dK += dSᵀ Q: six keys at a time over the queries that see the first of them.</summary>
+    private static void AddToKeySide(Cover tile, Matrix<T> x, Matrix<T> gradient, int columns, in Tile t)
     {
-        int padded = Panels<V, T>.PadRows(tile.Count);
-        // Blocks of six keys that every query sees.
-        int whole = tile.IsMasked ? Math.Clamp((tile.Diagonal + 1) / Panels<V, T>.TileRows, 0, tile.Count / Panels<V, T>.TileRows) : padded / Panels<V, T>.TileRows;
-        if (whole > 0)
-            Panels<V, T>.Rows<Accumulate<V, T>>(columns, w.Scores, 1, _scoreStride, x.Data, x.Stride, gradient, columns, tile.Rows, null, whole);
-        for (int r = whole * Panels<V, T>.TileRows; r < tile.Count; r += Panels<V, T>.TileRows)
+        int blocks = tile.IsAll ? Product<L, V, T>.Tiles(tile.Keys) : 1;
+        for (int j = 0; j < tile.Keys; j += blocks * Product<L, V, T>.TileRows)
         {
-            int last = Math.Min(Panels<V, T>.TileRows, tile.Count - r) - 1;
-            int common = Math.Clamp(r + last - tile.Diagonal, 0, tile.Rows); // the first query that sees all of the keys r .. r + last
-            T* to = gradient + (nint)r * columns;
-            if (common < tile.Rows)
-            {
-                Panels<V, T>.Rows<Accumulate<V, T>>(columns, w.Scores + (nint)common * _scoreStride + r, 1, _scoreStride, x.At(common), x.Stride, to, columns,
-                    tile.Rows - common, null, 1);
-            }
-            for (int t = 0; t < last && common > 0; t++)
-                Panels<V, T>.Row(columns, w.Scores + r + t, _scoreStride, x.Data, x.Stride, to + t * columns, Math.Clamp(r + t - tile.Diagonal, 0, tile.Rows), common);
+            int first = tile.FirstQueryOf(j);
+            Product<L, V, T>.Add(columns, t.Scores.Row(first) + j, 1, t.Scores.Stride, x.From(first), gradient.From(j), tile.Queries - first, blocks);
         }
     }
 
-    /// <summary>dQ += dS K, the first time dQ = dS K</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void AddToQueryGradient(in QueryTile tile, Rows<T> key, bool isFirst, in Workspace w)
+    /// <summary>dQ += dS K, the first time dQ = dS K: six queries at a time over the keys that the last of them sees.</summary>
+    private void AddToQueryGradient(Cover tile, Matrix<T> key, Matrix<T> gradient, bool isFirst, in Tile t)
     {
-        bool inPlace = _problem.HeadDim == _paddedDim && tile.Rows % Panels<V, T>.TileRows == 0;
-        Rows<T> to = inPlace ? tile.QueryGradient : new(w.QueryGradient, _paddedDim);
-        int padded = Panels<V, T>.PadRows(tile.Rows);
-        if (isFirst || !inPlace)
+        bool inPlace = _problem.HeadDim == _columns && tile.Queries % Product<L, V, T>.TileRows == 0;
+        Matrix<T> to = inPlace ? gradient : t.QueryGradient;
+        for (int i = 0; i < Product<L, V, T>.PadRows(tile.Queries) && (isFirst || !inPlace); i++)
+            to.Span(i, 0, _columns).Clear();
+        int blocks = tile.IsAll ? Product<L, V, T>.Tiles(tile.Queries) : 1;
+        for (int i = 0; i < tile.Queries; i += blocks * Product<L, V, T>.TileRows)
         {
-            for (int r = 0; r < padded; r++)
-                new Span<T>(to.At(r), _paddedDim).Clear();
-        }
-        for (int r = 0, blocks; r < tile.Rows; r += blocks * Panels<V, T>.TileRows)
-        {
-            T* ds = w.Scores + (nint)r * _scoreStride;
-            int common = Math.Clamp(r + tile.Diagonal + 1, 0, tile.Count); // keys that all six rows see; all of them, then all rows that follow do
-            blocks = common == tile.Count ? (tile.Rows - r + Panels<V, T>.TileRows - 1) / Panels<V, T>.TileRows : 1;
-            if (common > 0)
-                Panels<V, T>.Rows<Accumulate<V, T>>(_paddedDim, ds, _scoreStride, 1, key.Data, key.Stride, to.At(r), to.Stride, common, null, blocks);
-            for (int t = 1; t < Math.Min(Panels<V, T>.TileRows, tile.Rows - r) && common < tile.Count; t++)
-                Panels<V, T>.Row(_paddedDim, ds + t * _scoreStride, 1, key.Data, key.Stride, to.At(r + t), common, Math.Clamp(r + t + tile.Diagonal + 1, 0, tile.Count));
+            int keys = tile.KeysOf(Math.Min(i + Product<L, V, T>.TileRows, tile.Queries) - 1);
+            Product<L, V, T>.Add(_columns, t.Scores.Row(i), t.Scores.Stride, 1, key, to.From(i), keys, blocks);
         }
         if (!inPlace)
-            Packing<V, T>.Copy(to, tile.QueryGradient, tile.Rows, _problem.HeadDim, add: !isFirst);
+            Packing<L, V, T>.Copy(to, gradient, tile.Queries, _problem.HeadDim, T.One, add: !isFirst);
     }
 
-    /// <summary>m, 1/l and delta = rowsum(dO o O)</summary>
+    /// <summary>delta = rowsum(dO o O)</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void SetRowScalars(int head, int first, int rows, T* scalars)
+    private void SetDelta(Matrix<T> output, Matrix<T> gradient, int queries, T* delta)
     {
-        Rows<T> output = Rows<T>.OfHead(_arguments.Output, head, _problem.Heads).From(first);
-        Rows<T> gradient = Rows<T>.OfHead(_arguments.OutputGradient, head, _problem.Heads).From(first);
-        nint statistics = (nint)head * _problem.QueryLength + first;
-        T* max = (T*)_arguments.Statistics.Max + statistics, sum = (T*)_arguments.Statistics.Sum + statistics;
-        for (int r = 0; r < rows; r++)
+        for (int i = 0; i < queries; i++)
         {
-            scalars[r] = max[r];
-            scalars[r + _rowsPerTile] = T.One / sum[r];
-            scalars[r + 2 * _rowsPerTile] = Dot(output.At(r), gradient.At(r), _problem.ValueDim);
-        }
-        for (int r = rows; r < _rowsPerTile; r++)
-            scalars[r] = scalars[r + _rowsPerTile] = scalars[r + 2 * _rowsPerTile] = T.Zero;
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static T Dot(T* a, T* b, int n)
-    {
-        V lanes = V.Zero;
-        int x = 0;
-        for (; x + V.Count <= n; x += V.Count)
-            lanes = V.MultiplyAdd(V.Load(a + x), V.Load(b + x), lanes);
-        T sum = V.Sum(lanes);
-        for (; x < n; x++)
-            sum += a[x] * b[x];
-        return sum;
-    }
-
-    /// <summary>dQ = 0 for the first queries of a head (of all heads where there is no key), which see no key.</summary>
-    private void ClearQueryGradients(int head, int queries)
-    {
-        int end = _keyTiles == 0 ? _heads : head + 1;
-        for (int h = head; h < end; h++)
-        {
-            Rows<T> gradient = Rows<T>.OfHead(_arguments.QueryGradient, h, _problem.Heads);
-            for (int r = 0; r < queries; r++)
-                new Span<T>(gradient.At(r), _problem.HeadDim).Clear();
+            T* o = output.Row(i), g = gradient.Row(i);
+            V lanes = L.Zero;
+            int x = 0;
+            for (; x + L.Count <= _problem.ValueDim; x += L.Count)
+                lanes = L.MultiplyAdd(L.Load(o + x), L.Load(g + x), lanes);
+            delta[i] = L.Sum(lanes);
+            for (; x < _problem.ValueDim; x++)
+                delta[i] += o[x] * g[x];
         }
     }
 
-    private void Wait(ref int turn, int until)
+    /// <summary>dQ = 0 for the first queries of a head, which see no key.</summary>
+    private void ClearQueryGradient(int head, int queries)
     {
-        var spin = new SpinWait();
-        while (Volatile.Read(ref turn) < until)
-        {
-            if (_isFaulted)
-                throw new OperationCanceledException("Another worker of this backward pass has failed.");
-            spin.SpinOnce(-1);
-        }
+        Matrix<T> gradient = Matrix<T>.OfHead(_arguments.QueryGradient, head, _problem.Heads);
+        for (int i = 0; i < queries; i++)
+            gradient.Span(i, 0, _problem.HeadDim).Clear();
     }
 }

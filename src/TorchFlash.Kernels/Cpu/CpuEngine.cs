@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
@@ -29,10 +30,10 @@ public sealed class CpuEngine : IAttentionEngine
         VectorBits = vectorBits;
         (_single, _double) = vectorBits switch
         {
-            512 => ((ICpuPasses)new CpuPasses<Lanes512<float>, float>(), (ICpuPasses)new CpuPasses<Lanes512<double>, double>()),
-            256 => (new CpuPasses<Lanes256<float>, float>(), new CpuPasses<Lanes256<double>, double>()),
-            128 => (new CpuPasses<Lanes128<float>, float>(), new CpuPasses<Lanes128<double>, double>()),
-            0 => (new CpuPasses<Lanes1<float>, float>(), new CpuPasses<Lanes1<double>, double>()),
+            512 => ((ICpuPasses)new CpuPasses<Lanes512<float>, Vector512<float>, float>(), (ICpuPasses)new CpuPasses<Lanes512<double>, Vector512<double>, double>()),
+            256 => (new CpuPasses<Lanes256<float>, Vector256<float>, float>(), new CpuPasses<Lanes256<double>, Vector256<double>, double>()),
+            128 => (new CpuPasses<Lanes128<float>, Vector128<float>, float>(), new CpuPasses<Lanes128<double>, Vector128<double>, double>()),
+            0 => (new CpuPasses<Lanes1<float>, float, float>(), new CpuPasses<Lanes1<double>, double, double>()),
             _ => throw new ArgumentOutOfRangeException(nameof(vectorBits), vectorBits, "Register widths are 512, 256, 128 and 0 (scalar)."),
         };
     }
@@ -91,5 +92,27 @@ public sealed class CpuEngine : IAttentionEngine
     {
         double work = (double)problem.Batch * problem.Heads * problem.QueryLength * problem.KeyLength * (problem.HeadDim + problem.ValueDim);
         return work <= SerialWork ? 1 : options.Threads > 0 ? options.Threads : Environment.ProcessorCount;
+    }
+
+    /// <summary>The passes for one register width and element type.</summary>
+    private interface ICpuPasses
+    {
+        void Forward(in AttentionProblem problem, in ForwardArguments arguments, int threads);
+
+        void Backward(in AttentionProblem problem, in BackwardArguments arguments, int threads);
+
+        void AverageWeights(in AttentionProblem problem, in WeightsArguments arguments, int threads);
+    }
+
+    private sealed class CpuPasses<L, V, T> : ICpuPasses
+        where L : struct, ILanes<V, T>
+        where V : struct
+        where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    {
+        public void Forward(in AttentionProblem problem, in ForwardArguments arguments, int threads) => ForwardPass<L, V, T>.Run(problem, arguments, threads);
+
+        public void Backward(in AttentionProblem problem, in BackwardArguments arguments, int threads) => BackwardPass<L, V, T>.Run(problem, arguments, threads);
+
+        public void AverageWeights(in AttentionProblem problem, in WeightsArguments arguments, int threads) => WeightsPass<L, V, T>.Run(problem, arguments, threads);
     }
 }

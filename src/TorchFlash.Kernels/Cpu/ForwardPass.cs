@@ -6,7 +6,13 @@ using TorchFlash.Kernels.Cpu.Tiles;
 namespace TorchFlash.Kernels.Cpu;
 
 /// <summary>
-/// O = softmax(scale Q Kᵀ) V, query tile by query tile (FlashAttention-2, algorithm 1), and (m, l) as <see cref="RowStatistics"/> has them.
+/// O = softmax(scale Q Kᵀ) V, query tile by query tile (FlashAttention-2, algorithm 1), and (m, l) as <see cref="RowStatistics"/> has them:
+/// <code>
+/// S = Q Kᵀ
+/// m' = max(m, rowmax S)      P = exp(S - m')      l = exp(m - m') l + rowsum P
+/// O = diag(exp(m - m')) O + P V
+/// O = diag(1/l) O                                (after the last key-value tile)
+/// </code>
 /// </summary>
 /// <remarks>
 /// Tiles of S are computed transposed, Sᵀ = K Qᵀ: then m, l and the exponentials run along the lanes of a register, no operation
@@ -14,364 +20,183 @@ namespace TorchFlash.Kernels.Cpu;
 /// into the packing of Q, its magnitude into the exponent, after the subtraction of the maximum: scores of any size lose nothing, and
 /// the backward pass computes the very same bits of Q Kᵀ.
 /// </remarks>
-internal sealed unsafe class ForwardPass<V, T>
-    where V : unmanaged, ILanes<V, T>
+internal sealed unsafe class ForwardPass<L, V, T>
+    where L : struct, ILanes<V, T>
+    where V : struct
     where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
-    /// <summary>How far (in powers of 2) a maximum may outgrow the reference of the exponentials: relative errors stay what they are, nothing overflows.</summary>
-    private static readonly T s_slack = T.CreateChecked(16);
-
-    /// <summary>Register tiles between two rounds of prefetching.</summary>
-    private const int BlocksPerCall = 8;
-
     private readonly AttentionProblem _problem;
     private readonly ForwardArguments _arguments;
+    private readonly Cover _cover;
+    private readonly T _factor;
     private readonly TileSizes _sizes;
     private readonly int _queryTiles;
-    private readonly int _paddedValueDim;
-    private readonly int _scoreStride;
+    private readonly int _valueColumns;
     private long _next;
 
     private ForwardPass(in AttentionProblem problem, in ForwardArguments arguments)
     {
         _problem = problem;
         _arguments = arguments;
+        _cover = Cover.Of(problem);
+        _factor = Exponential.Factor<T>(problem.Scale);
         _sizes = TileSizes.Forward(problem, sizeof(T));
         _queryTiles = (problem.QueryLength + _sizes.Queries - 1) / _sizes.Queries;
-        _paddedValueDim = Panels<V, T>.PadColumns(problem.ValueDim);
-        _scoreStride = Panels<V, T>.OddLines(_sizes.Queries);
+        _valueColumns = Product<L, V, T>.PadColumns(problem.ValueDim);
     }
 
     public static void Run(in AttentionProblem problem, in ForwardArguments arguments, int threads)
     {
-        var pass = new ForwardPass<V, T>(problem, arguments);
+        var pass = new ForwardPass<L, V, T>(problem, arguments);
         WorkerPool.Run((int)Math.Min(threads, pass.Items), pass.Work);
     }
-
-    private static int DiagonalLength => 4 * (Panels<V, T>.TileRows + Panels<V, T>.Width);
 
     private long Items => (long)_problem.Batch * _problem.Heads * _queryTiles;
 
     /// <summary>Takes query tiles head by head (K and V stay in cache), the longest rows of each head first.</summary>
     private void Work()
     {
-        using var scratch = Scratch.Rent(Workspace.Bytes(this));
-        var workspace = new Workspace(this, scratch);
+        using Scratch scratch = Scratch.Rent(cursor => new Tile(this, cursor), out Tile tile);
         for (long item; (item = Interlocked.Increment(ref _next) - 1) < Items;)
-            QueryTile((int)(item / _queryTiles), _queryTiles - 1 - (int)(item % _queryTiles), workspace);
+            QueryTile((int)(item / _queryTiles), _queryTiles - 1 - (int)(item % _queryTiles), tile);
     }
 
     /// <summary>The state of one query tile.</summary>
-    private readonly struct Workspace
+    private readonly struct Tile
     {
-        /// <summary>Qᵀ in panels.</summary>
+        /// <summary>± Qᵀ in panels.</summary>
         public readonly T* Query;
 
         /// <summary>Sᵀ, then Pᵀ: keys x queries.</summary>
-        public readonly T* Scores;
+        public readonly Matrix<T> Scores;
 
         /// <summary>O before its division by l.</summary>
-        public readonly T* Output;
+        public readonly Matrix<T> Output;
 
         public readonly T* KeyPadding;
         public readonly T* ValuePadding;
 
-        /// <summary>Reference of the exponentials: the running maximum, or an earlier one that it has not outgrown by more than the slack.</summary>
-        public readonly T* Reference;
+        public readonly SoftmaxState<T> State;
 
-        /// <summary>Running maximum of Q Kᵀ (before scaling, like all maxima here).</summary>
-        public readonly T* Max;
-
-        /// <summary>Sum of this tile's exponentials.</summary>
-        public readonly T* TileSum;
-
-        /// <summary>l relative to the reference.</summary>
-        public readonly T* Sum;
-
-        /// <summary>2^(factor (old reference - new reference)).</summary>
-        public readonly T* Rescale;
-
-        /// <summary>Constants of the exponential.</summary>
-        public readonly T* Exponent;
-
-        /// <summary>-1 (masked) in the lower half, 0 in the upper one: read at an offset that falls from row to row it is a diagonal.</summary>
-        public readonly T* Diagonal;
-
-        /// <summary>Mask of a block that is not just a diagonal.</summary>
-        public readonly T* Mask;
-
-        public Workspace(ForwardPass<V, T> pass, Scratch scratch)
+        public Tile(ForwardPass<L, V, T> pass, Scratch.Cursor scratch)
         {
-            (long query, long scores, long output, long key, long value) = Lengths(pass);
-            Query = scratch.Take<T>(query);
-            Scores = scratch.Take<T>(scores);
-            Output = scratch.Take<T>(output);
-            KeyPadding = scratch.Take<T>(key);
-            ValuePadding = scratch.Take<T>(value);
-            Reference = scratch.Take<T>(3 * Epilogue.Stride);
-            Max = Reference + Epilogue.Stride;
-            TileSum = Reference + 2 * Epilogue.Stride;
-            Sum = scratch.Take<T>(Epilogue.Stride);
-            Rescale = scratch.Take<T>(Epilogue.Stride);
-            Exponent = Cpu.Exponent.Write(scratch.Take<T>(Cpu.Exponent.Length<T>()), pass._problem.Scale);
-            Diagonal = scratch.Take<T>(DiagonalLength);
-            new Span<T>(Diagonal, DiagonalLength / 2).Fill(-T.One);
-            new Span<T>(Diagonal + DiagonalLength / 2, DiagonalLength / 2).Clear();
-            Mask = scratch.Take<T>(Panels<V, T>.TileRows * Panels<V, T>.Width);
-        }
-
-        public static nuint Bytes(ForwardPass<V, T> pass)
-        {
-            (long query, long scores, long output, long key, long value) = Lengths(pass);
-            return Scratch.Bytes<T>(query) + Scratch.Bytes<T>(scores) + Scratch.Bytes<T>(output) + Scratch.Bytes<T>(key) + Scratch.Bytes<T>(value)
-                + Scratch.Bytes<T>(3 * Epilogue.Stride) + 2 * Scratch.Bytes<T>(Epilogue.Stride)
-                + Scratch.Bytes<T>(Cpu.Exponent.Length<T>()) + Scratch.Bytes<T>(DiagonalLength)
-                + Scratch.Bytes<T>(Panels<V, T>.TileRows * Panels<V, T>.Width);
-        }
-
-        private static (long Query, long Scores, long Output, long Key, long Value) Lengths(ForwardPass<V, T> pass)
-        {
-            long queries = Panels<V, T>.PadRows(pass._sizes.Queries), keys = Panels<V, T>.PadRows(pass._sizes.Keys);
-            return (Panels<V, T>.RoundUp(pass._sizes.Queries, Panels<V, T>.Width) * (long)pass._problem.HeadDim, keys * pass._scoreStride,
-                queries * pass._paddedValueDim, keys * Panels<V, T>.PadColumns(pass._problem.HeadDim), keys * pass._paddedValueDim);
+            int queries = Product<L, V, T>.PadPanels(pass._sizes.Queries), keys = Product<L, V, T>.PadRows(pass._sizes.Keys);
+            int stride = Product<L, V, T>.OddLines(queries);
+            Query = scratch.Take<T>((long)queries * pass._problem.HeadDim);
+            Scores = new(scratch.Take<T>((long)keys * stride), stride);
+            Output = new(scratch.Take<T>((long)Product<L, V, T>.PadRows(queries) * pass._valueColumns), pass._valueColumns);
+            KeyPadding = scratch.Take<T>((long)keys * Product<L, V, T>.PadColumns(pass._problem.HeadDim));
+            ValuePadding = scratch.Take<T>((long)keys * pass._valueColumns);
+            State = new(scratch.Take<T>(queries), scratch.Take<T>(queries), scratch.Take<T>(queries), scratch.Take<T>(queries));
         }
     }
 
-    private void QueryTile(int head, int index, in Workspace w)
+    private void QueryTile(int head, int index, in Tile t)
     {
-        int first = index * _sizes.Queries, rows = Math.Min(_sizes.Queries, _problem.QueryLength - first);
-        // Query i of the tile sees keys 0 .. i + last.
-        int last = first + _problem.DiagonalOffset;
-        int keys = (int)Math.Clamp((long)last + rows, 0, _problem.KeyLength);
-        Rows<T> key = Rows<T>.OfKeyHead(_arguments.Key, head, _problem), value = Rows<T>.OfKeyHead(_arguments.Value, head, _problem);
+        int first = index * _sizes.Queries, queries = Math.Min(_sizes.Queries, _problem.QueryLength - first);
+        Cover cover = _cover.Tile(first, queries, 0, _problem.KeyLength);
+        Matrix<T> key = Matrix<T>.OfKeyHead(_arguments.Key, head, _problem), value = Matrix<T>.OfKeyHead(_arguments.Value, head, _problem);
 
-        Setup(Rows<T>.OfHead(_arguments.Query, head, _problem.Heads).From(first), rows, w);
+        Begin(Matrix<T>.OfHead(_arguments.Query, head, _problem.Heads).From(first), queries, t);
+        int keys = cover.KeysOf(queries - 1);
         for (int start = 0; start < keys; start += _sizes.Keys)
         {
-            int count = Math.Min(_sizes.Keys, keys - start), next = start + count;
-            var tile = new KeyTile
+            int count = Math.Min(_sizes.Keys, keys - start);
+            Cover tile = cover.Tile(0, queries, start, count);
+            Matrix<T> k = Packing<L, V, T>.Pad(key.From(start), count, _problem.KeyLength - start, _problem.HeadDim, t.KeyPadding);
+            Matrix<T> v = Packing<L, V, T>.Pad(value.From(start), count, int.MaxValue, _problem.ValueDim, t.ValuePadding);
+            for (int x = 0; x < queries; x += Product<L, V, T>.Width)
             {
-                Key = Packing<V, T>.Pad(key.From(start), count, _problem.KeyLength - start, _problem.HeadDim, w.KeyPadding),
-                Value = Packing<V, T>.Pad(value.From(start), count, int.MaxValue, _problem.ValueDim, w.ValuePadding),
-                NextKey = key.From(next),
-                NextValue = value.From(next),
-                NextCount = Math.Min(_sizes.Keys, keys - next),
-                Count = count,
-                Diagonal = last - start,
-                IsFirst = start == 0,
-            };
-            Softmax(tile, rows, w); // its masked register tiles are where other masks go; dropout has its place after it, l being taken
-            AddValues(tile, rows, w);
+                int columns = Math.Min(Product<L, V, T>.Width, Product<L, V, T>.PadColumns(queries - x));
+                Cover panel = tile.Tile(x, Math.Min(columns, queries - x), 0, count);
+                int seen = Scores(panel, k, x, columns, t);
+                if (Strip<L, V, T>.Softmax(t.Scores.From(0, x), seen, columns, t.State.From(x), _factor))
+                    RescaleOutput(x, panel.Queries, t);
+            }
+            AddValues(tile, v, t);
         }
-        Finish(head, first, rows, last, w);
+        End(head, first, queries, t);
     }
 
-    /// <summary>A key-value tile as a query tile sees it.</summary>
-    private readonly struct KeyTile
+    /// <summary>O = 0, l = 0, m = -inf (finite, so that a difference of two of them is no NaN).</summary>
+    private void Begin(Matrix<T> query, int queries, in Tile t)
     {
-        public required Rows<T> Key { get; init; }
-
-        public required Rows<T> Value { get; init; }
-
-        /// <summary>K and V of the next tile, to be prefetched.</summary>
-        public required Rows<T> NextKey { get; init; }
-
-        public required Rows<T> NextValue { get; init; }
-
-        public required int NextCount { get; init; }
-
-        public required int Count { get; init; }
-
-        /// <summary>Query i of the query tile sees the keys 0 .. i + Diagonal of this tile.</summary>
-        public required int Diagonal { get; init; }
-
-        /// <summary>Whether the query tile has seen no key so far.</summary>
-        public required bool IsFirst { get; init; }
-
-        /// <summary>Whether there is a query that does not see all keys.</summary>
-        public bool IsMasked => Count - 1 > Diagonal;
-    }
-
-    private void Setup(Rows<T> query, int rows, in Workspace w)
-    {
-        Packing<V, T>.Transpose(query.Data, query.Stride, rows, _problem.HeadDim, Exponent.Sign<T>(_problem.Scale), w.Query);
-        T lowest = T.BitIncrement(T.NegativeInfinity); // finite, so that a difference of two of them is no NaN
-        new Span<T>(w.Reference, Epilogue.Stride).Fill(lowest);
-        new Span<T>(w.Max, Epilogue.Stride).Fill(lowest);
-        new Span<T>(w.Sum, Epilogue.Stride).Clear();
-        new Span<T>(w.Rescale, Epilogue.Stride).Fill(T.One);
-        new Span<T>(w.Output, Panels<V, T>.PadRows(rows) * _paddedValueDim).Clear();
+        Packing<L, V, T>.Transpose(query.Data, query.Stride, queries, _problem.HeadDim, Exponential.Sign<T>(_problem.Scale), t.Query);
+        int padded = Product<L, V, T>.PadPanels(queries);
+        T lowest = T.BitIncrement(T.NegativeInfinity);
+        new Span<T>(t.State.Max, padded).Fill(lowest);
+        new Span<T>(t.State.M, padded).Fill(lowest);
+        new Span<T>(t.State.Sum, padded).Clear();
+        new Span<T>(t.Output.Data, Product<L, V, T>.PadRows(queries) * _valueColumns).Clear();
     }
 
     /// <summary>
-    /// Pᵀ of one tile, panel by panel, and l: every register tile of Sᵀ is exponentiated while in registers, against a reference from
-    /// before. Only where a maximum outgrows it the reference is raised, for that query alone, and the panel computed again: what one
-    /// query sees has no influence on the bits of another.
+    /// Sᵀ = K Qᵀ for the queries x .. of a panel, -inf for pairs that do not exist. Registers and keys that none of them needs are left out;
+    /// as many keys as were not is what it returns: those that a register tile of P V which begins in this panel goes through.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Softmax(in KeyTile tile, int rows, in Workspace w)
+    private int Scores(Cover panel, Matrix<T> key, int x, int columns, in Tile t)
     {
-        int columns = Panels<V, T>.PadColumns(rows);
-        for (int x = 0; x < columns; x += Panels<V, T>.Width)
+        const int six = Product<L, V, T>.TileRows;
+        T* query = t.Query + (nint)x * _problem.HeadDim;
+        int common = panel.KeysOf(0), seen = panel.KeysOf(panel.Queries - 1), needed = panel.KeysOf(panel.Queries + six - 2);
+        // Six keys at a time, in one go where all queries see them.
+        int r = panel.IsAll ? Product<L, V, T>.PadRows(seen) : common / six * six;
+        if (r > 0)
+            Product<L, V, T>.Panel(columns, key, query, t.Scores.From(0, x), _problem.HeadDim, r / six);
+        for (; r < seen; r += six)
         {
-            int vectors = Math.Min(Panels<V, T>.Width, columns - x) / V.Count, length = vectors * V.Count;
-            if (x + length - 1 + (long)tile.Diagonal < 0)
-            {   // none of these queries sees a key of the tile
-                new Span<T>(w.Rescale + x, length).Fill(T.One);
-                continue;
-            }
-            bool isLastPanel = x + Panels<V, T>.Width >= columns;
-            if (tile.IsFirst)
-                SetReference(tile, x, vectors, w);
-            new Span<T>(w.TileSum + x, length).Clear();
-            Scores<OnlineSoftmax<V, T>, MaskedOnlineSoftmax<V, T>>(tile, tile.Count, x, vectors, w.Reference, w, isLastPanel);
-            if (RaiseReference(x, length, w))
-            {
-                new Span<T>(w.TileSum + x, length).Clear();
-                Scores<OnlineSoftmax<V, T>, MaskedOnlineSoftmax<V, T>>(tile, tile.Count, x, vectors, w.Reference, w);
-            }
-            for (int y = x; y < x + length; y += V.Count)
-                V.Store(w.Sum + y, V.Add(V.Load(w.Sum + y), V.Load(w.TileSum + y)));
+            int skip = panel.FirstQueryOf(r) / L.Count * L.Count;
+            Product<L, V, T>.Panel(columns - skip, key.From(r), query + skip, t.Scores.From(r, x + skip), _problem.HeadDim, 1);
         }
+        for (int j = common; j < needed; j++)
+            t.Scores.Span(j, x, panel.FirstQueryOf(j)).Fill(T.NegativeInfinity);
+        return needed;
     }
 
-    /// <summary>A first reference for the exponentials: the maxima over six keys.</summary>
+    /// <summary>O = diag(exp(m - m')) O, for the queries x .. of a panel.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void SetReference(in KeyTile tile, int x, int vectors, in Workspace w)
+    private void RescaleOutput(int x, int queries, in Tile t)
     {
-        Scores<ScoreMax<V, T>, MaskedScoreMax<V, T>>(tile, Math.Min(Panels<V, T>.TileRows, tile.Count), x, vectors, w.Max, w);
-        for (int y = x; y < x + vectors * V.Count; y += V.Count)
-            V.Store(w.Reference + y, V.Load(w.Max + y));
+        for (int i = x; i < x + queries; i++)
+        {
+            if (t.State.Rescale[i] != T.One)
+                Packing<L, V, T>.Copy(t.Output.From(i), t.Output.From(i), 1, _valueColumns, t.State.Rescale[i]);
+        }
     }
 
-    /// <summary>
-    /// Whether a maximum has outgrown its reference. If so it becomes the reference, and l is brought to it; rescale does that to O.
-    /// </summary>
+    /// <summary>O += P V, six queries at a time over the keys that the last of them sees.</summary>
+    private void AddValues(Cover tile, Matrix<T> value, in Tile t)
+    {
+        int blocks = tile.IsAll ? Product<L, V, T>.Tiles(tile.Queries) : 1;
+        for (int i = 0; i < tile.Queries; i += blocks * Product<L, V, T>.TileRows)
+        {
+            int keys = tile.KeysOf(Math.Min(i + Product<L, V, T>.TileRows, tile.Queries) - 1);
+            Product<L, V, T>.Add(_valueColumns, t.Scores.Data + i, 1, t.Scores.Stride, value, t.Output.From(i), keys, blocks);
+        }
+    }
+
+    /// <summary>O / l to where the caller wants it, and (m, l). A row that attends to nothing, for want of keys or because every score is -inf, is 0.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static bool RaiseReference(int x, int length, in Workspace w)
+    private void End(int head, int first, int queries, in Tile t)
     {
-        V factor = V.Broadcast(w.Exponent[0]), slack = V.Broadcast(s_slack);
-        bool isOutgrown = false;
-        for (int y = x; y < x + length; y += V.Count)
-        {
-            V max = V.Load(w.Max + y), reference = V.Load(w.Reference + y);
-            V growth = V.Multiply(V.Subtract(max, reference), factor);
-            V rescale = V.Broadcast(T.One);
-            if (V.AnyGreater(growth, slack))
-            {
-                isOutgrown = true;
-                V raised = V.IfLess(slack, growth, max, reference);
-                rescale = V.Power(reference, raised, w.Exponent);
-                V.Store(w.Reference + y, raised);
-                V.Store(w.Sum + y, V.Multiply(rescale, V.Load(w.Sum + y)));
-            }
-            V.Store(w.Rescale + y, rescale);
-        }
-        return isOutgrown;
-    }
-
-    /// <summary>
-    /// The first keys of a tile against the queries of a panel, e being the column scalars of the epilogue: what every query sees in
-    /// one go, then six keys at a time with the masked epilogue, without the registers of queries that see none of them.
-    /// </summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Scores<E, EMasked>(in KeyTile tile, int keys, int x, int vectors, T* e, in Workspace w, bool isLastPanel = false)
-        where E : struct, IEpilogue<V, T>
-        where EMasked : struct, IEpilogue<V, T>
-    {
-        int d = _problem.HeadDim, r = 0;
-        // Blocks of six keys that the panel's first query sees, and so all of its queries.
-        int whole = (int)Math.Clamp(((long)x + tile.Diagonal + 1) / Panels<V, T>.TileRows, 0, keys / Panels<V, T>.TileRows);
-        for (int blocks; whole > 0; whole -= blocks, r += blocks * Panels<V, T>.TileRows)
-        {
-            blocks = Math.Min(BlocksPerCall, whole);
-            if (x == 0)
-                Prefetch.Rows(tile.NextKey, r, blocks * Panels<V, T>.TileRows, tile.NextCount, _problem.HeadDim);
-            if (isLastPanel)
-                Prefetch.Rows(tile.NextValue, r, blocks * Panels<V, T>.TileRows, tile.NextCount, _problem.ValueDim);
-            Panels<V, T>.Tile<E>(vectors, tile.Key.At(r), tile.Key.Stride, 1, w.Query + (nint)x * d, Panels<V, T>.Width,
-                w.Scores + (nint)r * _scoreStride + x, _scoreStride, d, e + x, w.Exponent, blocks);
-        }
-        for (; r < keys; r += Panels<V, T>.TileRows)
-        {
-            int skip = (int)Math.Max(0L, (long)r - tile.Diagonal - x) / V.Count;
-            if (skip >= vectors)
-                break;
-            int from = x + skip * V.Count;
-            (nint mask, nint step) = Mask(tile.Count - r, r - tile.Diagonal - from, w);
-            Panels<V, T>.Tile<EMasked>(vectors - skip, tile.Key.At(r), tile.Key.Stride, 1, w.Query + (nint)x * d + skip * V.Count, Panels<V, T>.Width,
-                w.Scores + (nint)r * _scoreStride + from, _scoreStride, d, e + from, w.Exponent, 1, (T*)mask, step);
-        }
-    }
-
-    /// <summary>
-    /// The mask of a block whose first key is seen by the columns from firstSeen on, every further key by one column less; where a
-    /// tile ends with fewer than six keys, nobody sees the others.
-    /// </summary>
-    private static (nint Mask, nint Step) Mask(int keys, long firstSeen, in Workspace w)
-    {
-        T* diagonal = w.Diagonal + DiagonalLength / 2 - Math.Max(firstSeen, -Panels<V, T>.TileRows);
-        if (keys >= Panels<V, T>.TileRows)
-            return ((nint)diagonal, 1);
-        int width = Panels<V, T>.Width;
-        for (int r = 0; r < Panels<V, T>.TileRows; r++)
-        {
-            if (r < keys)
-                new Span<T>(diagonal - r, width).CopyTo(new Span<T>(w.Mask + r * width, width));
-            else
-                new Span<T>(w.Mask + r * width, width).Fill(-T.One);
-        }
-        return ((nint)w.Mask, -width);
-    }
-
-    /// <summary>O = diag(rescale) O + P V</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void AddValues(in KeyTile tile, int rows, in Workspace w)
-    {
-        for (int r = 0, blocks; r < rows; r += blocks * Panels<V, T>.TileRows)
-        {
-            T* p = w.Scores + r, o = w.Output + (nint)r * _paddedValueDim;
-            int common = Math.Clamp(r + tile.Diagonal + 1, 0, tile.Count); // keys that all six rows see; all of them, then all rows that follow do
-            blocks = common == tile.Count ? (rows - r + Panels<V, T>.TileRows - 1) / Panels<V, T>.TileRows : 1;
-            if (r + Panels<V, T>.TileRows - 1 + tile.Diagonal < 0)
-                continue; // they see none
-            Panels<V, T>.Rows<RescaleAccumulate<V, T>>(_paddedValueDim, p, 1, _scoreStride, tile.Value.Data, tile.Value.Stride, o, _paddedValueDim, common, w.Rescale + r, blocks);
-            for (int t = 1; t < Math.Min(Panels<V, T>.TileRows, rows - r) && common < tile.Count; t++)
-            {
-                Panels<V, T>.Row(_paddedValueDim, p + t, _scoreStride, tile.Value.Data, tile.Value.Stride, o + t * _paddedValueDim, common,
-                    Math.Clamp(r + t + tile.Diagonal + 1, 0, tile.Count));
-            }
-        }
-    }
-
-    /// <summary>O / l to where the caller wants it, and (m, l).</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Finish(int head, int first, int rows, int last, in Workspace w)
-    {
-        Rows<T> output = Rows<T>.OfHead(_arguments.Output, head, _problem.Heads).From(first);
+        Matrix<T> output = Matrix<T>.OfHead(_arguments.Output, head, _problem.Heads).From(first);
         nint statistics = (nint)head * _problem.QueryLength + first;
-        T* max = (T*)_arguments.Statistics.Max + statistics, sum = (T*)_arguments.Statistics.Sum + statistics;
-        for (int y = 0; y < rows; y += V.Count) // l relative to m
-            V.Store(w.TileSum + y, V.Multiply(V.Load(w.Sum + y), V.Power(V.Load(w.Reference + y), V.Load(w.Max + y), w.Exponent)));
-        for (int r = 0; r < rows; r++)
+        T* m = (T*)_arguments.Statistics.Max + statistics, l = (T*)_arguments.Statistics.Sum + statistics;
+        for (int i = 0; i < queries; i += L.Count) // l relative to the maximum is exp(m - max) times that to m
+            L.Store(t.State.Rescale + i, Exponential.Weight<L, V, T>(L.Load(t.State.M + i), L.Load(t.State.Max + i), L.Broadcast(_factor)));
+        for (int i = 0; i < queries; i++)
         {
-            T* o = output.At(r), from = w.Output + (nint)r * _paddedValueDim;
-            if (_problem.KeyLength == 0 || r + last < 0)
-            {   // no key to attend to
-                new Span<T>(o, _problem.ValueDim).Clear();
-                max[r] = T.NegativeInfinity;
-                sum[r] = T.Zero;
+            T sum = t.State.Sum[i];
+            if (sum == T.Zero)
+            {
+                output.Span(i, 0, _problem.ValueDim).Clear();
+                (m[i], l[i]) = (T.NegativeInfinity, T.Zero);
                 continue;
             }
-            T inverse = w.Sum[r] == T.Zero ? T.NaN : T.One / w.Sum[r]; // every score was -inf: 0 / 0, as in softmax
-            V scale = V.Broadcast(inverse);
-            int x = 0;
-            for (; x + V.Count <= _problem.ValueDim; x += V.Count)
-                V.Store(o + x, V.Multiply(V.Load(from + x), scale));
-            for (; x < _problem.ValueDim; x++)
-                o[x] = from[x] * inverse;
-            max[r] = w.Max[r];
-            sum[r] = w.TileSum[r];
+            Packing<L, V, T>.Copy(t.Output.From(i), output.From(i), 1, _problem.ValueDim, T.One / sum);
+            m[i] = t.State.Max[i];
+            l[i] = sum * t.State.Rescale[i];
         }
     }
 }

@@ -18,7 +18,6 @@ internal unsafe sealed class Scratch : IDisposable
 
     private byte* _data;
     private nuint _size;
-    private nuint _used;
 
     private Scratch(nuint size)
     {
@@ -29,34 +28,44 @@ internal unsafe sealed class Scratch : IDisposable
 
     ~Scratch() => NativeMemory.AlignedFree(_data);
 
-    /// <summary>A block of at least so many bytes; its contents are whatever a former user left (finite or not).</summary>
+    /// <summary>A block for what a layout takes; its contents are whatever a former user left (finite or not).</summary>
+    /// <param name="layout">Takes the parts, always the same ones: called once to measure and once to lay out.</param>
+    /// <param name="parts">What the layout made of them.</param>
     /// <exception cref="OutOfMemoryException">There is no such block to be had.</exception>
-    public static Scratch Rent(nuint bytes)
+    public static Scratch Rent<TParts>(Func<Cursor, TParts> layout, out TParts parts)
+    {
+        var measure = new Cursor(null);
+        layout(measure);
+        Scratch block = Rent(measure.Used);
+        parts = layout(new Cursor(block._data));
+        return block;
+    }
+
+    private static Scratch Rent(nuint bytes)
     {
         if (s_free.TryTake(out Scratch? block))
         {
             if (block._size >= bytes)
-            {
-                block._used = 0;
                 return block;
-            }
             block.Free();
         }
         return new Scratch(bytes);
     }
 
-    /// <summary>The next n elements of the block, on a cache line of their own.</summary>
-    public T* Take<T>(long n) where T : unmanaged
+    /// <summary>Hands out the parts of a block, one after the other.</summary>
+    internal sealed class Cursor(byte* start)
     {
-        byte* start = _data + _used;
-        _used += Bytes<T>(n);
-        if (_used > _size)
-            throw new InvalidOperationException($"Scratch of {_size} bytes is too small: {_used} bytes taken.");
-        return (T*)start;
-    }
+        /// <summary>Bytes handed out.</summary>
+        public nuint Used { get; private set; }
 
-    /// <summary>Bytes that <see cref="Take{T}"/> of n elements uses.</summary>
-    public static nuint Bytes<T>(long n) where T : unmanaged => ((nuint)n * (nuint)sizeof(T) + 127) & ~(nuint)63;
+        /// <summary>The next n elements, on a cache line of their own.</summary>
+        public T* Take<T>(long n) where T : unmanaged
+        {
+            byte* part = start + Used;
+            Used += ((nuint)n * (nuint)sizeof(T) + 127) & ~(nuint)63;
+            return (T*)part;
+        }
+    }
 
     /// <inheritdoc/>
     public void Dispose()

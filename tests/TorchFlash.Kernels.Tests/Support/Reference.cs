@@ -29,10 +29,10 @@ internal sealed class Reference<T> where T : unmanaged, IBinaryFloatingPointIeee
     /// <summary>O, [B, H, Nq, d_v].</summary>
     public T[] Output { get; }
 
-    /// <summary>max_j S_ij, [B, H, Nq]; -inf for a row without keys.</summary>
+    /// <summary>max_j S_ij, [B, H, Nq]; -inf for a row without keys or with none but scores of -inf.</summary>
     public T[] Max { get; }
 
-    /// <summary>ln sum_j exp(S_ij), [B, H, Nq]; -inf for a row without keys.</summary>
+    /// <summary>ln sum_j exp(S_ij), [B, H, Nq]; -inf for a row without keys or with none but scores of -inf.</summary>
     public T[] LogSumExp { get; }
 
     /// <summary>1/H sum over heads of P, [B, Nq, Nk].</summary>
@@ -101,15 +101,16 @@ internal sealed class Reference<T> where T : unmanaged, IBinaryFloatingPointIeee
                 max = T.Max(max, p[j]);
                 LargestScore = T.Max(LargestScore, T.Abs(p[j]));
             }
+            bool isEmpty = T.IsNegativeInfinity(max); // no key, or none with a finite score: weights, and so O and gradients, of 0
             for (int j = 0; j < keys; j++)
-                sum += p[j] = T.Exp(p[j] - max);
+                sum += p[j] = isEmpty ? T.Zero : T.Exp(p[j] - max);
             Max[head * nq + i] = max;
-            LogSumExp[head * nq + i] = keys == 0 ? T.NegativeInfinity : max + T.Log(sum);
+            LogSumExp[head * nq + i] = isEmpty ? T.NegativeInfinity : max + T.Log(sum);
 
             // O_i = P_i V
             for (int j = 0; j < keys; j++)
             {
-                p[j] /= sum;
+                p[j] /= isEmpty ? T.One : sum;
                 weights[i * nk + j] += p[j] / T.CreateChecked(_problem.Heads);
                 AddScaled(o.Slice(i * dv, dv), p[j], v.Slice(j * dv, dv));
             }

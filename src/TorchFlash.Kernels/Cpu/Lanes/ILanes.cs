@@ -3,15 +3,15 @@ using System.Numerics;
 namespace TorchFlash.Kernels.Cpu.Lanes;
 
 /// <summary>
-/// A register of <typeparamref name="T"/> lanes. Every kernel is written once, generic over it; the JIT compiles it anew
-/// for each width, and the abstraction leaves no trace in the machine code.
+/// Operations on a register <typeparamref name="V"/> of <typeparamref name="T"/> lanes. Every kernel is written once, generic over
+/// them; the JIT compiles it anew for each width, and the abstraction leaves no trace in the machine code.
 /// </summary>
 /// <remarks>
-/// Implementations are flat, one level of calls to intrinsics: what a register tile may inline is limited by number, and a call that
-/// is left in it moves the accumulators to memory.
+/// The registers are bare Vector512, Vector256, ...: in a struct around one the JIT keeps the result of a multiply-add apart from the
+/// accumulator that it replaces, which costs a move for one multiply-add in three.
 /// </remarks>
-internal unsafe interface ILanes<TSelf, T>
-    where TSelf : unmanaged, ILanes<TSelf, T>
+internal unsafe interface ILanes<V, T>
+    where V : struct
     where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
     /// <summary>Lanes in a register.</summary>
@@ -20,38 +20,37 @@ internal unsafe interface ILanes<TSelf, T>
     /// <summary>Registers across the register tile: 6 x this many accumulators must fit the register file.</summary>
     static abstract int TileVectors { get; }
 
-    static abstract TSelf Zero { get; }
+    static abstract V Zero { get; }
 
-    static abstract TSelf Load(T* p);
+    static abstract V Load(T* p);
 
-    static abstract void Store(T* p, TSelf x);
+    static abstract void Store(T* p, V x);
 
-    static abstract TSelf Broadcast(T x);
+    static abstract V Broadcast(T x);
 
     /// <summary>a b + c, fused where the hardware does that at full speed.</summary>
-    static abstract TSelf MultiplyAdd(TSelf a, TSelf b, TSelf c);
+    static abstract V MultiplyAdd(V a, V b, V c);
 
-    static abstract TSelf Add(TSelf a, TSelf b);
+    static abstract V Add(V a, V b);
 
-    static abstract TSelf Subtract(TSelf a, TSelf b);
+    static abstract V Subtract(V a, V b);
 
-    static abstract TSelf Multiply(TSelf a, TSelf b);
+    static abstract V Multiply(V a, V b);
 
     /// <summary>The larger one; either of the two where one of them is NaN.</summary>
-    static abstract TSelf Max(TSelf a, TSelf b);
-
-    /// <summary>
-    /// 2^(factor (x - m)) for exponents up to 64, with factor and the constants of 2^y at <paramref name="exponent"/> (see
-    /// <see cref="Exponent"/>): 0 for -inf and far below the range, NaN for NaN.
-    /// </summary>
-    static abstract TSelf Power(TSelf x, TSelf m, T* exponent);
+    static abstract V Max(V a, V b);
 
     /// <summary>a &lt; b ? x : y</summary>
-    static abstract TSelf IfLess(TSelf a, TSelf b, TSelf x, TSelf y);
-
-    /// <summary>Sum over the lanes.</summary>
-    static abstract T Sum(TSelf x);
+    static abstract V IfLess(V a, V b, V x, V y);
 
     /// <summary>Whether a &gt; b in any lane.</summary>
-    static abstract bool AnyGreater(TSelf a, TSelf b);
+    static abstract bool AnyGreater(V a, V b);
+
+    /// <summary>
+    /// 2^y for y up to 64: 0 for -inf and far below the range, NaN for NaN. See <see cref="Exponential"/>.
+    /// </summary>
+    static abstract V Exp2(V y);
+
+    /// <summary>Sum over the lanes.</summary>
+    static abstract T Sum(V x);
 }

@@ -4,52 +4,47 @@ using System.Runtime.CompilerServices;
 namespace TorchFlash.Kernels.Cpu.Lanes;
 
 /// <summary>One lane: plain scalar code for processors (or settings) without vector instructions.</summary>
-internal readonly unsafe struct Lanes1<T> : ILanes<Lanes1<T>, T>
+internal readonly unsafe struct Lanes1<T> : ILanes<T, T>
     where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
-    private readonly T _value;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private Lanes1(T value) => _value = value;
-
     public static int Count => 1;
 
     public static int TileVectors => 2;
 
-    public static Lanes1<T> Zero => default;
+    public static T Zero => T.Zero;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes1<T> Load(T* p) => new(*p);
+    public static T Load(T* p) => *p;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Store(T* p, Lanes1<T> x) => *p = x._value;
+    public static void Store(T* p, T x) => *p = x;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes1<T> Broadcast(T x) => new(x);
+    public static T Broadcast(T x) => x;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes1<T> MultiplyAdd(Lanes1<T> a, Lanes1<T> b, Lanes1<T> c) => new(a._value * b._value + c._value);
+    public static T MultiplyAdd(T a, T b, T c) => a * b + c;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes1<T> Add(Lanes1<T> a, Lanes1<T> b) => new(a._value + b._value);
+    public static T Add(T a, T b) => a + b;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes1<T> Subtract(Lanes1<T> a, Lanes1<T> b) => new(a._value - b._value);
+    public static T Subtract(T a, T b) => a - b;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes1<T> Multiply(Lanes1<T> a, Lanes1<T> b) => new(a._value * b._value);
+    public static T Multiply(T a, T b) => a * b;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes1<T> Max(Lanes1<T> a, Lanes1<T> b) => a._value > b._value ? a : b;
+    public static T Max(T a, T b) => a > b ? a : b;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes1<T> IfLess(Lanes1<T> a, Lanes1<T> b, Lanes1<T> x, Lanes1<T> y) => a._value < b._value ? x : y;
-
-    public static T Sum(Lanes1<T> x) => x._value;
+    public static T IfLess(T a, T b, T x, T y) => a < b ? x : y;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static bool AnyGreater(Lanes1<T> a, Lanes1<T> b) => a._value > b._value;
+    public static bool AnyGreater(T a, T b) => a > b;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes1<T> Power(Lanes1<T> x, Lanes1<T> m, T* exponent) => new(T.Exp2((x._value - m._value) * exponent[0]));
+    public static T Exp2(T y) => T.Exp2(y);
+
+    public static T Sum(T x) => x;
 }

@@ -6,14 +6,9 @@ using System.Runtime.Intrinsics.Arm;
 namespace TorchFlash.Kernels.Cpu.Lanes;
 
 /// <summary>128-bit registers: NEON (32 of them), or SSE where there is nothing wider (16).</summary>
-internal readonly unsafe struct Lanes128<T> : ILanes<Lanes128<T>, T>
+internal readonly unsafe struct Lanes128<T> : ILanes<Vector128<T>, T>
     where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
-    private readonly Vector128<T> _value;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private Lanes128(Vector128<T> value) => _value = value;
-
     public static int Count
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -26,84 +21,64 @@ internal readonly unsafe struct Lanes128<T> : ILanes<Lanes128<T>, T>
         get => AdvSimd.IsSupported ? 4 : 2;
     }
 
-    public static Lanes128<T> Zero
+    public static Vector128<T> Zero
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        get => new(Vector128<T>.Zero);
+        get => Vector128<T>.Zero;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes128<T> Load(T* p) => new(Vector128.Load(p));
+    public static Vector128<T> Load(T* p) => Vector128.Load(p);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Store(T* p, Lanes128<T> x) => x._value.Store(p);
+    public static void Store(T* p, Vector128<T> x) => x.Store(p);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes128<T> Broadcast(T x) => new(Vector128.Create(x));
+    public static Vector128<T> Broadcast(T x) => Vector128.Create(x);
 
     // Without an instruction for it a fused operation would be a call of the C library; the estimate is a b + c there.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes128<T> MultiplyAdd(Lanes128<T> a, Lanes128<T> b, Lanes128<T> c) => new(typeof(T) == typeof(float)
-            ? Vector128.MultiplyAddEstimate(a._value.AsSingle(), b._value.AsSingle(), c._value.AsSingle()).As<float, T>()
-            : Vector128.MultiplyAddEstimate(a._value.AsDouble(), b._value.AsDouble(), c._value.AsDouble()).As<double, T>());
+    public static Vector128<T> MultiplyAdd(Vector128<T> a, Vector128<T> b, Vector128<T> c) => typeof(T) == typeof(float)
+        ? Vector128.MultiplyAddEstimate(a.AsSingle(), b.AsSingle(), c.AsSingle()).As<float, T>()
+        : Vector128.MultiplyAddEstimate(a.AsDouble(), b.AsDouble(), c.AsDouble()).As<double, T>();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes128<T> Add(Lanes128<T> a, Lanes128<T> b) => new(a._value + b._value);
+    public static Vector128<T> Add(Vector128<T> a, Vector128<T> b) => a + b;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes128<T> Subtract(Lanes128<T> a, Lanes128<T> b) => new(a._value - b._value);
+    public static Vector128<T> Subtract(Vector128<T> a, Vector128<T> b) => a - b;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes128<T> Multiply(Lanes128<T> a, Lanes128<T> b) => new(a._value * b._value);
+    public static Vector128<T> Multiply(Vector128<T> a, Vector128<T> b) => a * b;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes128<T> Max(Lanes128<T> a, Lanes128<T> b) => new(Vector128.MaxNative(a._value, b._value));
+    public static Vector128<T> Max(Vector128<T> a, Vector128<T> b) => Vector128.MaxNative(a, b);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes128<T> IfLess(Lanes128<T> a, Lanes128<T> b, Lanes128<T> x, Lanes128<T> y)
-        => new(Vector128.ConditionalSelect(Vector128.LessThan(a._value, b._value), x._value, y._value));
+    public static Vector128<T> IfLess(Vector128<T> a, Vector128<T> b, Vector128<T> x, Vector128<T> y) => Vector128.ConditionalSelect(Vector128.LessThan(a, b), x, y);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static T Sum(Lanes128<T> x) => Vector128.Sum(x._value);
+    public static bool AnyGreater(Vector128<T> a, Vector128<T> b) => Vector128.GreaterThanAny(a, b);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static bool AnyGreater(Lanes128<T> a, Lanes128<T> b) => Vector128.GreaterThanAny(a._value, b._value);
+    public static T Sum(Vector128<T> x) => Vector128.Sum(x);
 
-    // The bound comes first in the maximum, whose second operand passes a NaN.
+    // Adding 1.5 2^23 + 127 (1.5 2^52 + 1023) rounds y and leaves n as a biased exponent in the low bits of the sum; where that is 0, so is
+    // the result. The bound comes first in the maximum, whose second operand passes a NaN.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes128<T> Power(Lanes128<T> x, Lanes128<T> m, T* exponent)
+    public static Vector128<T> Exp2(Vector128<T> y)
     {
         if (typeof(T) == typeof(float))
         {
-            float* t = (float*)exponent;
-            Vector128<float> y = (x._value.AsSingle() - m._value.AsSingle()) * Vector128.Create(t[0]);
-            y = Vector128.MaxNative(Vector128.Create(t[8]), y);
-            Vector128<float> n = y + Vector128.Create(t[7]), f = y - (n - Vector128.Create(t[7]));
-            Vector128<float> p = Vector128.MultiplyAddEstimate(Vector128.Create(t[1]), f, Vector128.Create(t[2]));
-            p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(t[3]));
-            p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(t[4]));
-            p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(t[5]));
-            p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(t[6]));
-            return new((p * Vector128.ShiftLeft(n.AsInt32(), 23).AsSingle()).As<float, T>());
+            Vector128<float> x = Vector128.MaxNative(Vector128.Create(-127f), y.AsSingle()), shift = Vector128.Create(12582912f + 127), n = x + shift;
+            Vector128<T> p = Exponential.Polynomial<Lanes128<T>, Vector128<T>, T>((x - (n - shift)).As<float, T>());
+            return p * Vector128.ShiftLeft(n.AsInt32(), 23).As<int, T>();
         }
         else
         {
-            double* t = (double*)exponent;
-            Vector128<double> y = (x._value.AsDouble() - m._value.AsDouble()) * Vector128.Create(t[0]);
-            y = Vector128.MaxNative(Vector128.Create(t[14]), y);
-            Vector128<double> n = y + Vector128.Create(t[13]), f = y - (n - Vector128.Create(t[13]));
-            Vector128<double> p = Vector128.MultiplyAddEstimate(Vector128.Create(t[1]), f, Vector128.Create(t[2]));
-            p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(t[3]));
-            p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(t[4]));
-            p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(t[5]));
-            p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(t[6]));
-            p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(t[7]));
-            p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(t[8]));
-            p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(t[9]));
-            p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(t[10]));
-            p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(t[11]));
-            p = Vector128.MultiplyAddEstimate(p, f, Vector128.Create(t[12]));
-            return new((p * Vector128.ShiftLeft(n.AsInt64(), 52).AsDouble()).As<double, T>());
+            Vector128<double> x = Vector128.MaxNative(Vector128.Create(-1023d), y.AsDouble()), shift = Vector128.Create(6755399441055744d + 1023), n = x + shift;
+            Vector128<T> p = Exponential.Polynomial<Lanes128<T>, Vector128<T>, T>((x - (n - shift)).As<double, T>());
+            return p * Vector128.ShiftLeft(n.AsInt64(), 52).As<long, T>();
         }
     }
 }

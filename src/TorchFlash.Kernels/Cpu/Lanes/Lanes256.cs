@@ -5,14 +5,9 @@ using System.Runtime.Intrinsics;
 namespace TorchFlash.Kernels.Cpu.Lanes;
 
 /// <summary>256-bit registers: AVX2 with FMA.</summary>
-internal readonly unsafe struct Lanes256<T> : ILanes<Lanes256<T>, T>
+internal readonly unsafe struct Lanes256<T> : ILanes<Vector256<T>, T>
     where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
-    private readonly Vector256<T> _value;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private Lanes256(Vector256<T> value) => _value = value;
-
     public static int Count
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -25,83 +20,63 @@ internal readonly unsafe struct Lanes256<T> : ILanes<Lanes256<T>, T>
         get => 2;
     }
 
-    public static Lanes256<T> Zero
+    public static Vector256<T> Zero
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        get => new(Vector256<T>.Zero);
+        get => Vector256<T>.Zero;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes256<T> Load(T* p) => new(Vector256.Load(p));
+    public static Vector256<T> Load(T* p) => Vector256.Load(p);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Store(T* p, Lanes256<T> x) => x._value.Store(p);
+    public static void Store(T* p, Vector256<T> x) => x.Store(p);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes256<T> Broadcast(T x) => new(Vector256.Create(x));
+    public static Vector256<T> Broadcast(T x) => Vector256.Create(x);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes256<T> MultiplyAdd(Lanes256<T> a, Lanes256<T> b, Lanes256<T> c) => new(typeof(T) == typeof(float)
-            ? Vector256.FusedMultiplyAdd(a._value.AsSingle(), b._value.AsSingle(), c._value.AsSingle()).As<float, T>()
-            : Vector256.FusedMultiplyAdd(a._value.AsDouble(), b._value.AsDouble(), c._value.AsDouble()).As<double, T>());
+    public static Vector256<T> MultiplyAdd(Vector256<T> a, Vector256<T> b, Vector256<T> c) => typeof(T) == typeof(float)
+        ? Vector256.FusedMultiplyAdd(a.AsSingle(), b.AsSingle(), c.AsSingle()).As<float, T>()
+        : Vector256.FusedMultiplyAdd(a.AsDouble(), b.AsDouble(), c.AsDouble()).As<double, T>();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes256<T> Add(Lanes256<T> a, Lanes256<T> b) => new(a._value + b._value);
+    public static Vector256<T> Add(Vector256<T> a, Vector256<T> b) => a + b;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes256<T> Subtract(Lanes256<T> a, Lanes256<T> b) => new(a._value - b._value);
+    public static Vector256<T> Subtract(Vector256<T> a, Vector256<T> b) => a - b;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes256<T> Multiply(Lanes256<T> a, Lanes256<T> b) => new(a._value * b._value);
+    public static Vector256<T> Multiply(Vector256<T> a, Vector256<T> b) => a * b;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes256<T> Max(Lanes256<T> a, Lanes256<T> b) => new(Vector256.MaxNative(a._value, b._value));
+    public static Vector256<T> Max(Vector256<T> a, Vector256<T> b) => Vector256.MaxNative(a, b);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes256<T> IfLess(Lanes256<T> a, Lanes256<T> b, Lanes256<T> x, Lanes256<T> y)
-        => new(Vector256.ConditionalSelect(Vector256.LessThan(a._value, b._value), x._value, y._value));
+    public static Vector256<T> IfLess(Vector256<T> a, Vector256<T> b, Vector256<T> x, Vector256<T> y) => Vector256.ConditionalSelect(Vector256.LessThan(a, b), x, y);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static T Sum(Lanes256<T> x) => Vector256.Sum(x._value);
+    public static bool AnyGreater(Vector256<T> a, Vector256<T> b) => Vector256.GreaterThanAny(a, b);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static bool AnyGreater(Lanes256<T> a, Lanes256<T> b) => Vector256.GreaterThanAny(a._value, b._value);
+    public static T Sum(Vector256<T> x) => Vector256.Sum(x);
 
-    // The bound comes first in the maximum, whose second operand passes a NaN.
+    // Adding 1.5 2^23 + 127 (1.5 2^52 + 1023) rounds y and leaves n as a biased exponent in the low bits of the sum; where that is 0, so is
+    // the result. The bound comes first in the maximum, whose second operand passes a NaN.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes256<T> Power(Lanes256<T> x, Lanes256<T> m, T* exponent)
+    public static Vector256<T> Exp2(Vector256<T> y)
     {
         if (typeof(T) == typeof(float))
         {
-            float* t = (float*)exponent;
-            Vector256<float> y = (x._value.AsSingle() - m._value.AsSingle()) * Vector256.Create(t[0]);
-            y = Vector256.MaxNative(Vector256.Create(t[8]), y);
-            Vector256<float> n = y + Vector256.Create(t[7]), f = y - (n - Vector256.Create(t[7]));
-            Vector256<float> p = Vector256.FusedMultiplyAdd(Vector256.Create(t[1]), f, Vector256.Create(t[2]));
-            p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(t[3]));
-            p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(t[4]));
-            p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(t[5]));
-            p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(t[6]));
-            return new((p * Vector256.ShiftLeft(n.AsInt32(), 23).AsSingle()).As<float, T>());
+            Vector256<float> x = Vector256.MaxNative(Vector256.Create(-127f), y.AsSingle()), shift = Vector256.Create(12582912f + 127), n = x + shift;
+            Vector256<T> p = Exponential.Polynomial<Lanes256<T>, Vector256<T>, T>((x - (n - shift)).As<float, T>());
+            return p * Vector256.ShiftLeft(n.AsInt32(), 23).As<int, T>();
         }
         else
         {
-            double* t = (double*)exponent;
-            Vector256<double> y = (x._value.AsDouble() - m._value.AsDouble()) * Vector256.Create(t[0]);
-            y = Vector256.MaxNative(Vector256.Create(t[14]), y);
-            Vector256<double> n = y + Vector256.Create(t[13]), f = y - (n - Vector256.Create(t[13]));
-            Vector256<double> p = Vector256.FusedMultiplyAdd(Vector256.Create(t[1]), f, Vector256.Create(t[2]));
-            p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(t[3]));
-            p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(t[4]));
-            p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(t[5]));
-            p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(t[6]));
-            p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(t[7]));
-            p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(t[8]));
-            p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(t[9]));
-            p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(t[10]));
-            p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(t[11]));
-            p = Vector256.FusedMultiplyAdd(p, f, Vector256.Create(t[12]));
-            return new((p * Vector256.ShiftLeft(n.AsInt64(), 52).AsDouble()).As<double, T>());
+            Vector256<double> x = Vector256.MaxNative(Vector256.Create(-1023d), y.AsDouble()), shift = Vector256.Create(6755399441055744d + 1023), n = x + shift;
+            Vector256<T> p = Exponential.Polynomial<Lanes256<T>, Vector256<T>, T>((x - (n - shift)).As<double, T>());
+            return p * Vector256.ShiftLeft(n.AsInt64(), 52).As<long, T>();
         }
     }
 }

@@ -6,14 +6,9 @@ using System.Runtime.Intrinsics.X86;
 namespace TorchFlash.Kernels.Cpu.Lanes;
 
 /// <summary>512-bit registers: AVX-512 (F, DQ).</summary>
-internal readonly unsafe struct Lanes512<T> : ILanes<Lanes512<T>, T>
+internal readonly unsafe struct Lanes512<T> : ILanes<Vector512<T>, T>
     where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
-    private readonly Vector512<T> _value;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private Lanes512(Vector512<T> value) => _value = value;
-
     public static int Count
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -26,81 +21,60 @@ internal readonly unsafe struct Lanes512<T> : ILanes<Lanes512<T>, T>
         get => 4;
     }
 
-    public static Lanes512<T> Zero
+    public static Vector512<T> Zero
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        get => new(Vector512<T>.Zero);
+        get => Vector512<T>.Zero;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes512<T> Load(T* p) => new(Vector512.Load(p));
+    public static Vector512<T> Load(T* p) => Vector512.Load(p);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Store(T* p, Lanes512<T> x) => x._value.Store(p);
+    public static void Store(T* p, Vector512<T> x) => x.Store(p);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes512<T> Broadcast(T x) => new(Vector512.Create(x));
+    public static Vector512<T> Broadcast(T x) => Vector512.Create(x);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes512<T> MultiplyAdd(Lanes512<T> a, Lanes512<T> b, Lanes512<T> c) => new(typeof(T) == typeof(float)
-            ? Vector512.FusedMultiplyAdd(a._value.AsSingle(), b._value.AsSingle(), c._value.AsSingle()).As<float, T>()
-            : Vector512.FusedMultiplyAdd(a._value.AsDouble(), b._value.AsDouble(), c._value.AsDouble()).As<double, T>());
+    public static Vector512<T> MultiplyAdd(Vector512<T> a, Vector512<T> b, Vector512<T> c) => typeof(T) == typeof(float)
+        ? Vector512.FusedMultiplyAdd(a.AsSingle(), b.AsSingle(), c.AsSingle()).As<float, T>()
+        : Vector512.FusedMultiplyAdd(a.AsDouble(), b.AsDouble(), c.AsDouble()).As<double, T>();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes512<T> Add(Lanes512<T> a, Lanes512<T> b) => new(a._value + b._value);
+    public static Vector512<T> Add(Vector512<T> a, Vector512<T> b) => a + b;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes512<T> Subtract(Lanes512<T> a, Lanes512<T> b) => new(a._value - b._value);
+    public static Vector512<T> Subtract(Vector512<T> a, Vector512<T> b) => a - b;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes512<T> Multiply(Lanes512<T> a, Lanes512<T> b) => new(a._value * b._value);
+    public static Vector512<T> Multiply(Vector512<T> a, Vector512<T> b) => a * b;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes512<T> Max(Lanes512<T> a, Lanes512<T> b) => new(Vector512.MaxNative(a._value, b._value));
+    public static Vector512<T> Max(Vector512<T> a, Vector512<T> b) => Vector512.MaxNative(a, b);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes512<T> IfLess(Lanes512<T> a, Lanes512<T> b, Lanes512<T> x, Lanes512<T> y)
-        => new(Vector512.ConditionalSelect(Vector512.LessThan(a._value, b._value), x._value, y._value));
+    public static Vector512<T> IfLess(Vector512<T> a, Vector512<T> b, Vector512<T> x, Vector512<T> y) => Vector512.ConditionalSelect(Vector512.LessThan(a, b), x, y);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static T Sum(Lanes512<T> x) => Vector512.Sum(x._value);
+    public static bool AnyGreater(Vector512<T> a, Vector512<T> b) => Vector512.GreaterThanAny(a, b);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static bool AnyGreater(Lanes512<T> a, Lanes512<T> b) => Vector512.GreaterThanAny(a._value, b._value);
+    public static T Sum(Vector512<T> x) => Vector512.Sum(x);
 
     // VREDUCE gives y - n (0 for infinities), VSCALEF multiplies by 2^n for every n.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes512<T> Power(Lanes512<T> x, Lanes512<T> m, T* exponent)
+    public static Vector512<T> Exp2(Vector512<T> y)
     {
         if (typeof(T) == typeof(float))
         {
-            float* t = (float*)exponent;
-            Vector512<float> y = (x._value.AsSingle() - m._value.AsSingle()) * Vector512.Create(t[0]);
-            Vector512<float> n = Avx512F.RoundScale(y, Nearest), f = Avx512DQ.Reduce(y, Nearest);
-            Vector512<float> p = Vector512.FusedMultiplyAdd(Vector512.Create(t[1]), f, Vector512.Create(t[2]));
-            p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(t[3]));
-            p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(t[4]));
-            p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(t[5]));
-            p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(t[6]));
-            return new(Avx512F.Scale(p, n).As<float, T>());
+            Vector512<float> n = Avx512F.RoundScale(y.AsSingle(), Nearest), f = Avx512DQ.Reduce(y.AsSingle(), Nearest);
+            return Avx512F.Scale(Exponential.Polynomial<Lanes512<T>, Vector512<T>, T>(f.As<float, T>()).AsSingle(), n).As<float, T>();
         }
         else
         {
-            double* t = (double*)exponent;
-            Vector512<double> y = (x._value.AsDouble() - m._value.AsDouble()) * Vector512.Create(t[0]);
-            Vector512<double> n = Avx512F.RoundScale(y, Nearest), f = Avx512DQ.Reduce(y, Nearest);
-            Vector512<double> p = Vector512.FusedMultiplyAdd(Vector512.Create(t[1]), f, Vector512.Create(t[2]));
-            p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(t[3]));
-            p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(t[4]));
-            p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(t[5]));
-            p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(t[6]));
-            p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(t[7]));
-            p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(t[8]));
-            p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(t[9]));
-            p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(t[10]));
-            p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(t[11]));
-            p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(t[12]));
-            return new(Avx512F.Scale(p, n).As<double, T>());
+            Vector512<double> n = Avx512F.RoundScale(y.AsDouble(), Nearest), f = Avx512DQ.Reduce(y.AsDouble(), Nearest);
+            return Avx512F.Scale(Exponential.Polynomial<Lanes512<T>, Vector512<T>, T>(f.As<double, T>()).AsDouble(), n).As<double, T>();
         }
     }
 

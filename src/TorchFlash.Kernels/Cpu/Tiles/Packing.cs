@@ -8,8 +8,9 @@ using TorchFlash.Kernels.Cpu.Lanes;
 namespace TorchFlash.Kernels.Cpu.Tiles;
 
 /// <summary>Operands brought into the shapes that register tiles read.</summary>
-internal static unsafe class Packing<V, T>
-    where V : unmanaged, ILanes<V, T>
+internal static unsafe class Packing<L, V, T>
+    where L : struct, ILanes<V, T>
+    where V : struct
     where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
     /// <summary>
@@ -19,7 +20,7 @@ internal static unsafe class Packing<V, T>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Transpose(T* x, nint ld, int rows, int d, T factor, T* t)
     {
-        int width = Panels<V, T>.Width;
+        int width = Product<L, V, T>.Width;
         for (int row = 0; row < rows; row += width, t += (nint)d * width)
         {
             int n = Math.Min(width, rows - row), c = 0;
@@ -35,7 +36,7 @@ internal static unsafe class Packing<V, T>
                         Transpose2((double*)(y + c * ld), ld, d, double.CreateTruncating(factor), (double*)(t + c), width);
                 }
             }
-            for (; c < Panels<V, T>.RoundUp(n, V.Count); c++)
+            for (; c < Product<L, V, T>.PadColumns(n); c++)
             {
                 if (c < n)
                 {
@@ -118,48 +119,36 @@ internal static unsafe class Packing<V, T>
     /// Row-major rows as register tiles read them: whole registers wide and a multiple of six high. In place where the operand is
     /// so already (<paramref name="available"/> rows may be read), else copied: columns past the end are 0, rows past the end repeat the last one (they are computed, but nobody reads the results).
     /// </summary>
-    public static Rows<T> Pad(Rows<T> x, int rows, int available, int d, T* scratch)
+    public static Matrix<T> Pad(Matrix<T> x, int rows, int available, int d, T* scratch)
     {
-        int columns = Panels<V, T>.PadColumns(d), padded = Panels<V, T>.PadRows(rows);
+        int columns = Product<L, V, T>.PadColumns(d), padded = Product<L, V, T>.PadRows(rows);
         if (columns == d && padded <= available)
             return x;
         for (int r = 0; r < padded; r++)
         {
             T* to = scratch + r * (nint)columns;
-            new Span<T>(x.At(Math.Min(r, rows - 1)), d).CopyTo(new Span<T>(to, d));
+            new Span<T>(x.Row(Math.Min(r, rows - 1)), d).CopyTo(new Span<T>(to, d));
             new Span<T>(to + d, columns - d).Clear();
         }
         return new(scratch, columns);
     }
 
-    /// <summary>x *= factor, for n rows of d elements.</summary>
+    /// <summary>y = factor x, or y += factor x, for n rows of d elements; x may be y.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Scale(Rows<T> x, int n, int d, T factor)
+    public static void Copy(Matrix<T> x, Matrix<T> y, int n, int d, T factor, bool add = false)
     {
-        V f = V.Broadcast(factor);
+        V f = L.Broadcast(factor);
         for (int r = 0; r < n; r++)
         {
-            T* row = x.At(r);
+            T* from = x.Row(r), to = y.Row(r);
             int c = 0;
-            for (; c + V.Count <= d; c += V.Count)
-                V.Store(row + c, V.Multiply(V.Load(row + c), f));
+            for (; c + L.Count <= d; c += L.Count)
+            {
+                V product = L.Multiply(L.Load(from + c), f);
+                L.Store(to + c, add ? L.Add(L.Load(to + c), product) : product);
+            }
             for (; c < d; c++)
-                row[c] *= factor;
-        }
-    }
-
-    /// <summary>y = x, or y += x, for n rows of d elements.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Copy(Rows<T> x, Rows<T> y, int n, int d, bool add = false)
-    {
-        for (int r = 0; r < n; r++)
-        {
-            T* from = x.At(r), to = y.At(r);
-            int c = 0;
-            for (; c + V.Count <= d; c += V.Count)
-                V.Store(to + c, add ? V.Add(V.Load(to + c), V.Load(from + c)) : V.Load(from + c));
-            for (; c < d; c++)
-                to[c] = add ? to[c] + from[c] : from[c];
+                to[c] = add ? to[c] + from[c] * factor : from[c] * factor;
         }
     }
 }

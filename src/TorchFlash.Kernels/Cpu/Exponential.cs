@@ -1,0 +1,76 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using TorchFlash.Kernels.Cpu.Lanes;
+
+namespace TorchFlash.Kernels.Cpu;
+
+/// <summary>
+/// How a softmax weight is made of a product q·k: 2^(factor (sign q·k - m)) with factor = log2(e) |scale| and the sign that of the
+/// scale. The factor is positive, so that a maximum of sign q·k is one of the scores whatever the scale. The
+/// subtraction comes first: it is exact where it matters, so that scores of any size lose nothing and one that equals m has a
+/// weight of exactly 1.
+/// </summary>
+/// <remarks>
+/// With n = round(y) and f = y - n, 2^y = p(f) 2^n, where p is minimax on [-1/2, 1/2] in the relative error with p(0) = 1 (Remez,
+/// 60 digits): 9.2e-8 for float (degree 5), 3.4e-18 for double (degree 11).
+/// </remarks>
+internal static class Exponential
+{
+    private const double Log2E = 1.4426950408889634;
+
+    /// <summary>The factor for a scale; where it would be 0 the sign is, and any factor will do.</summary>
+    public static T Factor<T>(double scale) where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    {
+        T factor = T.CreateChecked(Math.Abs(scale) * Log2E);
+        return factor == T.Zero ? T.One : factor;
+    }
+
+    /// <summary>
+    /// What a product is multiplied by before its maximum is taken: 0 for a scale of 0, and for one that moves no weight by as much as a
+    /// rounding because its factor is 0 as a <typeparamref name="T"/>.
+    /// </summary>
+    public static T Sign<T>(double scale) where T : unmanaged, IBinaryFloatingPointIeee754<T>
+        => T.CreateChecked(Math.Abs(scale) * Log2E) == T.Zero ? T.Zero : T.CreateChecked(Math.Sign(scale));
+
+    /// <summary>2^(factor (x - m)).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static V Weight<L, V, T>(V x, V m, V factor)
+        where L : struct, ILanes<V, T>
+        where V : struct
+        where T : unmanaged, IBinaryFloatingPointIeee754<T>
+        => L.Exp2(L.Multiply(L.Subtract(x, m), factor));
+
+    /// <summary>p(f).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static V Polynomial<L, V, T>(V f)
+        where L : struct, ILanes<V, T>
+        where V : struct
+        where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    {
+        if (typeof(T) == typeof(float))
+        {
+            V p = L.MultiplyAdd(Constant(0.0013264727644223717), f, Constant(0.009671512633666614));
+            p = L.MultiplyAdd(p, f, Constant(0.05550733741885501));
+            p = L.MultiplyAdd(p, f, Constant(0.2402224208556494));
+            p = L.MultiplyAdd(p, f, Constant(0.6931469775998542));
+            return L.MultiplyAdd(p, f, Constant(1));
+        }
+        else
+        {
+            V p = L.MultiplyAdd(Constant(4.4347718546320375e-10), f, Constant(7.07378323927803e-09));
+            p = L.MultiplyAdd(p, f, Constant(1.0178199568103496e-07));
+            p = L.MultiplyAdd(p, f, Constant(1.3215435282359998e-06));
+            p = L.MultiplyAdd(p, f, Constant(1.5252733493136538e-05));
+            p = L.MultiplyAdd(p, f, Constant(0.00015403530457111996));
+            p = L.MultiplyAdd(p, f, Constant(0.0013333558146774612));
+            p = L.MultiplyAdd(p, f, Constant(0.00961812910759412));
+            p = L.MultiplyAdd(p, f, Constant(0.055504108664820084));
+            p = L.MultiplyAdd(p, f, Constant(0.2402265069591013));
+            p = L.MultiplyAdd(p, f, Constant(0.6931471805599453));
+            return L.MultiplyAdd(p, f, Constant(1));
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        static V Constant(double x) => L.Broadcast(typeof(T) == typeof(float) ? (T)(object)(float)x : (T)(object)x);
+    }
+}

@@ -1,0 +1,80 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using TorchFlash.Kernels.Cpu.Lanes;
+
+namespace TorchFlash.Kernels.Cpu.Tiles;
+
+/// <summary>Products of whole tiles, and the sizes that their register tiles ask for.</summary>
+internal static unsafe class Product<L, V, T>
+    where L : struct, ILanes<V, T>
+    where V : struct
+    where T : unmanaged, IBinaryFloatingPointIeee754<T>
+{
+    /// <summary>Rows of the register tile.</summary>
+    public const int TileRows = 6;
+
+    /// <summary>Columns of the register tile, and of the panels in which a transposed operand is packed.</summary>
+    public static int Width
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => L.TileVectors * L.Count;
+    }
+
+    /// <summary>Columns of a row-major tile that holds n of them: whole registers.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static int PadColumns(int n) => RoundUp(n, L.Count);
+
+    /// <summary>Rows of a tile that register tiles of it touch.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static int PadRows(int n) => Tiles(n) * TileRows;
+
+    /// <summary>Register tiles that so many rows need.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static int Tiles(int rows) => (rows + TileRows - 1) / TileRows;
+
+    /// <summary>Columns of n in whole panels.</summary>
+    public static int PadPanels(int n) => RoundUp(n, Width);
+
+    /// <summary>A row stride for n columns that is an odd number of cache lines: rows one below the other do not share a set.</summary>
+    public static int OddLines(int n)
+    {
+        int line = Math.Max(L.Count, 64 / sizeof(T));
+        return ((n + line - 1) / line | 1) * line;
+    }
+
+    /// <summary>C = A B for six rows, blocks times, over the first columns (whole registers, a panel at most) of B.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Panel(int columns, Matrix<T> a, T* b, Matrix<T> c, int depth, int blocks)
+        => Tile(columns, a.Data, a.Stride, 1, b, Width, c.Data, c.Stride, depth, blocks, add: false);
+
+    /// <summary>C += A B for six rows, blocks times, over all columns (whole registers) of row-major B; A(r, k) = a[r rs + k ks].</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Add(int columns, T* a, nint rs, nint ks, Matrix<T> b, Matrix<T> c, int depth, int blocks)
+    {
+        for (int x = 0; x < columns; x += Width)
+            Tile(Math.Min(Width, columns - x), a, rs, ks, b.Data + x, b.Stride, c.Data + x, c.Stride, depth, blocks, add: true);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Tile(int columns, T* a, nint rs, nint ks, T* b, nint ldb, T* c, nint ldc, nint depth, int blocks, bool add)
+    {
+        switch (columns / L.Count)
+        {
+            case 1:
+                RegisterTile<L, V, T, One>.Run(a, rs, ks, b, ldb, c, ldc, depth, blocks, add);
+                break;
+            case 2:
+                RegisterTile<L, V, T, Two>.Run(a, rs, ks, b, ldb, c, ldc, depth, blocks, add);
+                break;
+            case 3:
+                RegisterTile<L, V, T, Three>.Run(a, rs, ks, b, ldb, c, ldc, depth, blocks, add);
+                break;
+            default:
+                RegisterTile<L, V, T, Four>.Run(a, rs, ks, b, ldb, c, ldc, depth, blocks, add);
+                break;
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int RoundUp(int n, int to) => (n + to - 1) / to * to;
+}
