@@ -6,7 +6,7 @@ using TorchFlash.Kernels.Cpu.Tiles;
 
 namespace TorchFlash.Kernels.Tests;
 
-/// <summary>This assembly as a program: it runs every register tile that this machine's engine can use once, so that the JIT lists it.</summary>
+/// <summary>This assembly as a program: it runs every register tile and strip that this machine's engine can use once, so that the JIT lists it.</summary>
 public static unsafe class RegisterTileProgram
 {
     /// <summary>Runs the tiles of all widths; what the child process of <see cref="RegisterTileTests"/> does.</summary>
@@ -46,5 +46,8 @@ public static unsafe class RegisterTileProgram
             Product<L, V, T>.Panel(columns, new(a, 2), b, new(c, 64), 2, 1);
             Product<L, V, T>.Add(columns, a, 2, 1, new(b, 64), new(c, 64), 2, 1);
         }
+        Strip<L, V, T>.Softmax(new(c, 64), 2, L.Count, new(a, a, a, a), T.One);
+        Strip<L, V, T>.Probabilities(new(c, 64), 2, L.Count, a, a, T.One, T.One);
+        Strip<L, V, T>.ScoreGradients(new(c, 64), new(b, 64), 2, L.Count, a);
     }
 }
