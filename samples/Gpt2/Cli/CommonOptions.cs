@@ -10,6 +10,9 @@ namespace Gpt2.Cli;
 /// <summary>Options that several verbs share, and kinds of options whose messages name the option.</summary>
 internal static class CommonOptions
 {
+    // More would only wait for each other; the OpenMP library ends the process when the system gives it no more threads.
+    private static readonly int MaximumThreads = Math.Max(64, 4 * Environment.ProcessorCount);
+
     internal static Option<string> Attention() => Choice(
         "--attention",
         "flash: TorchFlash; sdpa: libtorch's own; naive: matmul, softmax, matmul.",
@@ -30,7 +33,8 @@ internal static class CommonOptions
     /// neither a virtual machine nor a container's share has to be.
     /// </summary>
     internal static Option<int?> Threads() => Number<int>(
-        "--threads", "Threads to compute with. Default: OMP_NUM_THREADS, else the processors this process may use.", "a whole number, at least 1", x => x > 0);
+        "--threads", "Threads to compute with. Default: OMP_NUM_THREADS, else the processors this process may use.",
+        $"a whole number, 1 to {MaximumThreads}", x => x > 0 && x <= MaximumThreads);
 
     internal static void ApplyThreads(int? threads)
     {
