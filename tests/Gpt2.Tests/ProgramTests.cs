@@ -138,6 +138,15 @@ public sealed class ProgramTests : IDisposable
     }
 
     [Fact]
+    public void Absurdly_many_threads_from_outside_are_refused()
+    {
+        if (OperatingSystem.IsWindows()) return; // sh
+        (int exitCode, _, string error) = Shell($"OMP_NUM_THREADS=100000 {Program} train --data '{_text}' --checkpoint '{_checkpoint}'");
+        Assert.Equal(ExitCode.Failure, exitCode);
+        Assert.StartsWith("OMP_NUM_THREADS: 100000 threads; at most", error);
+    }
+
+    [Fact]
     public void A_deleted_working_folder_is_no_crash()
     {
         if (OperatingSystem.IsWindows()) return; // It does not delete one.

@@ -21,6 +21,8 @@ internal static class ExitCode
 /// <summary>The command line as a whole.</summary>
 public static class Application
 {
+    private const string Remedy = "Try a smaller --batch-size, --context or --preset.";
+
     // Beyond the process's limit on file sizes (SIGXFSZ) a write is to fail like on a full disk, not to kill. Signals are
     // dispatched late: this holds to the very end.
     private static PosixSignalRegistration? _fileSizeLimit;
@@ -71,7 +73,7 @@ public static class Application
         {
             try
             {
-                error.WriteLine(message);
+                error.WriteLine(UserException.OneLine(message));
             }
             catch (Exception nobodyListens) when (nobodyListens is IOException or UnauthorizedAccessException)
             {
@@ -85,14 +87,12 @@ public static class Application
     private static string? Message(Exception e) => e switch
     {
         UserException or IOException or UnauthorizedAccessException => e.Message,
-        OutOfMemoryException => "Out of memory. Try a smaller --batch-size, --context or --preset.",
-        ExternalException when IsAllocation(e.Message) => $"Out of memory: {FirstLine(e.Message)} Try a smaller --batch-size, --context or --preset.",
+        OutOfMemoryException => $"Out of memory. {Remedy}",
+        ExternalException when IsAllocation(e.Message) => $"Out of memory: {e.Message.Split('\n')[0]}. {Remedy}",
         _ => null,
     };
 
     // libtorch's ("can't allocate memory", "CUDA out of memory. Tried to allocate") and C++'s own.
     private static bool IsAllocation(string message) =>
         message.Contains("allocate", StringComparison.Ordinal) || message.Contains("bad_alloc", StringComparison.Ordinal);
-
-    private static string FirstLine(string text) => text.Split('\n')[0];
 }

@@ -10,7 +10,7 @@ namespace Gpt2.Cli;
 /// <summary>Options that several verbs share, and kinds of options whose messages name the option.</summary>
 internal static class CommonOptions
 {
-    // More would only wait for each other; the OpenMP library ends the process when the system gives it no more threads.
+    // More would only wait for each other; OpenMP ends the process when it cannot have as many as it is told to.
     private static readonly int MaximumThreads = Math.Max(64, 4 * Environment.ProcessorCount);
 
     internal static Option<string> Attention() => Choice(
@@ -39,7 +39,12 @@ internal static class CommonOptions
     internal static void ApplyThreads(int? threads)
     {
         bool isChosenOutside = Environment.GetEnvironmentVariable("OMP_NUM_THREADS") is { Length: > 0 };
-        if (threads is null && isChosenOutside) return;
+        if (threads is null && isChosenOutside)
+        {
+            if (torch.get_num_threads() > MaximumThreads) throw new UserException($"OMP_NUM_THREADS: {torch.get_num_threads()} threads; at most {MaximumThreads} are of use.");
+            return;
+        }
+
         torch.set_num_threads(threads ?? Environment.ProcessorCount);
     }
 

@@ -23,10 +23,12 @@ internal sealed class TrainingSession : IDisposable
 
     private readonly TextWriter _output;
     private readonly string _path;
-    private string? _keepAs;
     private readonly AttentionKind _attention;
     private readonly ITokenizer _tokenizer;
     private readonly CorpusDescription _corpus;
+
+    // Where the checkpoint of an earlier run goes with the first save.
+    private string? _keepAs;
 
     private TrainingSession(
         TextWriter output, string path, Trainer trainer, AttentionKind attention, ITokenizer tokenizer, CorpusDescription corpus)

@@ -69,14 +69,22 @@ internal static class OwnFile
 
             // Writing took its time: what stands there now?
             bool replaces = Exists(path, recognise);
-            if (replaces && keepAs is not null) File.Move(path, keepAs, overwrite: Exists(keepAs, recognise));
+            if (replaces && keepAs is not null)
+            {
+                File.Move(path, keepAs, overwrite: Exists(keepAs, recognise));
+                replaces = false;
+            }
+
             File.Move(temporary, path, overwrite: replaces);
             temporary = null;
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentOutOfRangeException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            // Out of range is a file that grows beyond what its system or the process's limit allows.
             throw Failure(path, e);
+        }
+        catch (ArgumentOutOfRangeException e)
+        {
+            throw Failure(path, new IOException("it would be larger than its file system or the limit of this process allows.", e));
         }
         finally
         {
