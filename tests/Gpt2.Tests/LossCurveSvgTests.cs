@@ -42,6 +42,34 @@ public sealed class LossCurveSvgTests : IDisposable
         Assert.Throws<ArgumentException>(() => LossCurveSvg.Draw(new LossHistory(), "t"));
     }
 
+    [Theory]
+    [InlineData(5.5, 5.5)]
+    [InlineData(5.5, 5.5000000000000009)]
+    [InlineData(1e20, 1e20)]
+    [InlineData(0, 5e-324)]
+    [InlineData(0, float.MaxValue)]
+    [InlineData(-float.MaxValue, float.MaxValue)]
+    public void Any_losses_can_be_drawn(double first, double second)
+    {
+        XElement root = LossCurveSvg.Draw(new LossHistory { Training = [new LossPoint(1, first), new LossPoint(2, second)] }, "t").Root!;
+        Assert.All(Points(root.Elements(Svg + "polyline").First()), point => Assert.InRange(point.Y, 56, 424));
+    }
+
+    [Fact]
+    public void A_picture_of_ours_is_told_from_others()
+    {
+        string path = _folder.File("curve.svg");
+        LossCurveSvg.Write(path, History(5), "first");
+        LossCurveSvg.Write(path, History(5), "second");
+        Assert.Contains("second", File.ReadAllText(path));
+        foreach (string content in (string[])["", "<svg/>", "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<!-- mine --><svg/>"])
+        {
+            string other = _folder.Write("other.svg", content);
+            Assert.Contains("is not a picture of this program", Assert.Throws<UserException>(() => LossCurveSvg.Write(other, History(5), "t")).Message);
+            Assert.Equal(content, File.ReadAllText(other));
+        }
+    }
+
     private static LossHistory History(int steps) => new()
     {
         Training = [.. Enumerable.Range(1, steps).Select(step => new LossPoint(step, 1 + (4.5 / step)))],

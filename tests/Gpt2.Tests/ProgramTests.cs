@@ -57,17 +57,17 @@ public sealed class ProgramTests : IDisposable
         Assert.NotEqual(first, File.ReadAllBytes(_checkpoint));
     }
 
-    [Fact]
-    public async Task An_interrupt_saves_and_says_so_by_the_exit_code()
+    [Theory]
+    [InlineData("INT", ExitCode.Interrupted)]
+    [InlineData("TERM", ExitCode.Terminated)]
+    [InlineData("HUP", ExitCode.HungUp)]
+    public async Task A_signal_saves_and_shows_in_the_exit_code(string signal, int exitCode)
     {
         if (OperatingSystem.IsWindows()) return; // It has no signal that one process can send to just one other.
 
-        string program = typeof(Application).Assembly.Location;
-        string[] arguments = [program, "train", "--data", _text, "--steps", "1000000", "--batch-size", "1", "--context", "16", "--threads", "1", "--checkpoint", _checkpoint];
-        // A shell's background job ignores the signal, and hands that down: env, which then becomes the program, undoes it.
-        ProcessStartInfo start = OperatingSystem.IsLinux() ? new("env", ["--default-signal=INT", "dotnet", .. arguments]) : new("dotnet", arguments);
-        start.RedirectStandardOutput = true;
-        using Process process = Process.Start(start)!;
+        // A shell's background job ignores some signals, and hands that down: env, which then becomes the program, undoes it.
+        string reset = OperatingSystem.IsLinux() ? $"env --default-signal={signal} " : "";
+        using Process process = StartShell($"exec {reset}{EndlessTraining}");
         try
         {
             while (await process.StandardOutput.ReadLineAsync() is { } line && !line.StartsWith("step", StringComparison.Ordinal))
@@ -75,19 +75,162 @@ public sealed class ProgramTests : IDisposable
             }
 
             // The shell's own kill: a minimal system has no program of that name. Twice, as to a process and to its group.
-            using (Process kill = Process.Start("sh", ["-c", $"kill -INT {process.Id}; kill -INT {process.Id}"])) await kill.WaitForExitAsync();
+            using (Process kill = Process.Start("sh", ["-c", $"kill -{signal} {process.Id}; kill -{signal} {process.Id}"])) await kill.WaitForExitAsync();
             string rest = await process.StandardOutput.ReadToEndAsync().WaitAsync(TimeSpan.FromSeconds(60));
             await process.WaitForExitAsync().WaitAsync(TimeSpan.FromSeconds(60));
 
-            Assert.Equal(ExitCode.Interrupted, process.ExitCode);
-            Assert.Contains("Go on with: train --resume", rest);
-            using Checkpoint checkpoint = Checkpoint.Open(_checkpoint);
-            Assert.InRange(checkpoint.State.Step, 1, 999_999);
+            Assert.Equal(exitCode, process.ExitCode);
+            if (signal != "HUP") Assert.Contains("Go on with: train --resume", rest);
+            SavedInTheMiddle();
         }
         finally
         {
             if (!process.HasExited) process.Kill();
         }
+    }
+
+    [Fact]
+    public void Training_into_a_pipe_that_closes_saves_and_ends_quietly()
+    {
+        if (OperatingSystem.IsWindows()) return; // sh
+        (int exitCode, string output, string error) = Shell($"{{ {EndlessTraining}; echo $? > '{_folder.File("code")}'; }} | head -n 4");
+        Assert.Equal((0, ""), (exitCode, error));
+        Assert.StartsWith("Model", output);
+        Assert.Equal($"{ExitCode.ClosedPipe}\n", File.ReadAllText(_folder.File("code")));
+        SavedInTheMiddle();
+    }
+
+    [Fact]
+    public void Training_onto_a_full_disk_keeps_what_there_is()
+    {
+        if (!OperatingSystem.IsLinux()) return; // /dev/full, and a limit on the size of files
+        (int exitCode, _, string error) = Shell($"{EndlessTraining} > /dev/full");
+        Assert.Equal((ExitCode.Failure, "standard output: No space left on device.\n"), (exitCode, error));
+
+        Run(Training("--steps", "2"));
+        byte[] good = File.ReadAllBytes(_checkpoint);
+        string[] before = Directory.GetFiles(_folder.ToString());
+
+        // 512 KB, less than a checkpoint. The runtime's own doubly mapped code pages count as a file.
+        (exitCode, _, error) = Shell($"ulimit -f 1000; DOTNET_EnableWriteXorExecute=0 {Program} train --resume --steps 4 --threads 1 --checkpoint '{_checkpoint}'");
+        Assert.Equal(ExitCode.Failure, exitCode);
+        Assert.StartsWith($"--checkpoint: {_checkpoint} cannot be written: ", error);
+        Assert.Single(error.TrimEnd().Split('\n'));
+        Assert.Equal(good, File.ReadAllBytes(_checkpoint));
+        Assert.Equal(before.Order(), Directory.GetFiles(_folder.ToString()).Order());
+    }
+
+    [Theory]
+    [InlineData("info > /dev/full", "standard output: No space left on device.")]
+    [InlineData("info >&-", "standard output is closed.")]
+    [InlineData("--help > /dev/full", "standard output: No space left on device.")]
+    [InlineData("info --checkpoint pipe", "/pipe is a pipe, a socket or a device; name a file.")]
+    [InlineData("generate --checkpoint pipe", "pipe is a pipe, a socket or a device; name a file.")]
+    [InlineData("train --checkpoint pipe", "pipe is a pipe, a socket or a device. It is left as it is; name another file, or move it away.")]
+    [InlineData("train --data pipe --checkpoint new.safetensors", "pipe is a pipe, a socket or a device; name a file.")]
+    public void Hostile_surroundings_get_one_line(string arguments, string message)
+    {
+        if (!OperatingSystem.IsLinux()) return; // /dev/full, mkfifo
+        (int exitCode, string output, string error) = Shell($"cd '{_folder}' && mkfifo pipe && {Program} {arguments}");
+        Assert.Equal((ExitCode.Failure, ""), (exitCode, output));
+        Assert.EndsWith(message, error.TrimEnd());
+        Assert.Single(error.TrimEnd().Split('\n'));
+    }
+
+    [Fact]
+    public void Absurdly_many_threads_from_outside_are_refused()
+    {
+        if (OperatingSystem.IsWindows()) return; // sh
+        (int exitCode, _, string error) = Shell($"OMP_NUM_THREADS=100000 {Program} train --data '{_text}' --checkpoint '{_checkpoint}'");
+        Assert.Equal(ExitCode.Failure, exitCode);
+        Assert.StartsWith("OMP_NUM_THREADS: 100000 threads; at most", error);
+    }
+
+    [Fact]
+    public void A_deleted_working_folder_is_no_crash()
+    {
+        if (OperatingSystem.IsWindows()) return; // It does not delete one.
+        string elsewhere = $"mkdir '{_folder}/gone' && cd '{_folder}/gone' && rmdir '{_folder}/gone' && {Program}";
+        (int exitCode, _, string error) = Shell($"{elsewhere} train --data '{_text}' --steps 1 --batch-size 1 --context 16 --threads 1");
+        Assert.Equal(ExitCode.Failure, exitCode);
+        Assert.DoesNotContain("   at ", error);
+        Assert.DoesNotContain("Unhandled", error);
+        Assert.Equal(ExitCode.Success, Shell($"{elsewhere} train --data '{_text}' --steps 1 --batch-size 1 --context 16 --threads 1 --checkpoint '{_checkpoint}'").ExitCode);
+    }
+
+    [Fact]
+    public void A_file_that_is_not_its_own_stops_a_run_before_it_starts()
+    {
+        string document = _folder.Write("thesis.txt", "years of work"), picture = _folder.Write("thesis.svg", "<svg/>");
+        Refuses($"--checkpoint: {_text} would take the place of {_text}, which the run reads", _text);
+        Refuses($"--checkpoint: {document} is not a checkpoint, or is damaged", document);
+        Refuses($"--checkpoint: {picture}, the place of the loss curve, is not a picture of this program.", _folder.File("thesis.safetensors"));
+
+        Run(Training("--steps", "1"));
+        byte[] checkpoint = File.ReadAllBytes(_checkpoint);
+        string previous = _folder.Write("run.previous.safetensors", "a document");
+        Refuses($"--checkpoint: {previous} is not a checkpoint, or is damaged", _checkpoint);
+        Assert.Equal(checkpoint, File.ReadAllBytes(_checkpoint));
+        Assert.Equal(("years of work", "<svg/>", "a document"), (File.ReadAllText(document), File.ReadAllText(picture), File.ReadAllText(previous)));
+        Assert.Equal(6, Directory.GetFiles(_folder.ToString()).Length);
+
+        void Refuses(string message, string path)
+        {
+            var error = new StringWriter();
+            Assert.Equal(ExitCode.Failure, Application.Run(Training("--steps", "1", "--checkpoint", path), TextWriter.Null, error));
+            Assert.Contains(message, error.ToString());
+        }
+    }
+
+    [Fact]
+    public void A_prompt_may_begin_with_an_at_sign()
+    {
+        Run(Training("--steps", "1"));
+        Assert.StartsWith("@x", Run("generate", "--threads", "1", "--checkpoint", _checkpoint, "--prompt", "@x", "--tokens", "1"));
+    }
+
+    [Fact]
+    public void A_run_that_diverges_says_so_and_keeps_the_old_checkpoint()
+    {
+        Run(Training("--steps", "1"));
+        byte[] good = File.ReadAllBytes(_checkpoint);
+        var error = new StringWriter();
+        Assert.Equal(ExitCode.Failure, Application.Run(Training("--steps", "1", "--warmup", "0", "--learning-rate", "1e6"), TextWriter.Null, error));
+        Assert.StartsWith("Training diverged at step 1: ", error.ToString());
+        Assert.Equal(good, File.ReadAllBytes(_checkpoint));
+    }
+
+    private static string Program => $"dotnet '{typeof(Application).Assembly.Location}'";
+
+    private string EndlessTraining => $"{Program} {string.Join(' ', Training("--steps", "1000000").Select(argument => $"'{argument}'"))}";
+
+    private string[] Training(params string[] options)
+    {
+        string[] common = ["--data", _text, "--batch-size", "1", "--context", "16", "--threads", "1"];
+        string[] place = options.Contains("--checkpoint") ? [] : ["--checkpoint", _checkpoint];
+        return ["train", .. common, .. place, .. options];
+    }
+
+    private void SavedInTheMiddle()
+    {
+        using Checkpoint checkpoint = Checkpoint.Open(_checkpoint);
+        Assert.InRange(checkpoint.State.Step, 1, 999_999);
+    }
+
+    private static Process StartShell(string command) =>
+        Process.Start(new ProcessStartInfo("sh", ["-c", command]) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+
+    private static (int ExitCode, string Output, string Error) Shell(string command)
+    {
+        using Process process = StartShell(command);
+        Task<string> output = process.StandardOutput.ReadToEndAsync(), error = process.StandardError.ReadToEndAsync();
+        if (!process.WaitForExit(TimeSpan.FromSeconds(120)))
+        {
+            process.Kill(entireProcessTree: true);
+            throw new TimeoutException(command);
+        }
+
+        return (process.ExitCode, output.Result, error.Result);
     }
 
     private static string Run(params string[] arguments)

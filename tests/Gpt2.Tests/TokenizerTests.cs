@@ -79,8 +79,8 @@ public sealed class TokenizerTests : IDisposable
     {
         string vocabulary = WriteVocabulary("ab");
         string merges = _folder.Write("merges.txt", "#version: 0.2\na b\n");
-        Assert.Contains("Cannot read the vocabulary", Refusal(_folder.File("none.json"), merges));
-        Assert.Contains("Cannot read the merges", Refusal(vocabulary, _folder.File("none.txt")));
+        Assert.Contains("--vocab: there is no file", Refusal(_folder.File("none.json"), merges));
+        Assert.Contains("--merges: there is no file", Refusal(vocabulary, _folder.File("none.txt")));
         Assert.Contains("not a JSON object", Refusal(_folder.Write("text.json", "hello"), merges));
         Assert.Contains("no token for byte", Refusal(_folder.Write("small.json", "{\"a\":0,\"b\":1,\"ab\":2}"), merges));
         Assert.Contains("the ids must be 0 to 1", Refusal(_folder.Write("ids.json", "{\"a\":0,\"b\":7}"), _folder.Write("empty.txt", "")));

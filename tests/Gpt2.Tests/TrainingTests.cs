@@ -126,6 +126,31 @@ public class TrainingTests
         Assert.Contains("diverged at step 1", message);
         Assert.Contains("--learning-rate", message);
         Assert.Equal(0, trainer.Step);
+        Assert.Contains("diverged at step 0: validation loss NaN", Assert.Throws<UserException>(() => trainer.Validate()).Message);
+        Assert.Empty(trainer.History.Validation);
+    }
+
+    [Theory]
+    [InlineData(1_000_000_000)]
+    [InlineData(int.MaxValue)]
+    public void A_batch_beyond_the_memory_is_refused(int size)
+    {
+        string message = Assert.Throws<UserException>(() => TinyRun.Trainer(options: TinyRun.Options with { BatchSize = size })).Message;
+        Assert.Contains($"--batch-size {size}", message);
+        Assert.Contains("GB of memory", message);
+    }
+
+    [Fact]
+    public void Impossible_settings_are_refused_by_name()
+    {
+        TrainingOptions good = TinyRun.Options;
+        TrainingOptions[] wrong =
+        [
+            good with { Steps = 0 }, good with { BatchSize = -1 }, good with { Accumulation = 0 }, good with { WarmupSteps = -1 }, good with { LearningRate = double.NaN },
+            good with { FinalLearningRateShare = 2 }, good with { WeightDecay = -1 }, good with { Beta1 = 1 }, good with { Beta2 = -0.1 }, good with { GradientClip = double.PositiveInfinity }, good with { ValidationWindows = 0 },
+        ];
+        foreach (TrainingOptions options in wrong)
+            Assert.NotNull(Assert.ThrowsAny<ArgumentException>(() => TinyRun.Trainer(options: options)).ParamName);
     }
 
     [Fact]

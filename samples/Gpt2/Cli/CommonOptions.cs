@@ -10,6 +10,9 @@ namespace Gpt2.Cli;
 /// <summary>Options that several verbs share, and kinds of options whose messages name the option.</summary>
 internal static class CommonOptions
 {
+    // More would only wait for each other; OpenMP ends the process when it cannot have as many as it is told to.
+    private static readonly int MaximumThreads = Math.Max(64, 4 * Environment.ProcessorCount);
+
     internal static Option<string> Attention() => Choice(
         "--attention",
         "flash: TorchFlash; sdpa: libtorch's own; naive: matmul, softmax, matmul.",
@@ -30,12 +33,18 @@ internal static class CommonOptions
     /// neither a virtual machine nor a container's share has to be.
     /// </summary>
     internal static Option<int?> Threads() => Number<int>(
-        "--threads", "Threads to compute with. Default: OMP_NUM_THREADS, else the processors this process may use.", "a whole number, at least 1", x => x > 0);
+        "--threads", "Threads to compute with. Default: OMP_NUM_THREADS, else the processors this process may use.",
+        $"a whole number, 1 to {MaximumThreads}", x => x > 0 && x <= MaximumThreads);
 
     internal static void ApplyThreads(int? threads)
     {
         bool isChosenOutside = Environment.GetEnvironmentVariable("OMP_NUM_THREADS") is { Length: > 0 };
-        if (threads is null && isChosenOutside) return;
+        if (threads is null && isChosenOutside)
+        {
+            if (torch.get_num_threads() > MaximumThreads) throw new UserException($"OMP_NUM_THREADS: {torch.get_num_threads()} threads; at most {MaximumThreads} are of use.");
+            return;
+        }
+
         torch.set_num_threads(threads ?? Environment.ProcessorCount);
     }
 

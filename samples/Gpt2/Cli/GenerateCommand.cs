@@ -30,7 +30,7 @@ internal static class GenerateCommand
             CommonOptions.ApplyThreads(parsed.GetValue(threads));
             TextWriter output = parsed.InvocationConfiguration.Output;
             using Checkpoint checkpoint = Checkpoint.Open(parsed.GetRequiredValue(checkpointOption).FullName);
-            ITokenizer tokenizer = checkpoint.State.Corpus.Tokenizer.Load();
+            ITokenizer tokenizer = checkpoint.LoadTokenizer();
             using GptModel model = checkpoint.LoadModel(CommonOptions.ParseAttention(parsed, attention));
             model.to(CommonOptions.ParseDevice(parsed, device));
 

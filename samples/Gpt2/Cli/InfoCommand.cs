@@ -11,11 +11,11 @@ internal static class InfoCommand
     internal static Command Create()
     {
         var checkpointOption = new Option<FileInfo?>("--checkpoint") { Description = "Also describe this checkpoint.", HelpName = "FILE" };
-        checkpointOption.Validators.Add(CommonOptions.FilesExist);
         var command = new Command("info", "Describe the presets, the attention engine and a checkpoint.") { checkpointOption };
         command.SetAction(parsed =>
         {
             TextWriter output = parsed.InvocationConfiguration.Output;
+            using Checkpoint? checkpoint = parsed.GetValue(checkpointOption) is { } file ? Checkpoint.Open(file.FullName) : null;
             output.WriteLine("Presets (parameters with GPT-2's vocabulary / with bytes):");
             foreach (Preset preset in Preset.All)
             {
@@ -26,20 +26,19 @@ internal static class InfoCommand
 
             output.WriteLine();
             output.WriteLine(flash.describe());
-            if (parsed.GetValue(checkpointOption) is { } file) Describe(file.FullName, output);
+            if (checkpoint is not null) Describe(checkpoint, output);
             return ExitCode.Success;
         });
         return command;
     }
 
-    private static void Describe(string path, TextWriter output)
+    private static void Describe(Checkpoint checkpoint, TextWriter output)
     {
-        using Checkpoint checkpoint = Checkpoint.Open(path);
         RunState state = checkpoint.State;
         output.WriteLine();
-        output.WriteLine(path);
+        output.WriteLine(checkpoint.Path);
         output.WriteLine($"  {state.Config}, {state.Config.ParameterCount:N0} parameters");
-        output.WriteLine($"  {state.Corpus.Name}, tokeniser {state.Corpus.Tokenizer.Kind}");
+        output.WriteLine($"  {UserException.OneLine(state.Corpus.Name)}, tokeniser {state.Corpus.Tokenizer.Kind}");
         output.WriteLine($"  step {state.Step} of {state.Options.Steps}, attention {state.Attention.ToString().ToLowerInvariant()}");
         if (state.History.Validation is [.., var last]) output.WriteLine($"  validation loss {last.Loss:F3} after step {last.Step}");
     }

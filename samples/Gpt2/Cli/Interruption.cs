@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace Gpt2.Cli;
 
-/// <summary>Turns the first Ctrl-C or termination signal into a wish to stop after the current step; a later one kills.</summary>
+/// <summary>Turns the first Ctrl-C, hang-up or termination signal into a wish to stop after the current step; a later one kills.</summary>
 internal sealed class Interruption : IDisposable
 {
     // "timeout" and service managers signal a process and its group, and build.sh passes on what it gets: all that is one wish.
@@ -14,7 +14,12 @@ internal sealed class Interruption : IDisposable
 
     internal Interruption()
     {
-        _registrations = [Register(PosixSignal.SIGINT, Cli.ExitCode.Interrupted), Register(PosixSignal.SIGTERM, Cli.ExitCode.Terminated)];
+        _registrations =
+        [
+            Register(PosixSignal.SIGINT, Cli.ExitCode.Interrupted),
+            Register(PosixSignal.SIGTERM, Cli.ExitCode.Terminated),
+            Register(PosixSignal.SIGHUP, Cli.ExitCode.HungUp),
+        ];
     }
 
     /// <summary>The exit code of an interrupted process, or null while nobody has interrupted it.</summary>

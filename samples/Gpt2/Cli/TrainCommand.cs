@@ -36,16 +36,16 @@ internal sealed class TrainCommand
     private readonly Option<int?> _accumulation = Count("--accumulate", "Forward passes a step.", 1);
     private readonly Option<int?> _context = Count("--context", "Tokens in a sequence. Default: by preset.");
     private readonly Option<double?> _learningRate = CommonOptions.Number<double>(
-        "--learning-rate", "Peak learning rate. Default: by preset.", "a number greater than 0", x => x is > 0 and < double.PositiveInfinity);
+        "--learning-rate", "Peak learning rate. Default: by preset.", "a number greater than 0, at most 1e6", x => x is > 0 and <= TrainingOptions.Maximum);
 
     private readonly Option<int?> _warmup = CommonOptions.Number<int>(
         "--warmup", "Warm-up steps. Default: a tenth of --steps, 20 to 200.", "a whole number, at least 0", x => x >= 0);
 
     private readonly Option<double?> _weightDecay = CommonOptions.Number<double>(
-        "--weight-decay", "AdamW's weight decay of matrices.", "a number, at least 0", x => x is >= 0 and < double.PositiveInfinity, 0.1);
+        "--weight-decay", "AdamW's weight decay of matrices.", "a number, 0 to 1e6", x => x is >= 0 and <= TrainingOptions.Maximum, 0.1);
 
     private readonly Option<double?> _clip = CommonOptions.Number<double>(
-        "--clip", "Largest norm of the gradient; 0: no clipping.", "a number, at least 0", x => x is >= 0 and < double.PositiveInfinity, 1.0);
+        "--clip", "Largest norm of the gradient; 0: no clipping.", "a number, 0 to 1e6", x => x is >= 0 and <= TrainingOptions.Maximum, 1.0);
 
     private readonly Option<double?> _dropout = CommonOptions.Number<double>(
         "--dropout", "Dropout probability.", "a number, at least 0 and less than 1", x => x is >= 0 and < 1, 0.0);
@@ -61,7 +61,6 @@ internal sealed class TrainCommand
     private TrainCommand()
     {
         _data.Validators.Add(CommonOptions.FilesExist);
-        _checkpoint.Validators.Add(CheckpointPath.IsNotThePicture);
         _vocabulary.Validators.Add(CommonOptions.FilesExist);
         _merges.Validators.Add(CommonOptions.FilesExist);
 
@@ -92,12 +91,31 @@ internal sealed class TrainCommand
             result.AddError($"{option.Name} cannot be given with --resume: the checkpoint says it.");
     }
 
+    // What a run writes may take the place of nothing that it reads, nor of something else that it writes.
+    private void RefuseToOverwriteInputs(ParseResult parsed, FileInfo checkpoint)
+    {
+        string path = checkpoint.FullName;
+        if (Path.EndsInDirectorySeparator(path)) throw new UserException($"--checkpoint: {path} is a folder; name a file.");
+        if (Path.GetExtension(path).Equals(".svg", StringComparison.OrdinalIgnoreCase))
+            throw new UserException($"--checkpoint: '{checkpoint}' has the extension of the loss curve, which is drawn beside the checkpoint; give another one.");
+
+        StringComparer comparer = OperatingSystem.IsWindows() ? StringComparer.OrdinalIgnoreCase : StringComparer.Ordinal;
+        string[] written = [path, TrainingSession.PicturePath(path), TrainingSession.PreviousPath(path)];
+        foreach (FileInfo? read in (FileInfo?[])[.. parsed.GetValue(_data) ?? [], parsed.GetValue(_vocabulary), parsed.GetValue(_merges)])
+        {
+            if (read is not null && written.Contains(read.ResolveLinkTarget(returnFinalTarget: true)?.FullName ?? read.FullName, comparer))
+                throw new UserException($"--checkpoint: {path} would take the place of {read.FullName}, which the run reads; name another file.");
+        }
+    }
+
     private int Run(ParseResult parsed)
     {
         CommonOptions.ApplyThreads(parsed.GetValue(_threads));
         torch.Device device = CommonOptions.ParseDevice(parsed, _device);
         TextWriter output = parsed.InvocationConfiguration.Output;
-        string path = parsed.GetRequiredValue(_checkpoint).FullName;
+        FileInfo checkpoint = parsed.GetRequiredValue(_checkpoint);
+        RefuseToOverwriteInputs(parsed, checkpoint);
+        string path = checkpoint.FullName;
         AttentionKind? attention = parsed.GetResult(_attention) is { Implicit: false } ? CommonOptions.ParseAttention(parsed, _attention) : null;
         using TrainingSession session = parsed.GetValue(_resume)
             ? TrainingSession.Resume(output, path, parsed.GetValue(_steps), attention, device)

@@ -1,4 +1,6 @@
 using System.Diagnostics;
+using System.Runtime.ExceptionServices;
+using Gpt2.Files;
 using Gpt2.Generation;
 using Gpt2.Model;
 using Gpt2.Reporting;
@@ -7,6 +9,10 @@ using Gpt2.Training;
 using TorchSharp;
 
 namespace Gpt2.Cli;
+
+/// <summary>What the command line asks of a new run.</summary>
+internal sealed record TrainingSettings(
+    Preset Preset, int Context, double Dropout, TrainingOptions Options, string[] Files, TokenizerDescription Tokenizer);
 
 /// <summary>One <c>train</c> from start to end: prepare, train, save, show.</summary>
 internal sealed class TrainingSession : IDisposable
@@ -21,6 +27,9 @@ internal sealed class TrainingSession : IDisposable
     private readonly ITokenizer _tokenizer;
     private readonly CorpusDescription _corpus;
 
+    // Where the checkpoint of an earlier run goes with the first save.
+    private string? _keepAs;
+
     private TrainingSession(
         TextWriter output, string path, Trainer trainer, AttentionKind attention, ITokenizer tokenizer, CorpusDescription corpus)
     {
@@ -29,12 +38,20 @@ internal sealed class TrainingSession : IDisposable
 
     internal Trainer Trainer { get; }
 
-    private string CurvePath => CheckpointPath.Picture(_path);
+    private string CurvePath => PicturePath(_path);
 
-    /// <summary>A new run. A checkpoint of an earlier one is kept under another name.</summary>
+    /// <summary>Where the loss curve of a run goes.</summary>
+    internal static string PicturePath(string path) => Path.ChangeExtension(path, ".svg");
+
+    /// <summary>Where a new run keeps the checkpoint of an earlier one.</summary>
+    internal static string PreviousPath(string path) => Path.ChangeExtension(path, ".previous" + Path.GetExtension(path));
+
+    /// <summary>A new run. A checkpoint of an earlier one is kept under another name as soon as there is a newer one.</summary>
     internal static TrainingSession Start(TextWriter output, string path, TrainingSettings settings, AttentionKind attention, torch.Device device)
     {
-        CheckpointPath.Probe(path);
+        bool replaces = OwnFile.Exists(path, Checkpoint.Recognise);
+        if (replaces) OwnFile.Exists(PreviousPath(path), Checkpoint.Recognise);
+        ProbeFiles(path);
         ITokenizer tokenizer = settings.Tokenizer.Load();
         Corpus corpus = Corpus.Load(settings.Files, tokenizer);
         GptConfig config = settings.Preset.Config(tokenizer.VocabularySize) with { Context = settings.Context, Dropout = settings.Dropout };
@@ -42,11 +59,10 @@ internal sealed class TrainingSession : IDisposable
         var description = new CorpusDescription(settings.Files, corpus.Name, corpus.Fingerprint, settings.Tokenizer);
         var session = new TrainingSession(output, path, trainer, attention, tokenizer, description);
         session.Describe(settings.Preset.Name, corpus);
-        if (File.Exists(path))
+        if (replaces)
         {
-            string kept = Path.ChangeExtension(path, ".previous" + Path.GetExtension(path));
-            CheckpointPath.Guard(() => File.Move(path, kept, overwrite: true));
-            output.WriteLine($"The checkpoint of an earlier run is kept as {kept}.");
+            session._keepAs = PreviousPath(path);
+            output.WriteLine($"The checkpoint of an earlier run will be kept as {session._keepAs}.");
         }
 
         return session;
@@ -61,9 +77,10 @@ internal sealed class TrainingSession : IDisposable
         if (state.Step >= options.Steps)
             throw new UserException($"{path} has finished its {state.Step} steps; give a larger --steps to go on.");
 
-        CheckpointPath.Probe(path);
+        OwnFile.Exists(path, Checkpoint.Recognise);
+        ProbeFiles(path);
         AttentionKind kind = attention ?? state.Attention;
-        ITokenizer tokenizer = state.Corpus.Tokenizer.Load();
+        ITokenizer tokenizer = checkpoint.LoadTokenizer();
         Corpus corpus = Corpus.Load(state.Corpus.Files, tokenizer);
         Trainer trainer = checkpoint.Resume(corpus, options, kind, device);
         var session = new TrainingSession(output, path, trainer, kind, tokenizer, state.Corpus);
@@ -77,6 +94,7 @@ internal sealed class TrainingSession : IDisposable
         int? interruption = TrainAndSave(validateEvery, saveEvery);
         if (interruption is { } code)
         {
+            if (code == ExitCode.HungUp) return code; // nobody is there to read it
             _output.WriteLine($"Stopped after step {Trainer.Step}; saved {_path}. Go on with: train --resume --checkpoint {_path}");
             return code;
         }
@@ -94,14 +112,25 @@ internal sealed class TrainingSession : IDisposable
     private int? TrainAndSave(int validateEvery, int saveEvery)
     {
         using var interruption = new Interruption();
-        TrainingDisplay.Run(
-            _output, Trainer.Step, Trainer.Options.Steps, display => Train(display, interruption, validateEvery, saveEvery));
+        ExceptionDispatchInfo? lostOutput = null;
+        try
+        {
+            TrainingDisplay.Run(
+                _output, Trainer.Step, Trainer.Options.Steps, report => Train(report, interruption, validateEvery, saveEvery));
+        }
+        catch (IOException e)
+        {
+            // Nobody reads on, or nothing more can be written: reason to stop, not to lose what is learned.
+            lostOutput = ExceptionDispatchInfo.Capture(e);
+        }
+
         Save();
-        CheckpointPath.Guard(() => LossCurveSvg.Write(CurvePath, Trainer.History, Title()));
+        LossCurveSvg.Write(CurvePath, Trainer.History, Title());
+        if (interruption.ExitCode is null) lostOutput?.Throw();
         return interruption.ExitCode;
     }
 
-    private void Train(ITrainingDisplay display, Interruption interruption, int validateEvery, int saveEvery)
+    private void Train(Action<TrainingProgress> report, Interruption interruption, int validateEvery, int saveEvery)
     {
         // The curve starts with the untrained model.
         double? validation = Trainer.Step == 0 ? Trainer.Validate() : null;
@@ -116,12 +145,22 @@ internal sealed class TrainingSession : IDisposable
             bool isLast = Trainer.Step == Trainer.Options.Steps;
             if (isLast || Trainer.Step % validateEvery == 0) validation = Trainer.Validate();
             double tokensPerSecond = (Trainer.Step - firstStep) * Trainer.TokensPerStep / clock.Elapsed.TotalSeconds;
-            display.Report(new TrainingProgress(Trainer.Step, result, validation, tokensPerSecond));
+            report(new TrainingProgress(Trainer.Step, result, validation, tokensPerSecond));
             if (!isLast && Trainer.Step % saveEvery == 0) Save();
         }
     }
 
-    private void Save() => CheckpointPath.Guard(() => Checkpoint.Save(_path, Trainer, _corpus, _attention));
+    private void Save()
+    {
+        Checkpoint.Save(_path, Trainer, _corpus, _attention, _keepAs);
+        _keepAs = null;
+    }
+
+    private static void ProbeFiles(string path)
+    {
+        OwnFile.Exists(PicturePath(path), LossCurveSvg.Recognise);
+        OwnFile.Probe(path);
+    }
 
     private void PrintSample()
     {

@@ -16,15 +16,17 @@ public sealed record GptConfig(int Layers, int Heads, int Width, int Context, in
     public int HeadSize => Width / Heads;
 
     /// <summary>Number of learned values; the output head shares the token embedding's.</summary>
+    /// <remarks>An absurd shape, of more than 2⁶³ values, has <see cref="long.MaxValue"/>.</remarks>
     public long ParameterCount
     {
         get
         {
-            long c = Width;
-            long layerNorm = 2 * c;
-            long attention = (c * 3 * c) + (3 * c) + (c * c) + c;
-            long mlp = (c * 4 * c) + (4 * c) + (4 * c * c) + c;
-            return ((VocabularySize + Context) * c) + (Layers * ((2 * layerNorm) + attention + mlp)) + layerNorm;
+            Int128 c = Width;
+            Int128 layerNorm = 2 * c;
+            Int128 attention = (c * 3 * c) + (3 * c) + (c * c) + c;
+            Int128 mlp = (c * 4 * c) + (4 * c) + (4 * c * c) + c;
+            Int128 count = (((Int128)VocabularySize + Context) * c) + (Layers * ((2 * layerNorm) + attention + mlp)) + layerNorm;
+            return (long)Int128.Min(count, long.MaxValue);
         }
     }
 

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Xml.Linq;
+using Gpt2.Files;
 using Gpt2.Training;
 
 namespace Gpt2.Reporting;
@@ -10,6 +11,9 @@ public static class LossCurveSvg
     private const double Width = 860, Height = 480, Left = 70, Right = 24, Top = 56, Bottom = 56;
     private const int MaximumPoints = 400;
     private const string TrainingColour = "#7aa6d8", ValidationColour = "#c0392b", TextColour = "#333333", GridColour = "#dddddd";
+
+    // The first thing in the file, by which it is told from other people's pictures.
+    private const string Mark = " Loss curve of a GPT-2 run of TorchFlash's sample, drawn anew by every run ";
 
     private static readonly XNamespace Svg = "http://www.w3.org/2000/svg";
 
@@ -60,7 +64,7 @@ public static class LossCurveSvg
 
         AddLegend(root, Width - Right - 210, "training", TrainingColour);
         AddLegend(root, Width - Right - 100, "validation", ValidationColour);
-        return new XDocument(root);
+        return new XDocument(new XComment(Mark), root);
 
         XElement Curve(List<LossPoint> points, string colour, double strokeWidth) => new(
             Svg + "polyline",
@@ -71,11 +75,23 @@ public static class LossCurveSvg
             new XAttribute("stroke-linejoin", "round"));
     }
 
-    /// <summary>Draws and saves the picture, replacing an old file only when the new one is complete.</summary>
+    /// <summary>Draws and saves the picture, replacing an older one only when the new one is complete.</summary>
+    /// <exception cref="UserException">There is another file, or it cannot be written.</exception>
     public static void Write(string path, LossHistory history, string title)
     {
         XDocument picture = Draw(history, title);
-        AtomicFile.Write(path, picture.Save);
+        OwnFile.Write(path, Recognise, picture.Save);
+    }
+
+    /// <summary>Refuses a file that is not a loss curve of this program.</summary>
+    /// <exception cref="UserException">It is not.</exception>
+    public static void Recognise(string path)
+    {
+        using var reader = new StreamReader(RegularFile.OpenRead(path, "--checkpoint"));
+        var start = new char[256];
+        int length = reader.ReadBlock(start);
+        if (!new string(start, 0, length).Contains($"?>{Environment.NewLine}<!--{Mark}-->", StringComparison.Ordinal))
+            throw new UserException($"--checkpoint: {path}, the place of the loss curve, is not a picture of this program.");
     }
 
     // Long curves: the mean of each of MaximumPoints stretches.
@@ -116,7 +132,9 @@ public static class LossCurveSvg
 
         internal static Axis Covering(double minimum, double maximum)
         {
-            double span = maximum > minimum ? maximum - minimum : 1;
+            // Losses that differ by less than a thousandth are one: no axis can part them.
+            double least = Math.Max(1e-9, Math.Max(Math.Abs(minimum), Math.Abs(maximum)) / 1000);
+            double span = maximum - minimum > least ? maximum - minimum : Math.Max(1, least);
             double magnitude = Math.Pow(10, Math.Floor(Math.Log10(span / WantedIntervals)));
             double interval = new[] { 1.0, 2, 5, 10 }.Select(factor => factor * magnitude).First(candidate => span / candidate <= WantedIntervals);
             double start = Math.Floor(minimum / interval) * interval;

@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.Json;
+using Gpt2.Files;
 
 namespace Gpt2.Text;
 
@@ -116,7 +117,7 @@ public sealed class BytePairTokenizer : ITokenizer
     {
         try
         {
-            using FileStream stream = File.OpenRead(path);
+            using FileStream stream = RegularFile.OpenRead(path, "--vocab");
             Dictionary<string, int>? ids = JsonSerializer.Deserialize<Dictionary<string, int>>(stream);
             return ids is { Count: > 0 } ? ids : throw new UserException($"{path}: the vocabulary is empty.");
         }
@@ -124,9 +125,9 @@ public sealed class BytePairTokenizer : ITokenizer
         {
             throw new UserException($"{path}: not a JSON object of tokens and ids: {e.Message}", e);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (IOException e)
         {
-            throw new UserException($"Cannot read the vocabulary: {e.Message}", e);
+            throw new UserException($"--vocab: cannot read {path}: {e.Message}", e);
         }
     }
 
@@ -135,11 +136,12 @@ public sealed class BytePairTokenizer : ITokenizer
         string[] lines;
         try
         {
-            lines = File.ReadAllLines(path);
+            using var reader = new StreamReader(RegularFile.OpenRead(path, "--merges"));
+            lines = reader.ReadToEnd().ReplaceLineEndings("\n").TrimEnd('\n').Split('\n');
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (IOException e)
         {
-            throw new UserException($"Cannot read the merges: {e.Message}", e);
+            throw new UserException($"--merges: cannot read {path}: {e.Message}", e);
         }
 
         var ranks = new Dictionary<(string, string), int>(lines.Length);

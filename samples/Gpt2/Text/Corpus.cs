@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using System.Text;
+using Gpt2.Files;
 
 namespace Gpt2.Text;
 
@@ -9,6 +10,9 @@ public sealed class Corpus
 {
     /// <summary>Share of each document, at its end, that is kept for validation.</summary>
     public const double ValidationShare = 0.05;
+
+    // Of bytes, hence of characters and of tokens: what a string can hold for certain.
+    private const int MaximumFileLength = 1_000_000_000;
 
     private Corpus(ushort[] training, ushort[] validation, string name)
     {
@@ -75,15 +79,20 @@ public sealed class Corpus
     {
         try
         {
-            return File.ReadAllText(path, new UTF8Encoding(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true));
+            // A run is resumed from the same text, which a pipe does not give twice.
+            using FileStream stream = RegularFile.OpenRead(path, "--data");
+            if (stream.Length > MaximumFileLength)
+                throw new UserException($"--data: {path} has {stream.Length:N0} bytes; at most {MaximumFileLength:N0} are supported. Split it.");
+            using var reader = new StreamReader(stream, new UTF8Encoding(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true));
+            return reader.ReadToEnd();
         }
         catch (DecoderFallbackException e)
         {
             throw new UserException($"--data: {path} is not UTF-8 text: {e.Message}", e);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (IOException e)
         {
-            throw new UserException($"--data: {e.Message}", e);
+            throw new UserException($"--data: cannot read {path}: {e.Message}", e);
         }
     }
 }

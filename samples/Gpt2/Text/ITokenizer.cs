@@ -27,7 +27,8 @@ public sealed record TokenizerDescription(string Kind, string? Vocabulary = null
     public ITokenizer Load() => Kind switch
     {
         ByteTokenizer.Kind => new ByteTokenizer(),
-        BytePairTokenizer.Kind => BytePairTokenizer.Load(Vocabulary!, Merges!),
+        BytePairTokenizer.Kind when Vocabulary is not null && Merges is not null => BytePairTokenizer.Load(Vocabulary, Merges),
+        BytePairTokenizer.Kind => throw new UserException("The byte-pair tokeniser lacks its vocabulary or its merges."),
         _ => throw new UserException($"Unknown tokeniser '{Kind}'."),
     };
 }

@@ -1,4 +1,7 @@
+using System.Buffers.Binary;
+using System.Runtime.InteropServices;
 using System.Text.Json;
+using Gpt2.Files;
 using Gpt2.Model;
 using Gpt2.Text;
 using TorchSharp;
@@ -25,31 +28,47 @@ public sealed class Checkpoint : IDisposable
 
     private Checkpoint(TensorFile file, RunState state) => (_file, State) = (file, state);
 
+    /// <summary>The file.</summary>
+    public string Path => _file.Path;
+
     /// <summary>Everything but the tensors.</summary>
     public RunState State { get; }
 
     /// <summary>Saves a run, replacing an older checkpoint only when the new one is complete.</summary>
-    public static void Save(string path, Trainer trainer, CorpusDescription corpus, AttentionKind attention)
+    /// <param name="path">The file.</param>
+    /// <param name="trainer">The run.</param>
+    /// <param name="corpus">Its text.</param>
+    /// <param name="attention">Its attention.</param>
+    /// <param name="keepAs">If given, takes the older checkpoint.</param>
+    /// <exception cref="UserException">The run has diverged, there is a file that is not a checkpoint, or it cannot be written.</exception>
+    public static void Save(string path, Trainer trainer, CorpusDescription corpus, AttentionKind attention, string? keepAs = null)
     {
         using DisposeScope scope = NewDisposeScope();
         var tensors = new List<(string, Tensor)>();
         tensors.AddRange(trainer.Model.named_parameters().Select(p => (p.name, (Tensor)p.parameter)));
 
-        var stepCounts = new Dictionary<string, long>();
         foreach ((string name, AdamW.State moments) in OptimizerStates(trainer))
         {
             tensors.Add((FirstMomentPrefix + name, moments.exp_avg));
             tensors.Add((SecondMomentPrefix + name, moments.exp_avg_sq));
-            stepCounts.Add(name, moments.step);
+        }
+
+        // A loss shows a step's harm only in the next step: a good checkpoint is not given for a ruined one.
+        foreach ((string name, Tensor tensor) in tensors)
+        {
+            if (!tensor.isfinite().all().item<bool>()) throw Trainer.Diverged(trainer.Step, $"'{name}' is not finite");
         }
 
         tensors.Add((GeneratorTensor, random.get_rng_state()));
-
         var state = new RunState(
-            trainer.Model.Config, attention, trainer.Options, corpus, trainer.Step, trainer.DataOrderState, stepCounts, trainer.History);
-        var metadata = new Dictionary<string, string> { [FormatKey] = Format, [StateKey] = JsonSerializer.Serialize(state) };
-        TensorFile.Write(path, metadata, tensors);
+            trainer.Model.Config, attention, trainer.Options, corpus, trainer.Step, trainer.DataOrderState, trainer.History);
+        var metadata = new Dictionary<string, string> { [FormatKey] = Format, [StateKey] = state.ToJson() };
+        OwnFile.Write(path, Recognise, stream => TensorFile.Write(stream, metadata, tensors), keepAs);
     }
+
+    /// <summary>Refuses a file that is not a checkpoint of this program.</summary>
+    /// <exception cref="UserException">It is not.</exception>
+    public static void Recognise(string path) => Open(path).Dispose();
 
     /// <summary>Opens a checkpoint.</summary>
     /// <exception cref="UserException">It cannot be read, is damaged, or is a file of another kind.</exception>
@@ -59,15 +78,15 @@ public sealed class Checkpoint : IDisposable
         try
         {
             if (file.Metadata.GetValueOrDefault(FormatKey) != Format || !file.Metadata.TryGetValue(StateKey, out string? json))
-                throw new UserException($"{path} holds tensors, but is not a checkpoint of this program.");
-            RunState state = JsonSerializer.Deserialize<RunState>(json)
-                ?? throw new UserException($"{path} is a checkpoint without a state.");
+                throw new UserException($"--checkpoint: {path} holds tensors, but is not a checkpoint of this program.");
+            RunState state = RunState.FromJson(json);
+            RefuseOtherSizes(file, state.Config);
             return new Checkpoint(file, state);
         }
-        catch (JsonException e)
+        catch (Exception e) when (e is JsonException or ArgumentException)
         {
             file.Dispose();
-            throw new UserException($"{path} is a checkpoint with an unreadable state: {e.Message}", e);
+            throw new UserException($"--checkpoint: {path} is a checkpoint with an impossible state: {e.Message}", e);
         }
         catch
         {
@@ -76,13 +95,31 @@ public sealed class Checkpoint : IDisposable
         }
     }
 
+    /// <summary>The tokeniser of the text.</summary>
+    /// <exception cref="UserException">Its files cannot be read, or are not those of the run.</exception>
+    public ITokenizer LoadTokenizer()
+    {
+        ITokenizer tokenizer = State.Corpus.Tokenizer.Load();
+        return tokenizer.VocabularySize == State.Config.VocabularySize
+            ? tokenizer
+            : throw new UserException($"The tokeniser has {tokenizer.VocabularySize:N0} tokens, the model {State.Config.VocabularySize:N0}.");
+    }
+
     /// <summary>The trained model alone.</summary>
     /// <exception cref="UserException">The stored tensors do not fit the stored shape.</exception>
     public GptModel LoadModel(AttentionKind attention)
     {
         var model = new GptModel(State.Config, attention);
-        LoadParameters(model);
-        return model;
+        try
+        {
+            LoadParameters(model);
+            return model;
+        }
+        catch
+        {
+            model.Dispose();
+            throw;
+        }
     }
 
     /// <summary>
@@ -101,22 +138,64 @@ public sealed class Checkpoint : IDisposable
             DataOrderState = State.DataOrderState,
             History = State.History,
         };
-        LoadParameters(trainer.Model);
-        foreach ((string name, AdamW.State moments) in OptimizerStates(trainer))
+        try
         {
-            _file.CopyTo(FirstMomentPrefix + name, moments.exp_avg);
-            _file.CopyTo(SecondMomentPrefix + name, moments.exp_avg_sq);
-            moments.step = State.OptimizerSteps[name];
-        }
+            LoadParameters(trainer.Model);
+            foreach ((string name, AdamW.State moments) in OptimizerStates(trainer))
+            {
+                _file.CopyTo(FirstMomentPrefix + name, moments.exp_avg);
+                _file.CopyTo(SecondMomentPrefix + name, moments.exp_avg_sq);
+                moments.step = State.Step;
+            }
 
-        using Tensor generator = random.get_rng_state();
-        _file.CopyTo(GeneratorTensor, generator);
-        random.set_rng_state(generator);
-        return trainer;
+            using Tensor generator = random.get_rng_state();
+            _file.CopyTo(GeneratorTensor, generator);
+            SetGenerator(generator);
+            return trainer;
+        }
+        catch
+        {
+            trainer.Dispose();
+            throw;
+        }
     }
 
     /// <inheritdoc/>
     public void Dispose() => _file.Dispose();
+
+    // Before any memory is taken for a model: the file must really hold one of the shape that the state describes.
+    private static void RefuseOtherSizes(TensorFile file, GptConfig config)
+    {
+        ILookup<string, long> bytes = file.Lengths.ToLookup(
+            tensor => tensor.Name == GeneratorTensor ? GeneratorTensor
+                : tensor.Name.StartsWith(FirstMomentPrefix, StringComparison.Ordinal) ? FirstMomentPrefix
+                : tensor.Name.StartsWith(SecondMomentPrefix, StringComparison.Ordinal) ? SecondMomentPrefix
+                : "",
+            tensor => tensor.Length);
+        foreach (string group in (string[])["", FirstMomentPrefix, SecondMomentPrefix])
+        {
+            if (bytes[group].Sum() / sizeof(float) != config.ParameterCount)
+                throw new ArgumentException($"the file has {bytes[group].Sum():N0} bytes of '{group}*' for {config.ParameterCount:N0} parameters.", nameof(RunState.Config));
+        }
+    }
+
+    // libtorch tests its generator's state in part only. Of a Mersenne Twister, next counts the words of the block that have
+    // been used, left those that have not: a larger sum would read beyond the block.
+    private void SetGenerator(Tensor state)
+    {
+        const int LeftOffset = 8, NextOffset = 16, BlockLength = 624;
+        byte[] bytes = state.data<byte>().ToArray();
+        long left = BinaryPrimitives.ReadInt32LittleEndian(bytes.AsSpan(LeftOffset)), next = BinaryPrimitives.ReadInt64LittleEndian(bytes.AsSpan(NextOffset));
+        try
+        {
+            if (left < 1 || next < 0 || next > BlockLength || left + next > BlockLength + 1) throw new ExternalException("Invalid mt19937 state.");
+            random.set_rng_state(state);
+        }
+        catch (ExternalException e)
+        {
+            throw new UserException($"{_file.Path}: '{GeneratorTensor}' is not a state of libtorch's random generator: {e.Message.Split('\n')[0]}", e);
+        }
+    }
 
     private void LoadParameters(GptModel model)
     {

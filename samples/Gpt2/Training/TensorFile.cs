@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Gpt2.Files;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -26,24 +27,29 @@ public sealed class TensorFile : IDisposable
     };
 
     private readonly FileStream _stream;
+    private readonly long _start;
     private readonly Dictionary<string, Entry> _entries;
 
     private TensorFile(FileStream stream, Dictionary<string, Entry> entries, IReadOnlyDictionary<string, string> metadata)
     {
-        (_stream, _entries, Metadata) = (stream, entries, metadata);
+        (_stream, _start, _entries, Metadata) = (stream, stream.Position, entries, metadata);
     }
 
-    private sealed record Entry(ScalarType Type, long[] Shape, long Offset, long Length);
+    private sealed record Entry(ScalarType Type, long[] Shape, long Start, long End);
 
     /// <summary>The text entries.</summary>
     public IReadOnlyDictionary<string, string> Metadata { get; }
 
-    /// <summary>The tensors' names, in the order of their bytes.</summary>
-    public IReadOnlyCollection<string> Names => _entries.Keys;
+    /// <summary>The file.</summary>
+    public string Path => _stream.Name;
 
-    /// <summary>Writes a file, replacing an old one only when the new one is complete.</summary>
+    /// <summary>The size of each tensor in bytes.</summary>
+    public IEnumerable<(string Name, long Length)> Lengths => _entries.Select(named => (named.Key, named.Value.End - named.Value.Start));
+
+    /// <summary>Writes a file.</summary>
     /// <exception cref="ArgumentException">A tensor has an element type that this class does not store.</exception>
-    public static void Write(string path, IReadOnlyDictionary<string, string> metadata, IReadOnlyList<(string Name, Tensor Tensor)> tensors)
+    /// <exception cref="UserException">The header is larger than the format allows.</exception>
+    public static void Write(Stream stream, IReadOnlyDictionary<string, string> metadata, IReadOnlyList<(string Name, Tensor Tensor)> tensors)
     {
         var header = new JsonObject { [MetadataKey] = JsonSerializer.SerializeToNode(metadata) };
         long offset = 0;
@@ -62,62 +68,61 @@ public sealed class TensorFile : IDisposable
         }
 
         byte[] headerBytes = Encoding.UTF8.GetBytes(header.ToJsonString());
-        AtomicFile.Write(path, stream =>
+        if (headerBytes.Length > MaximumHeaderLength)
+            throw new UserException($"The run is too long to be saved: its losses take more than the {MaximumHeaderLength:N0} bytes of a header.");
+        Span<byte> length = stackalloc byte[sizeof(ulong)];
+        BinaryPrimitives.WriteUInt64LittleEndian(length, (ulong)headerBytes.Length);
+        stream.Write(length);
+        stream.Write(headerBytes);
+        foreach ((_, Tensor tensor) in tensors)
         {
-            Span<byte> length = stackalloc byte[sizeof(ulong)];
-            BinaryPrimitives.WriteUInt64LittleEndian(length, (ulong)headerBytes.Length);
-            stream.Write(length);
-            stream.Write(headerBytes);
-            foreach ((_, Tensor tensor) in tensors)
-            {
-                using Tensor contiguous = tensor.detach().cpu().contiguous();
-                contiguous.WriteBytesToStream(stream, CopyBufferLength);
-            }
-        });
+            using Tensor contiguous = tensor.detach().cpu().contiguous();
+            contiguous.WriteBytesToStream(stream, CopyBufferLength);
+        }
     }
 
     /// <summary>Opens a file and checks its structure; the tensors are read by <see cref="CopyTo"/>.</summary>
     /// <exception cref="UserException">It cannot be read, is not of this format, or is not complete.</exception>
     public static TensorFile Open(string path)
     {
-        FileStream stream;
-        try
-        {
-            stream = File.OpenRead(path);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new UserException($"Cannot read the checkpoint: {e.Message}", e);
-        }
-
+        FileStream stream = RegularFile.OpenRead(path, "--checkpoint");
         try
         {
             return Parse(stream);
         }
-        catch (Exception e) when (e is InvalidDataException or JsonException or InvalidOperationException
-            or FormatException or OverflowException or IOException)
+        catch (Exception e) when (e is InvalidDataException or JsonException or InvalidOperationException or FormatException or IOException)
         {
             stream.Dispose();
-            throw new UserException($"{path} is not a checkpoint, or is damaged: {e.Message}", e);
+            throw new UserException($"--checkpoint: {path} is not a checkpoint, or is damaged: {e.Message}", e);
         }
     }
 
     /// <summary>Copies a stored tensor's values into <paramref name="destination"/>.</summary>
-    /// <exception cref="UserException">There is no such tensor, or it has another shape or element type.</exception>
+    /// <exception cref="UserException">There is no such tensor, it has another shape or element type, or its values are not all finite.</exception>
     public void CopyTo(string name, Tensor destination)
     {
         if (!_entries.TryGetValue(name, out Entry? entry))
-            throw new UserException($"{_stream.Name} has no tensor '{name}'.");
+            throw new UserException($"{Path} has no tensor '{name}'.");
         if (entry.Type != destination.dtype || !entry.Shape.AsSpan().SequenceEqual(destination.shape))
         {
             throw new UserException(
-                $"{_stream.Name}: '{name}' is {entry.Type} ({string.Join(", ", entry.Shape)}), " +
+                $"{Path}: '{name}' is {entry.Type} ({string.Join(", ", entry.Shape)}), " +
                 $"the model has {destination.dtype} ({string.Join(", ", destination.shape)}).");
         }
 
-        _stream.Position = entry.Offset;
-        using Tensor stored = empty(entry.Shape, entry.Type);
-        stored.ReadBytesFromStream(_stream, CopyBufferLength);
+        using DisposeScope scope = NewDisposeScope();
+        Tensor stored = empty(entry.Shape, entry.Type);
+        try
+        {
+            _stream.Position = _start + entry.Start;
+            stored.ReadBytesFromStream(_stream, CopyBufferLength);
+        }
+        catch (IOException e)
+        {
+            throw new UserException($"{Path}: '{name}' cannot be read: {e.Message}", e);
+        }
+
+        if (!stored.isfinite().all().item<bool>()) throw new UserException($"{Path} is damaged: '{name}' has values that are not finite.");
         using (no_grad())
         {
             destination.copy_(stored);
@@ -138,39 +143,48 @@ public sealed class TensorFile : IDisposable
 
         var headerBytes = new byte[length];
         stream.ReadExactly(headerBytes);
-        JsonObject header = JsonNode.Parse(headerBytes)?.AsObject() ?? throw new InvalidDataException("the header is empty.");
+        JsonNode? header = JsonNode.Parse(headerBytes, documentOptions: new JsonDocumentOptions { AllowDuplicateProperties = false });
+        if (header is not JsonObject) throw new InvalidDataException("the header is not an object.");
 
         var metadata = new Dictionary<string, string>();
         var entries = new Dictionary<string, Entry>();
-        long start = stream.Position, end = start;
-        foreach ((string name, JsonNode? node) in header)
+        foreach ((string name, JsonNode? node) in header.AsObject())
         {
-            if (name == MetadataKey)
-            {
-                foreach ((string key, JsonNode? value) in node!.AsObject()) metadata.Add(key, value!.GetValue<string>());
-                continue;
-            }
-
-            Entry entry = ParseEntry(name, node!.AsObject(), start);
-            entries.Add(name, entry);
-            end = Math.Max(end, entry.Offset + entry.Length);
+            if (node is not JsonObject description) throw new InvalidDataException($"'{name}' is not described.");
+            if (name != MetadataKey) entries.Add(name, ParseEntry(name, description));
+            else foreach ((string key, JsonNode? value) in description) metadata.Add(key, value?.GetValue<string>() ?? throw new InvalidDataException($"'{key}' is null."));
         }
 
-        if (end != stream.Length) throw new InvalidDataException($"it has {stream.Length:N0} bytes and should have {end:N0}.");
+        RefuseGapsAndOverlaps(entries, stream.Length - stream.Position);
         return new TensorFile(stream, entries, metadata);
     }
 
-    private static Entry ParseEntry(string name, JsonObject node, long start)
+    private static Entry ParseEntry(string name, JsonObject node)
     {
-        string typeName = node["dtype"]?.GetValue<string>() ?? "";
         long[]? shape = node["shape"].Deserialize<long[]>();
         long[]? range = node["data_offsets"].Deserialize<long[]>();
-        if (!Types.TryGetValue(typeName, out ScalarType type) || shape is null || range is not [>= 0, _] || range[1] < range[0])
+        if (node["dtype"] is not JsonValue dtype || !Types.TryGetValue(dtype.ToString(), out ScalarType type)
+            || shape is null || shape.Any(size => size < 0) || range is not [>= 0, _] || range[1] < range[0])
+        {
             throw new InvalidDataException($"tensor '{name}' is described wrongly.");
+        }
 
-        int elementSize = type switch { ScalarType.Byte => 1, ScalarType.Float32 => 4, _ => 8 };
-        if (shape.Any(size => size < 0) || shape.Aggregate((long)elementSize, (product, size) => checked(product * size)) != range[1] - range[0])
+        // In double: exact for every size that a file can have, and no overflow for the others.
+        double elementSize = type switch { ScalarType.Byte => 1, ScalarType.Float32 => 4, _ => 8 };
+        if (shape.Aggregate(elementSize, (product, size) => product * size) != range[1] - range[0])
             throw new InvalidDataException($"the byte range of tensor '{name}' does not fit its shape.");
-        return new Entry(type, shape, start + range[0], range[1] - range[0]);
+        return new Entry(type, shape, range[0], range[1]);
+    }
+
+    private static void RefuseGapsAndOverlaps(Dictionary<string, Entry> entries, long length)
+    {
+        long end = 0;
+        foreach ((string name, Entry entry) in entries.OrderBy(named => named.Value.Start).ThenBy(named => named.Value.End))
+        {
+            if (entry.Start != end) throw new InvalidDataException($"tensor '{name}' {(entry.Start < end ? "overlaps the one before" : "follows a gap")}.");
+            end = entry.End;
+        }
+
+        if (end != length) throw new InvalidDataException($"the tensors have {length:N0} bytes and should have {end:N0}.");
     }
 }

@@ -18,9 +18,13 @@ public sealed class Trainer : IDisposable
     private readonly long[] _validationStarts;
 
     /// <summary>A new run: seeds torch's global generator and draws the initial weights from it, the same ones for every device.</summary>
-    /// <exception cref="UserException">The text is shorter than one sequence.</exception>
+    /// <exception cref="ArgumentException">The settings are not possible ones.</exception>
+    /// <exception cref="UserException">The text is shorter than one sequence, or the run is larger than this machine's memory.</exception>
     public Trainer(GptConfig config, TrainingOptions options, Corpus corpus, AttentionKind attention, Device? device = null)
     {
+        config.Validate();
+        options.Validate();
+
         // A sequence and its targets are context + 1 tokens.
         if (corpus.Training.Length <= config.Context || corpus.Validation.Length <= config.Context)
         {
@@ -29,6 +33,7 @@ public sealed class Trainer : IDisposable
                 $"{corpus.Validation.Length:N0} validation tokens; each part needs more than the context.");
         }
 
+        RefuseWhatCannotFit(config, options);
         (Options, _corpus, _schedule) = (options, corpus, options.Schedule);
         random.manual_seed(options.Seed);
         Model = new GptModel(config, attention);
@@ -38,7 +43,9 @@ public sealed class Trainer : IDisposable
             Model.to(device);
         }
 
-        (Decayed, Undecayed) = DecayGroups.Split(Model);
+        // GPT-2's two groups: matrices and embeddings are decayed; biases and layer-norm parameters, which are vectors, are not.
+        ILookup<bool, (string, Parameter)> byRank = Model.named_parameters().ToLookup(named => named.parameter.dim() >= 2);
+        (Decayed, Undecayed) = ([.. byRank[true]], [.. byRank[false]]);
         Optimizer = new AdamW(
             [Group(Decayed, options.WeightDecay), Group(Undecayed, 0)],
             options.LearningRate, options.Beta1, options.Beta2, weight_decay: options.WeightDecay);
@@ -87,11 +94,7 @@ public sealed class Trainer : IDisposable
 
         double limit = Options.GradientClip > 0 ? Options.GradientClip : double.PositiveInfinity;
         double norm = nn.utils.clip_grad_norm_(Model.parameters(), limit);
-        if (!double.IsFinite(loss) || !double.IsFinite(norm))
-        {
-            throw new UserException(
-                $"Training diverged at step {Step + 1}: loss {loss}, gradient norm {norm}. Try a smaller --learning-rate or a longer --warmup.");
-        }
+        if (!double.IsFinite(loss) || !double.IsFinite(norm)) throw Diverged(Step + 1, $"loss {loss}, gradient norm {norm}");
 
         Optimizer.step();
         Step++;
@@ -100,6 +103,7 @@ public sealed class Trainer : IDisposable
     }
 
     /// <summary>Mean loss over the validation windows. Draws no random number, so that it does not change the run.</summary>
+    /// <exception cref="UserException">It is not finite.</exception>
     public double Validate()
     {
         using IDisposable noGradient = no_grad();
@@ -113,6 +117,7 @@ public sealed class Trainer : IDisposable
         }
 
         double loss = sum / _validationStarts.Length;
+        if (!double.IsFinite(loss)) throw Diverged(Step, $"validation loss {loss}");
         History.Validation.Add(new LossPoint(Step, loss));
         return loss;
     }
@@ -124,6 +129,9 @@ public sealed class Trainer : IDisposable
         Model.Dispose();
     }
 
+    internal static UserException Diverged(int step, string sign) =>
+        new($"Training diverged at step {step}: {sign}. Try a smaller --learning-rate or a longer --warmup.");
+
     private double Backpropagate()
     {
         using DisposeScope scope = NewDisposeScope();
@@ -133,6 +141,24 @@ public sealed class Trainer : IDisposable
         return loss.item<float>();
     }
 
+    // What is certainly needed, all of it float32: weights, gradients and two moments; logits and their gradients.
+    private static void RefuseWhatCannotFit(GptConfig config, TrainingOptions options)
+    {
+        double tokens = (double)options.BatchSize * config.Context;
+        double needed = sizeof(float) * ((4.0 * config.ParameterCount) + (2 * tokens * config.VocabularySize));
+        long available = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+        if (tokens <= Array.MaxLength && needed <= available) return;
+        throw new UserException(
+            $"--batch-size {options.BatchSize} at --context {config.Context} and {config.ParameterCount:N0} parameters take at least " +
+            $"{needed / 1e9:N1} GB of memory; there are {available / 1e9:N1} GB.");
+    }
+
     private static long[] SpreadEvenly(int count, long positions) =>
         [.. Enumerable.Range(0, count).Select(i => i * positions / count)];
 }
+
+/// <summary>What one optimiser step did.</summary>
+/// <param name="Loss">Mean training loss over the step's sequences, before the update.</param>
+/// <param name="GradientNorm">2-norm of the whole gradient before clipping.</param>
+/// <param name="LearningRate">Learning rate of the step.</param>
+public readonly record struct StepResult(double Loss, double GradientNorm, double LearningRate);

@@ -3,6 +3,11 @@ namespace Gpt2.Training;
 /// <summary>Everything about a training run besides the model, the text and the tokeniser. Part of a checkpoint.</summary>
 public sealed record TrainingOptions
 {
+    /// <summary>Largest learning rate, weight decay and gradient norm: libtorch takes their products as float32.</summary>
+    public const double Maximum = 1e6;
+
+    private const int MaximumValidationWindows = 1 << 20;
+
     /// <summary>Optimiser steps in all.</summary>
     public required int Steps { get; init; }
 
@@ -41,4 +46,27 @@ public sealed record TrainingOptions
 
     /// <summary>The learning rate of each step.</summary>
     public CosineSchedule Schedule => new(LearningRate, LearningRate * FinalLearningRateShare, WarmupSteps, Steps);
+
+    /// <summary>Refuses settings that no run can have.</summary>
+    /// <exception cref="ArgumentException">One of them is out of its range.</exception>
+    public void Validate()
+    {
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(Steps);
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(BatchSize);
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(Accumulation);
+        ArgumentOutOfRangeException.ThrowIfNegative(WarmupSteps);
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(ValidationWindows);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(ValidationWindows, MaximumValidationWindows);
+        Require(LearningRate is > 0 and <= Maximum, nameof(LearningRate), LearningRate);
+        Require(FinalLearningRateShare is >= 0 and <= 1, nameof(FinalLearningRateShare), FinalLearningRateShare);
+        Require(WeightDecay is >= 0 and <= Maximum, nameof(WeightDecay), WeightDecay);
+        Require(Beta1 is >= 0 and < 1, nameof(Beta1), Beta1);
+        Require(Beta2 is >= 0 and < 1, nameof(Beta2), Beta2);
+        Require(GradientClip is >= 0 and <= Maximum, nameof(GradientClip), GradientClip);
+
+        static void Require(bool isPossible, string name, double value)
+        {
+            if (!isPossible) throw new ArgumentOutOfRangeException(name, value, $"{name} is impossible.");
+        }
+    }
 }
