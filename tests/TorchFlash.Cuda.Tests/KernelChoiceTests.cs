@@ -153,7 +153,10 @@ public class KernelChoiceTests
         Assert.Contains("1 compiled", runtime.Describe(), StringComparison.Ordinal);
     }
 
-    /// <summary>What another process compiled is used; what the driver refuses, though whole, is compiled anew, once.</summary>
+    /// <summary>
+    /// What another process compiled is used; what the driver refuses, though whole, is compiled anew, once; in a folder that others can write
+    /// nothing is used, and the runtime says so.
+    /// </summary>
     [EmulatedFact]
     public void CacheOnDisk()
     {
@@ -161,16 +164,22 @@ public class KernelChoiceTests
         using var attention = new GpuCase(EmulatedDevices.Ampere, Small with { ElementType = ElementType.Float32 });
         Assert.Equal((1, 0), Run()); // compiled, found
         Assert.Equal((0, 1), Run());
-        string file = Assert.Single(Directory.GetFiles(folder.Path));
+        string own = Assert.Single(Directory.GetDirectories(folder.Path)), file = Assert.Single(Directory.GetFiles(own));
         new CubinCache(folder.Path).Keep(Path.GetFileNameWithoutExtension(file), "not a module"u8);
         Assert.Equal((1, 1), Run());
         Assert.Equal((0, 1), Run());
         File.WriteAllBytes(file, [1, 2, 3]);
         Assert.Equal((1, 0), Run());
+        if (OperatingSystem.IsWindows())
+            return;
+        File.SetUnixFileMode(own, (UnixFileMode)0b111_111_111);
+        Assert.Equal((1, 0), Run("not usable: " + own));
+        Assert.Equal((1, 0), Run("not usable: " + own));
 
-        (int, int) Run()
+        (int, int) Run(string said = "")
         {
             var runtime = new CudaRuntime(EmulatedDevices.Search, new CubinCache(folder.Path), KernelSources.Embedded);
+            Assert.Contains(said, runtime.Describe(), StringComparison.Ordinal);
             attention.Run(runtime.Engine(EmulatedDevices.Ampere, out _)!, Passes.Forward).AssertResults(Passes.Forward);
             return (runtime.Compiler!.Compiled.Count, runtime.Compiler.CacheHits);
         }
