@@ -14,12 +14,14 @@ internal static unsafe class EmulatedDevices
     public const int Ampere = 0, Hopper = 1, SmallAmpere = 2;
 
     private static readonly ConcurrentDictionary<KernelSources, ConcurrentDictionary<KernelTuning, CudaRuntime>> Runtimes = new();
-    private static readonly Lazy<Exports> Library = new(() => new Exports(NativeLibrary.Load(EmulatedGpu.LibraryPath)));
+    private static readonly Lazy<Exports> Library = new(() => new Exports(NativeLibrary.Load(EmulatedLibrary.Path)));
     private static readonly Lazy<CudaDevice[]> Devices = new(() => [.. Enumerable.Range(0, 3).Select(i => new CudaDevice(Runtime().Driver ?? throw new InvalidOperationException(Runtime().Describe()), i))]);
+
+    private static readonly Lazy<IOperandMemory[]> Memories = new(() => [.. Enumerable.Range(0, 3).Select(i => new DeviceMemory(i))]);
 
     /// <summary>A search that finds the emulated GPU and nothing else.</summary>
     public static LibrarySearch Search { get; } =
-        new() { Variable = name => name is LibrarySearch.DriverVariable or LibrarySearch.NvrtcVariable ? EmulatedGpu.LibraryPath : null };
+        new() { Variable = name => name is LibrarySearch.DriverVariable or LibrarySearch.NvrtcVariable ? EmulatedLibrary.Path : null };
 
     /// <summary>Compiled kernels stay from run to run, in a folder for this build of the emulation.</summary>
     public static CubinCache Cache { get; } = OpenCache();
@@ -35,41 +37,8 @@ internal static unsafe class EmulatedDevices
     /// <summary>Makes a device's context current on this thread.</summary>
     public static CudaDevice.Scope Enter(int device) => Devices.Value[device].Enter();
 
-    public static nint Allocate(int device, long bytes)
-    {
-        nint address;
-        using (Enter(device))
-            Check(Library.Value.MemAlloc(&address, (nuint)bytes));
-        return address;
-    }
-
-    public static void Free(int device, nint address)
-    {
-        using (Enter(device))
-            Check(Library.Value.MemFree(address));
-    }
-
-    public static void Write(int device, nint address, ReadOnlySpan<byte> bytes)
-    {
-        using (Enter(device))
-            fixed (byte* from = bytes)
-                Check(Library.Value.MemcpyHostToDevice(address, from, (nuint)bytes.Length));
-    }
-
-    public static byte[] Read(int device, nint address, long bytes)
-    {
-        byte[] result = new byte[bytes];
-        using (Enter(device))
-            fixed (byte* to = result)
-                Check(Library.Value.MemcpyDeviceToHost(to, address, (nuint)bytes));
-        return result;
-    }
-
-    /// <summary>These bytes are no element's: a kernel may neither read nor write them.</summary>
-    public static void MarkGap(nint address, long bytes) => Check(Library.Value.MarkGap(address, (nuint)bytes));
-
-    /// <summary>These bytes may be read, but not written.</summary>
-    public static void MarkInput(nint address, long bytes) => Check(Library.Value.MarkInput(address, (nuint)bytes));
+    /// <summary>The memory of a device.</summary>
+    public static IOperandMemory Memory(int device) => Memories.Value[device];
 
     public static nint CreateStream(int device)
     {
@@ -89,12 +58,50 @@ internal static unsafe class EmulatedDevices
 
     private static void Check(int code) => Assert.Equal(0, code);
 
+    /// <summary>The emulation tells of accesses outside of an allocation, to gaps, and to what nobody has written.</summary>
+    private sealed class DeviceMemory(int device) : IOperandMemory
+    {
+        private readonly GpuDriver _gpu = new(EmulatedLibrary.Path, device);
+
+        public int GuardBytes => 0;
+
+        public bool TellsOfUnwritten => true;
+
+        public nint Allocate(long bytes)
+        {
+            using (Enter(device))
+                return _gpu.Allocate(bytes);
+        }
+
+        public void Free(nint address)
+        {
+            using (Enter(device))
+                _gpu.Free(address);
+        }
+
+        public void Write(nint address, ReadOnlySpan<byte> bytes)
+        {
+            using (Enter(device))
+                _gpu.Write(address, bytes);
+        }
+
+        public void Read(nint address, Span<byte> bytes)
+        {
+            using (Enter(device))
+                _gpu.Read(address, bytes);
+        }
+
+        public void MarkGap(nint address, long bytes) => Check(Library.Value.MarkGap(address, (nuint)bytes));
+
+        public void MarkInput(nint address, long bytes) => Check(Library.Value.MarkInput(address, (nuint)bytes));
+    }
+
     private static CubinCache OpenCache()
     {
-        if (EmulatedGpu.Missing is not null)
+        if (EmulatedLibrary.Missing is not null)
             return new CubinCache(null);
         string parent = Path.Combine(Repository.Root, "artifacts", "emulation-cache");
-        string folder = Path.Combine(parent, Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(EmulatedGpu.LibraryPath)))[..16]);
+        string folder = Path.Combine(parent, Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(EmulatedLibrary.Path)))[..16]);
         if (!Directory.Exists(folder) && Directory.Exists(parent))
         {
             // Those of builds that are no more; not the ones that another run may be using.
@@ -106,10 +113,6 @@ internal static unsafe class EmulatedDevices
 
     private sealed class Exports(nint library)
     {
-        public readonly delegate* unmanaged<nint*, nuint, int> MemAlloc = (delegate* unmanaged<nint*, nuint, int>)NativeLibrary.GetExport(library, "cuMemAlloc_v2");
-        public readonly delegate* unmanaged<nint, int> MemFree = (delegate* unmanaged<nint, int>)NativeLibrary.GetExport(library, "cuMemFree_v2");
-        public readonly delegate* unmanaged<nint, void*, nuint, int> MemcpyHostToDevice = (delegate* unmanaged<nint, void*, nuint, int>)NativeLibrary.GetExport(library, "cuMemcpyHtoD_v2");
-        public readonly delegate* unmanaged<void*, nint, nuint, int> MemcpyDeviceToHost = (delegate* unmanaged<void*, nint, nuint, int>)NativeLibrary.GetExport(library, "cuMemcpyDtoH_v2");
         public readonly delegate* unmanaged<nint*, uint, int> StreamCreate = (delegate* unmanaged<nint*, uint, int>)NativeLibrary.GetExport(library, "cuStreamCreate");
         public readonly delegate* unmanaged<nint*, int> GetCurrentContext = (delegate* unmanaged<nint*, int>)NativeLibrary.GetExport(library, "cuCtxGetCurrent");
         public readonly delegate* unmanaged<nint, nuint, int> MarkGap = (delegate* unmanaged<nint, nuint, int>)NativeLibrary.GetExport(library, "emulation_mark_gap");

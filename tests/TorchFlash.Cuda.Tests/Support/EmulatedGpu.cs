@@ -11,13 +11,7 @@ namespace TorchFlash.Cuda.Tests;
 /// </summary>
 internal static unsafe class EmulatedGpu
 {
-    private static readonly Lazy<Exports> s_exports = new(() => new Exports(NativeLibrary.Load(LibraryPath)));
-
-    /// <summary>The library, a stand-in for libcuda and libnvrtc.</summary>
-    public static string LibraryPath => Path.Combine(AppContext.BaseDirectory, "libtorchflash-emulation.so");
-
-    /// <summary>Why there is none, for a skipped test; null where there is one.</summary>
-    public static string? Missing => File.Exists(LibraryPath) ? null : "The emulated GPU was not built here: it needs Linux and g++.";
+    private static readonly Lazy<Exports> s_exports = new(() => new Exports(NativeLibrary.Load(EmulatedLibrary.Path)));
 
     /// <summary>Its driver: device 0 is an sm_80, 1 an sm_90, 2 an sm_86.</summary>
     public static CudaDriver Driver => s_exports.Value.Driver;
@@ -154,8 +148,8 @@ internal static unsafe class EmulatedGpu
     {
         public Exports(nint library)
         {
-            Driver = new CudaDriver(library, LibraryPath);
-            Nvrtc = new Nvrtc(library, LibraryPath);
+            Driver = new CudaDriver(library, EmulatedLibrary.Path);
+            Nvrtc = new Nvrtc(library, EmulatedLibrary.Path);
             Contexts = [.. Enumerable.Range(0, Driver.DeviceCount).Select(d => Driver.RetainPrimaryContext(Driver.Device(d)))];
             nint Export(string name) => NativeLibrary.GetExport(library, name);
             MemAlloc = (delegate* unmanaged<nint*, nuint, int>)Export("cuMemAlloc_v2");
