@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using TorchFlash.Kernels.Cuda;
 
 namespace TorchFlash.Testing;
 
@@ -22,11 +23,11 @@ internal sealed unsafe class GpuDriver : IOperandMemory
     private readonly delegate* unmanaged<int, byte**, int> _errorName;
     private readonly nint _context;
 
-    /// <param name="path">The driver's library.</param>
+    /// <param name="driver">The engine's.</param>
     /// <param name="device">Number of the GPU.</param>
-    public GpuDriver(string path, int device)
+    public GpuDriver(CudaDriver driver, int device)
     {
-        nint library = NativeLibrary.Load(path);
+        nint library = NativeLibrary.Load(driver.Path); // the very library that is loaded already
         nint Export(string name) => NativeLibrary.GetExport(library, name);
         nint Optional(string name) => NativeLibrary.TryGetExport(library, name, out nint address) ? address : 0;
         _retainContext = (delegate* unmanaged<nint*, int, int>)Export("cuDevicePrimaryCtxRetain");

@@ -61,7 +61,7 @@ internal static unsafe class EmulatedDevices
     /// <summary>The emulation tells of accesses outside of an allocation, to gaps, and to what nobody has written.</summary>
     private sealed class DeviceMemory(int device) : IOperandMemory
     {
-        private readonly GpuDriver _gpu = new(EmulatedLibrary.Path, device);
+        private readonly GpuDriver _gpu = new(Devices.Value[device].Driver, device);
 
         public int GuardBytes => 0;
 

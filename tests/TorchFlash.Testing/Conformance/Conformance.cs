@@ -64,7 +64,7 @@ internal static unsafe partial class Conformance
         nint function = driver.Function(module, "torchflash_" + Kernel);
         Span<int> shape = stackalloc int[KernelShape.Length];
         driver.ReadGlobal(module, KernelShape.Variable, shape);
-        var memory = new GpuDriver(driver.Path, device.Ordinal);
+        var memory = new GpuDriver(driver, device.Ordinal);
         nint input = memory.Allocate(InputLength * sizeof(ushort)), output = memory.Allocate(Words * sizeof(uint));
         uint[] words = new uint[Words];
         try
