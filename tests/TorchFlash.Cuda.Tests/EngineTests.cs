@@ -116,16 +116,16 @@ public class EngineTests
     {
         using var attention = new GpuCase(EmulatedDevices.Ampere, Small);
         CudaEngine engine = EmulatedDevices.Engine(EmulatedDevices.Ampere);
-        Assert.Equal(0, EmulatedDevices.CurrentContext());
+        Assert.Equal(0, EmulatedGpu.CurrentContext());
         attention.Run(engine);
-        Assert.Equal(0, EmulatedDevices.CurrentContext());
+        Assert.Equal(0, EmulatedGpu.CurrentContext());
         using (EmulatedDevices.Enter(EmulatedDevices.Hopper))
         {
-            nint hopper = EmulatedDevices.CurrentContext();
+            nint hopper = EmulatedGpu.CurrentContext();
             attention.Run(engine);
-            Assert.Equal(hopper, EmulatedDevices.CurrentContext());
+            Assert.Equal(hopper, EmulatedGpu.CurrentContext());
             Assert.Throws<CudaException>(() => engine.Forward(attention.Problem, attention.ForwardArguments, new ExecutionOptions { Stream = 12345 }));
-            Assert.Equal(hopper, EmulatedDevices.CurrentContext());
+            Assert.Equal(hopper, EmulatedGpu.CurrentContext());
         }
     }
 

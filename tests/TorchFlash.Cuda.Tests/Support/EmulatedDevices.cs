@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using TorchFlash.Kernels.Cuda;
 
@@ -9,14 +8,12 @@ namespace TorchFlash.Cuda.Tests;
 /// The engine on the emulated GPU (<see cref="EmulatedGpu"/>), which runs the kernels' own source on the CPU and complains of races, stray
 /// accesses, missing waits and the like: the launch fails, and the exception says what was found and where.
 /// </summary>
-internal static unsafe class EmulatedDevices
+internal static class EmulatedDevices
 {
     public const int Ampere = 0, Hopper = 1, SmallAmpere = 2;
 
     private static readonly ConcurrentDictionary<KernelSources, ConcurrentDictionary<KernelTuning, CudaRuntime>> Runtimes = new();
-    private static readonly Lazy<Exports> Library = new(() => new Exports(NativeLibrary.Load(EmulatedLibrary.Path)));
     private static readonly Lazy<CudaDevice[]> Devices = new(() => [.. Enumerable.Range(0, 3).Select(i => new CudaDevice(Runtime().Driver ?? throw new InvalidOperationException(Runtime().Describe()), i))]);
-
     private static readonly Lazy<IOperandMemory[]> Memories = new(() => [.. Enumerable.Range(0, 3).Select(i => new DeviceMemory(i))]);
 
     /// <summary>A search that finds the emulated GPU and nothing else.</summary>
@@ -42,21 +39,9 @@ internal static unsafe class EmulatedDevices
 
     public static nint CreateStream(int device)
     {
-        nint stream;
         using (Enter(device))
-            Check(Library.Value.StreamCreate(&stream, 0));
-        return stream;
+            return EmulatedGpu.CreateStream();
     }
-
-    /// <summary>The context that is current on this thread; 0: none.</summary>
-    public static nint CurrentContext()
-    {
-        nint context;
-        Check(Library.Value.GetCurrentContext(&context));
-        return context;
-    }
-
-    private static void Check(int code) => Assert.Equal(0, code);
 
     /// <summary>The emulation tells of accesses outside of an allocation, to gaps, and to what nobody has written.</summary>
     private sealed class DeviceMemory(int device) : IOperandMemory
@@ -91,9 +76,9 @@ internal static unsafe class EmulatedDevices
                 _gpu.Read(address, bytes);
         }
 
-        public void MarkGap(nint address, long bytes) => Check(Library.Value.MarkGap(address, (nuint)bytes));
+        public void MarkGap(nint address, long bytes) => EmulatedGpu.MarkGap(address, bytes);
 
-        public void MarkInput(nint address, long bytes) => Check(Library.Value.MarkInput(address, (nuint)bytes));
+        public void MarkInput(nint address, long bytes) => EmulatedGpu.MarkInput(address, bytes);
     }
 
     private static CubinCache OpenCache()
@@ -109,13 +94,5 @@ internal static unsafe class EmulatedDevices
                 Directory.Delete(old, recursive: true);
         }
         return new CubinCache(folder, limit: 2L << 30);
-    }
-
-    private sealed class Exports(nint library)
-    {
-        public readonly delegate* unmanaged<nint*, uint, int> StreamCreate = (delegate* unmanaged<nint*, uint, int>)NativeLibrary.GetExport(library, "cuStreamCreate");
-        public readonly delegate* unmanaged<nint*, int> GetCurrentContext = (delegate* unmanaged<nint*, int>)NativeLibrary.GetExport(library, "cuCtxGetCurrent");
-        public readonly delegate* unmanaged<nint, nuint, int> MarkGap = (delegate* unmanaged<nint, nuint, int>)NativeLibrary.GetExport(library, "emulation_mark_gap");
-        public readonly delegate* unmanaged<nint, nuint, int> MarkInput = (delegate* unmanaged<nint, nuint, int>)NativeLibrary.GetExport(library, "emulation_mark_input");
     }
 }

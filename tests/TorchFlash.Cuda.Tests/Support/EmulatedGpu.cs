@@ -82,6 +82,28 @@ internal static unsafe class EmulatedGpu
         return (int)bytes;
     }
 
+    /// <summary>These bytes are no element's: a kernel may neither read nor write them.</summary>
+    public static void MarkGap(nint address, long bytes) => Assert.Equal(0, s_exports.Value.MarkGap(address, (nuint)bytes));
+
+    /// <summary>These bytes may be read, but not written.</summary>
+    public static void MarkInput(nint address, long bytes) => Assert.Equal(0, s_exports.Value.MarkInput(address, (nuint)bytes));
+
+    /// <summary>A stream of the current context.</summary>
+    public static nint CreateStream()
+    {
+        nint stream;
+        Assert.Equal(0, s_exports.Value.StreamCreate(&stream, 0));
+        return stream;
+    }
+
+    /// <summary>The context that is current on this thread; 0: none.</summary>
+    public static nint CurrentContext()
+    {
+        nint context;
+        Assert.Equal(0, s_exports.Value.GetCurrentContext(&context));
+        return context;
+    }
+
     private static byte[] Utf8(string text) => Encoding.UTF8.GetBytes(text + '\0');
 
     /// <summary>Ends a device's being current.</summary>
@@ -115,7 +137,7 @@ internal static unsafe class EmulatedGpu
         {
             var memory = new Memory<T>(values.Length);
             memory.Write(values);
-            Assert.Equal(0, s_exports.Value.MarkInput(memory.Address, (nuint)(memory.Length * sizeof(T))));
+            EmulatedGpu.MarkInput(memory.Address, (long)memory.Length * sizeof(T));
             return memory;
         }
 
@@ -139,7 +161,7 @@ internal static unsafe class EmulatedGpu
 
         /// <summary>Elements that may neither be read nor written by kernels.</summary>
         public void MarkGap(int first, int count) =>
-            Assert.Equal(0, s_exports.Value.MarkGap(Address + (nint)first * sizeof(T), (nuint)(count * sizeof(T))));
+            EmulatedGpu.MarkGap(Address + (nint)first * sizeof(T), (long)count * sizeof(T));
 
         public void Dispose() => Assert.Equal(0, s_exports.Value.MemFree(Address));
     }
@@ -165,6 +187,8 @@ internal static unsafe class EmulatedGpu
             RegisterHost = (delegate* unmanaged<nint, nuint, int, int>)Export("emulation_register_host");
             UnregisterHost = (delegate* unmanaged<nint, int>)Export("emulation_unregister_host");
             MarkGap = (delegate* unmanaged<nint, nuint, int>)Export("emulation_mark_gap");
+            StreamCreate = (delegate* unmanaged<nint*, uint, int>)Export("cuStreamCreate");
+            GetCurrentContext = (delegate* unmanaged<nint*, int>)Export("cuCtxGetCurrent");
         }
 
         public CudaDriver Driver { get; }
@@ -186,5 +210,7 @@ internal static unsafe class EmulatedGpu
         public readonly delegate* unmanaged<byte*, void> SetCompiler;
         public readonly delegate* unmanaged<nint, nuint, int, int> RegisterHost;
         public readonly delegate* unmanaged<nint, int> UnregisterHost;
+        public readonly delegate* unmanaged<nint*, uint, int> StreamCreate;
+        public readonly delegate* unmanaged<nint*, int> GetCurrentContext;
     }
 }
