@@ -19,7 +19,7 @@ typedef long long i64;
 #define KERNEL(name, threads, blocks, ...) extern "C" __global__ void __launch_bounds__(threads, blocks) name(__VA_ARGS__)
 #define PARAMETER(type) const __grid_constant__ type
 
-/// What the host must know to launch a kernel of this module; see KernelShape.cs for the fields.
+/// What the host must know to launch a kernel of this module; see KernelShape in KernelModules.cs for the fields.
 #define KERNEL_SHAPE(...) extern "C" __constant__ int torchflash_shape[16] = {__VA_ARGS__}
 
 struct alignas(8) V2 { u32 x, y; };

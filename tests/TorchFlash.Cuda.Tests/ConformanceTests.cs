@@ -15,12 +15,11 @@ public class ConformanceTests
     [InlineData(2)] // sm_86
     public void The_emulation_gives_the_expected_words_whatever_the_schedule(int ordinal)
     {
-        var compiler = new KernelCompiler(KernelSources.Embedded, EmulatedGpu.Nvrtc, new CubinCache(null, whyOff: "a test"));
         var device = new CudaDevice(EmulatedGpu.Driver, ordinal);
         for (int seed = 0; seed < 3; seed++)
         {
             EmulatedGpu.Set("seed", seed);
-            IReadOnlyList<ConformanceSection> sections = Conformance.Run(device, compiler);
+            IReadOnlyList<ConformanceSection> sections = Conformance.Run(device, EmulatedGpu.Nvrtc);
             Assert.True(sections.All(s => s.Conforms), "These sections differ; the table in Conformance.Expected.cs would have to say:" + Environment.NewLine
                 + string.Join(Environment.NewLine, sections.Where(s => !s.Conforms).Select(s => string.Create(CultureInfo.InvariantCulture, $"[\"{s.Name}\"] = 0x{s.Hash:x16},"))));
         }
@@ -30,9 +29,9 @@ public class ConformanceTests
     [Fact]
     public void Every_section_has_an_expected_hash_and_no_other_has()
     {
-        IReadOnlyList<string> all = Conformance.Sections(KernelSources.Embedded, hopper: true);
+        IReadOnlyList<string> all = Conformance.Sections(hopper: true);
         Assert.Equal(all.Order(StringComparer.Ordinal), Conformance.Expected.Keys.Order(StringComparer.Ordinal));
-        Assert.Equal(all.Take(Conformance.Sections(KernelSources.Embedded, hopper: false).Count), Conformance.Sections(KernelSources.Embedded, hopper: false));
+        Assert.Equal(all.Take(Conformance.Sections(hopper: false).Count), Conformance.Sections(hopper: false));
     }
 
     [Fact]

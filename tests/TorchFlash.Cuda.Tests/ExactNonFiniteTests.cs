@@ -1,5 +1,4 @@
 using TorchFlash.Kernels.Cuda;
-using TorchFlash.Kernels.Tests.Support;
 
 namespace TorchFlash.Cuda.Tests;
 
@@ -64,7 +63,7 @@ public class ExactNonFiniteTests
         AttentionProblem problem = ExactTests.Plain with { Heads = Heads, QueryLength = Nq, KeyLength = Nk, HeadDim = 8, ValueDim = 8, ElementType = type, Causal = mask };
         using var clean = new GpuCase(EmulatedDevices.Ampere, problem);
         using var dirty = new GpuCase(EmulatedDevices.Ampere, problem);
-        DeviceOperand spoiled = input switch { "Q" => dirty.Query, "K" => dirty.Key, "V" => dirty.Value, _ => dirty.OutputGradient };
+        Operand spoiled = input switch { "Q" => dirty.Query, "K" => dirty.Key, "V" => dirty.Value, _ => dirty.OutputGradient };
         double[] values = spoiled.ToArray();
         values[row * 8 + 3] = value;
         spoiled.Fill(values);

@@ -126,7 +126,7 @@ public class ExactPlantedBugs
                 Run(Causal, sources);
                 break;
             case In.Misaligned:
-                Run(Causal, sources, DeviceLayout.Misaligned);
+                Run(Causal, sources, Layout.Odd);
                 break;
             case In.EmptyRows:
                 Run(Causal with { KeyLength = 70 }, sources);
@@ -153,6 +153,6 @@ public class ExactPlantedBugs
         }
     };
 
-    private static void Run(AttentionProblem problem, KernelSources sources, DeviceLayout layout = DeviceLayout.Gaps, double shift = 0) =>
+    private static void Run(AttentionProblem problem, KernelSources sources, Layout layout = Layout.Gaps, double shift = 0) =>
         GpuCase.Check(EmulatedDevices.Ampere, problem, Passes.All, layout, layout, sources: sources, shift: shift);
 }

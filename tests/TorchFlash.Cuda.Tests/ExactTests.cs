@@ -79,13 +79,13 @@ public class ExactTests
         GpuCase.Check(EmulatedDevices.Hopper, problem with { Causal = CausalMask.TopLeft, KeyLength = 40 }, Passes.All);
     }
 
-    public static TheoryData<ElementType, DeviceLayout> AllLayouts
+    public static TheoryData<ElementType, Layout> AllLayouts
     {
         get
         {
-            var data = new TheoryData<ElementType, DeviceLayout>();
+            var data = new TheoryData<ElementType, Layout>();
             foreach (ElementType type in Types)
-                foreach (DeviceLayout layout in Enum.GetValues<DeviceLayout>().Where(l => l != DeviceLayout.SharedRow))
+                foreach (Layout layout in Layouts.OfDevices.Where(l => l != Layout.SharedRow))
                     data.Add(type, layout);
             return data;
         }
@@ -93,10 +93,10 @@ public class ExactTests
 
     [EmulatedTheory]
     [MemberData(nameof(AllLayouts))]
-    public void AnyLayout(ElementType type, DeviceLayout layout)
+    public void AnyLayout(ElementType type, Layout layout)
     {
         AttentionProblem problem = Plain with { Batch = 2, QueryLength = 70, KeyLength = 45, HeadDim = 24, ValueDim = 40, Causal = CausalMask.BottomRight, ElementType = type };
-        GpuCase.Check(EmulatedDevices.Ampere, problem, Passes.All, layout, layout < DeviceLayout.SharedHeads ? layout : DeviceLayout.Contiguous);
+        GpuCase.Check(EmulatedDevices.Ampere, problem, Passes.All, layout, layout.IsWritable() ? layout : Layout.Contiguous);
     }
 
     /// <summary>Negative and no scale, and scores of a thousand, which leave a softmax of a single key.</summary>
@@ -134,11 +134,11 @@ public class ExactTests
 
     /// <summary>W of 16-bit operands, from the statistics of their own forward pass; an odd number of keys, whose rows are not aligned.</summary>
     [EmulatedTheory]
-    [InlineData(ElementType.BFloat16, 64, 96, DeviceLayout.Contiguous)]
-    [InlineData(ElementType.Float16, 64, 113, DeviceLayout.Contiguous)]
-    [InlineData(ElementType.BFloat16, 24, 70, DeviceLayout.Misaligned)]
-    [InlineData(ElementType.Float16, 32, 70, DeviceLayout.Gaps)]
-    public void WeightsOfHalfWidthTypes(ElementType type, int d, int nk, DeviceLayout layout)
+    [InlineData(ElementType.BFloat16, 64, 96, Layout.Contiguous)]
+    [InlineData(ElementType.Float16, 64, 113, Layout.Contiguous)]
+    [InlineData(ElementType.BFloat16, 24, 70, Layout.Odd)]
+    [InlineData(ElementType.Float16, 32, 70, Layout.Gaps)]
+    public void WeightsOfHalfWidthTypes(ElementType type, int d, int nk, Layout layout)
     {
         AttentionProblem problem = Plain with { Heads = 4, KeyHeads = 2, QueryLength = 150, KeyLength = nk, HeadDim = d, ValueDim = d, ElementType = type, Causal = CausalMask.TopLeft };
         GpuCase.Check(EmulatedDevices.Ampere, problem, Passes.Forward | Passes.Weights, layout, layout);
@@ -182,13 +182,14 @@ public class ExactTests
             Causal = mask,
         };
         CudaEngine engine = EmulatedDevices.Engine(EmulatedDevices.Ampere);
-        using GpuCase attention = new GpuCase(EmulatedDevices.Ampere, problem).Run(engine);
+        using var attention = new GpuCase(EmulatedDevices.Ampere, problem);
+        attention.Run(engine);
         Check("dQ", attention, engine, attention.Query, attention.QueryGradient.ToArray());
         Check("dK", attention, engine, attention.Key, attention.KeyGradient.ToArray());
         Check("dV", attention, engine, attention.Value, attention.ValueGradient.ToArray());
     }
 
-    private static void Check(string name, GpuCase attention, CudaEngine engine, DeviceOperand input, double[] gradient)
+    private static void Check(string name, GpuCase attention, CudaEngine engine, Operand input, double[] gradient)
     {
         const double Step = 1e-5;
         double[] at = input.ToArray();

@@ -1,5 +1,4 @@
 using TorchFlash.Kernels.Cuda;
-using TorchFlash.Kernels.Tests.Support;
 
 namespace TorchFlash.Cuda.Tests;
 
@@ -38,7 +37,7 @@ public class HopperBackwardNonFiniteTests
         AttentionProblem problem = HopperBackwardTests.Plain with { QueryLength = Nq, KeyLength = Nk, HeadDim = d, ValueDim = d, Causal = mask };
         using var clean = new GpuCase(EmulatedDevices.Hopper, problem);
         using var dirty = new GpuCase(EmulatedDevices.Hopper, problem);
-        DeviceOperand spoiled = input switch { "Q" => dirty.Query, "K" => dirty.Key, "V" => dirty.Value, _ => dirty.OutputGradient };
+        Operand spoiled = input switch { "Q" => dirty.Query, "K" => dirty.Key, "V" => dirty.Value, _ => dirty.OutputGradient };
         double[] values = spoiled.ToArray();
         values[row * d + 3] = value;
         spoiled.Fill(values);

@@ -115,6 +115,6 @@ public class HopperBackwardPlantedBugs
                 break;
         }
 
-        void Run(AttentionProblem problem) => HopperBackwardTests.Check(problem, DeviceLayout.Gaps, sources: sources);
+        void Run(AttentionProblem problem) => HopperBackwardTests.Check(problem, Layout.Gaps, sources: sources);
     };
 }

@@ -92,9 +92,9 @@ public class HopperBackwardTests
     }
 
     [EmulatedTheory]
-    [InlineData(DeviceLayout.Interleaved)]
-    [InlineData(DeviceLayout.Gaps)]
-    public void AnyLayout(DeviceLayout layout)
+    [InlineData(Layout.Interleaved)]
+    [InlineData(Layout.Gaps)]
+    public void AnyLayout(Layout layout)
     {
         Check(Plain with { Batch = 2, Heads = 2, HeadDim = 24, ValueDim = 40, Causal = CausalMask.BottomRight }, layout);
         Check(Plain with { Batch = 2, Heads = 2, HeadDim = 160, ValueDim = 96, Causal = CausalMask.BottomRight }, layout);
@@ -131,7 +131,7 @@ public class HopperBackwardTests
         Check(Plain with { QueryLength = 40, KeyLength = 300, Causal = CausalMask.TopLeft });
     }
 
-    internal static void Check(AttentionProblem problem, DeviceLayout layout = DeviceLayout.Contiguous, bool deterministic = false, int seed = 1, double amplitude = 1,
+    internal static void Check(AttentionProblem problem, Layout layout = Layout.Contiguous, bool deterministic = false, int seed = 1, double amplitude = 1,
         double shift = 0, Kernels.Cuda.KernelSources? sources = null) =>
         GpuCase.Check(EmulatedDevices.Hopper, problem, Passes.Backward, layout, layout, deterministic, sources: sources, seed: seed, amplitude: amplitude, shift: shift);
 }

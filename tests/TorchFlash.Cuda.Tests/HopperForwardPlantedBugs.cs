@@ -25,7 +25,7 @@ public class HopperForwardPlantedBugs
     };
 
     private static void Check(KernelSources? sources) =>
-        GpuCase.Check(EmulatedDevices.Hopper, Problem, Passes.Forward, DeviceLayout.Gaps, DeviceLayout.Gaps, tuning: Tuning, sources: sources, amplitude: 3);
+        GpuCase.Check(EmulatedDevices.Hopper, Problem, Passes.Forward, Layout.Gaps, Layout.Gaps, tuning: Tuning, sources: sources, amplitude: 3);
 
     private static void CheckPanels(KernelSources? sources) =>
         GpuCase.Check(EmulatedDevices.Hopper, Problem with { HeadDim = 64, ValueDim = 128, Heads = 1, KeyHeads = 1, Scale = -0.125 }, Passes.Forward, tuning: Tuning, sources: sources);

@@ -72,10 +72,10 @@ public class HopperForwardTests
     }
 
     [EmulatedTheory]
-    [InlineData(DeviceLayout.Contiguous, DeviceLayout.Gaps)]
-    [InlineData(DeviceLayout.Interleaved, DeviceLayout.Interleaved)]
-    [InlineData(DeviceLayout.Gaps, DeviceLayout.Contiguous)]
-    public void Layouts(DeviceLayout inputs, DeviceLayout outputs)
+    [InlineData(Layout.Contiguous, Layout.Gaps)]
+    [InlineData(Layout.Interleaved, Layout.Interleaved)]
+    [InlineData(Layout.Gaps, Layout.Contiguous)]
+    public void Layouts(Layout inputs, Layout outputs)
     {
         AttentionProblem problem = Small with { Batch = 2, ValueDim = 48 };
         GpuCase.Check(EmulatedDevices.Hopper, problem, Passes.Forward, inputs, outputs);
@@ -175,7 +175,7 @@ public class HopperForwardTests
         using var clean = new GpuCase(EmulatedDevices.Hopper, problem);
         double[] expected = clean.Run(engine, Passes.Forward).Output.ToArray();
         using var dirty = new GpuCase(EmulatedDevices.Hopper, problem);
-        DeviceOperand changed = operand switch { 'Q' => dirty.Query, 'K' => dirty.Key, _ => dirty.Value };
+        Operand changed = operand switch { 'Q' => dirty.Query, 'K' => dirty.Key, _ => dirty.Value };
         double[] values = changed.ToArray();
         values[position * 64 + 17] = value;
         changed.Fill(values);

@@ -8,17 +8,17 @@ public class KernelChoiceTests
     private static readonly AttentionProblem Small = EngineTests.Small;
 
     [EmulatedTheory]
-    [InlineData(EmulatedDevices.Ampere, ElementType.BFloat16, DeviceLayout.Contiguous, "forward_mma", 1)]
-    [InlineData(EmulatedDevices.Ampere, ElementType.BFloat16, DeviceLayout.Misaligned, "forward_mma", 0)]
-    [InlineData(EmulatedDevices.Ampere, ElementType.Float32, DeviceLayout.Contiguous, "forward_exact", 1)]
-    [InlineData(EmulatedDevices.Hopper, ElementType.BFloat16, DeviceLayout.Contiguous, "forward_hopper", 1)]
-    [InlineData(EmulatedDevices.Hopper, ElementType.Float16, DeviceLayout.Interleaved, "forward_hopper", 1)]
-    [InlineData(EmulatedDevices.Hopper, ElementType.Float16, DeviceLayout.Gaps, "forward_hopper", 1)]
-    [InlineData(EmulatedDevices.Hopper, ElementType.BFloat16, DeviceLayout.Misaligned, "forward_mma", 0)]
-    [InlineData(EmulatedDevices.Hopper, ElementType.BFloat16, DeviceLayout.Reversed, "forward_mma", 1)]
-    [InlineData(EmulatedDevices.Hopper, ElementType.BFloat16, DeviceLayout.SharedHeads, "forward_mma", 1)]
-    [InlineData(EmulatedDevices.Hopper, ElementType.Float64, DeviceLayout.Contiguous, "forward_exact", 1)]
-    public void KernelForDeviceAndLayout(int device, ElementType type, DeviceLayout layout, string kernel, int aligned)
+    [InlineData(EmulatedDevices.Ampere, ElementType.BFloat16, Layout.Contiguous, "forward_mma", 1)]
+    [InlineData(EmulatedDevices.Ampere, ElementType.BFloat16, Layout.Odd, "forward_mma", 0)]
+    [InlineData(EmulatedDevices.Ampere, ElementType.Float32, Layout.Contiguous, "forward_exact", 1)]
+    [InlineData(EmulatedDevices.Hopper, ElementType.BFloat16, Layout.Contiguous, "forward_hopper", 1)]
+    [InlineData(EmulatedDevices.Hopper, ElementType.Float16, Layout.Interleaved, "forward_hopper", 1)]
+    [InlineData(EmulatedDevices.Hopper, ElementType.Float16, Layout.Gaps, "forward_hopper", 1)]
+    [InlineData(EmulatedDevices.Hopper, ElementType.BFloat16, Layout.Odd, "forward_mma", 0)]
+    [InlineData(EmulatedDevices.Hopper, ElementType.BFloat16, Layout.Reversed, "forward_mma", 1)]
+    [InlineData(EmulatedDevices.Hopper, ElementType.BFloat16, Layout.SharedHeads, "forward_mma", 1)]
+    [InlineData(EmulatedDevices.Hopper, ElementType.Float64, Layout.Contiguous, "forward_exact", 1)]
+    public void KernelForDeviceAndLayout(int device, ElementType type, Layout layout, string kernel, int aligned)
     {
         using var attention = new GpuCase(device, Small with { ElementType = type }, layout);
         var runtime = new CudaRuntime(EmulatedDevices.Search, EmulatedDevices.Cache, KernelSources.Embedded);
@@ -153,7 +153,10 @@ public class KernelChoiceTests
         Assert.Contains("1 compiled", runtime.Describe(), StringComparison.Ordinal);
     }
 
-    /// <summary>What another process compiled is used; what the driver refuses, though whole, is compiled anew, once.</summary>
+    /// <summary>
+    /// What another process compiled is used; what the driver refuses, though whole, is compiled anew, once; in a folder that others can write
+    /// nothing is used, and the runtime says so.
+    /// </summary>
     [EmulatedFact]
     public void CacheOnDisk()
     {
@@ -161,16 +164,22 @@ public class KernelChoiceTests
         using var attention = new GpuCase(EmulatedDevices.Ampere, Small with { ElementType = ElementType.Float32 });
         Assert.Equal((1, 0), Run()); // compiled, found
         Assert.Equal((0, 1), Run());
-        string file = Assert.Single(Directory.GetFiles(folder.Path));
+        string own = Assert.Single(Directory.GetDirectories(folder.Path)), file = Assert.Single(Directory.GetFiles(own));
         new CubinCache(folder.Path).Keep(Path.GetFileNameWithoutExtension(file), "not a module"u8);
         Assert.Equal((1, 1), Run());
         Assert.Equal((0, 1), Run());
         File.WriteAllBytes(file, [1, 2, 3]);
         Assert.Equal((1, 0), Run());
+        if (OperatingSystem.IsWindows())
+            return;
+        File.SetUnixFileMode(own, (UnixFileMode)0b111_111_111);
+        Assert.Equal((1, 0), Run("not usable: " + own));
+        Assert.Equal((1, 0), Run("not usable: " + own));
 
-        (int, int) Run()
+        (int, int) Run(string said = "")
         {
             var runtime = new CudaRuntime(EmulatedDevices.Search, new CubinCache(folder.Path), KernelSources.Embedded);
+            Assert.Contains(said, runtime.Describe(), StringComparison.Ordinal);
             attention.Run(runtime.Engine(EmulatedDevices.Ampere, out _)!, Passes.Forward).AssertResults(Passes.Forward);
             return (runtime.Compiler!.Compiled.Count, runtime.Compiler.CacheHits);
         }

@@ -116,7 +116,7 @@ public sealed class LibrarySearchTests : IDisposable
     [EmulatedFact]
     public void DriverWithoutCompiler()
     {
-        var search = Search(variables: [(LibrarySearch.DriverVariable, EmulatedGpu.LibraryPath), (LibrarySearch.NvrtcVariable, "/no/libnvrtc.so.12")]);
+        var search = Search(variables: [(LibrarySearch.DriverVariable, EmulatedLibrary.Path), (LibrarySearch.NvrtcVariable, "/no/libnvrtc.so.12")]);
         var off = new CudaRuntime(search, new CubinCache(null), KernelSources.Embedded);
         Assert.Null(off.Engine(0, out string reason));
         Assert.Contains("NVRTC", reason, StringComparison.Ordinal);

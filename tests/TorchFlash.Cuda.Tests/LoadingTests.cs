@@ -6,7 +6,7 @@ namespace TorchFlash.Cuda.Tests;
 public class LoadingTests
 {
     private static readonly (string, string)[] Emulated =
-        [(LibrarySearch.DriverVariable, EmulatedGpu.LibraryPath), (LibrarySearch.NvrtcVariable, EmulatedGpu.LibraryPath)];
+        [(LibrarySearch.DriverVariable, EmulatedLibrary.Path), (LibrarySearch.NvrtcVariable, EmulatedLibrary.Path)];
 
     [EmulatedFact]
     public void NothingBeforeSomebodyAsks() => Assert.DoesNotContain("mapped", ProcessProbe.Run("cpu", Emulated), StringComparison.Ordinal);
@@ -26,7 +26,7 @@ public class LoadingTests
     {
         using var folder = new TemporaryFolder();
         string text = ProcessProbe.Run("describe", [.. Emulated, (CubinCache.FolderVariable, folder.Path)]);
-        foreach (string part in new[] { EmulatedGpu.LibraryPath, "sm_80", "sm_90", "sm_86", folder.Path, "12.4", "0 compiled", "0 out of the cache" })
+        foreach (string part in new[] { EmulatedLibrary.Path, "sm_80", "sm_90", "sm_86", folder.Path, "12.4", "0 compiled", "0 out of the cache" })
             Assert.Contains(part, text, StringComparison.Ordinal);
     }
 

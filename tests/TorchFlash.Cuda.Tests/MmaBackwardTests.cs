@@ -54,13 +54,13 @@ public class MmaBackwardTests
     }
 
     [EmulatedTheory]
-    [InlineData(DeviceLayout.Interleaved, DeviceLayout.Interleaved, false)]
-    [InlineData(DeviceLayout.Gaps, DeviceLayout.Gaps, true)]
-    [InlineData(DeviceLayout.Misaligned, DeviceLayout.Misaligned, false)]
-    [InlineData(DeviceLayout.Misaligned, DeviceLayout.Gaps, true)]
-    [InlineData(DeviceLayout.Reversed, DeviceLayout.Reversed, false)]
-    [InlineData(DeviceLayout.SharedRow, DeviceLayout.Gaps, false)]
-    public void AnyLayout(DeviceLayout inputs, DeviceLayout outputs, bool deterministic) =>
+    [InlineData(Layout.Interleaved, Layout.Interleaved, false)]
+    [InlineData(Layout.Gaps, Layout.Gaps, true)]
+    [InlineData(Layout.Odd, Layout.Odd, false)]
+    [InlineData(Layout.Odd, Layout.Gaps, true)]
+    [InlineData(Layout.Reversed, Layout.Reversed, false)]
+    [InlineData(Layout.SharedRow, Layout.Gaps, false)]
+    public void AnyLayout(Layout inputs, Layout outputs, bool deterministic) =>
         GpuCase.Check(EmulatedDevices.Ampere, Plain with { Batch = 2, QueryLength = 70, Causal = CausalMask.TopLeft }, Passes.Forward | Passes.Backward, inputs, outputs, deterministic);
 
     [EmulatedTheory]
@@ -68,7 +68,7 @@ public class MmaBackwardTests
     [InlineData(6, 2, CausalMask.BottomRight, false)]
     [InlineData(3, 1, CausalMask.TopLeft, false)]
     public void GroupedHeads(int heads, int keyHeads, CausalMask mask, bool deterministic) =>
-        GpuCase.Check(EmulatedDevices.SmallAmpere, Plain with { Batch = 2, Heads = heads, KeyHeads = keyHeads, QueryLength = 150, Causal = mask }, Passes.Backward, DeviceLayout.Gaps,
+        GpuCase.Check(EmulatedDevices.SmallAmpere, Plain with { Batch = 2, Heads = heads, KeyHeads = keyHeads, QueryLength = 150, Causal = mask }, Passes.Backward, Layout.Gaps,
             deterministic: deterministic);
 
     [EmulatedTheory]

@@ -1,5 +1,4 @@
 using TorchFlash.Kernels.Cuda;
-using TorchFlash.Kernels.Tests.Support;
 
 namespace TorchFlash.Cuda.Tests;
 
@@ -39,7 +38,7 @@ public class MmaNonFiniteTests
         AttentionProblem problem = MmaForwardTests.Plain with { QueryLength = Nq, KeyLength = Nk, HeadDim = Width, ValueDim = Width, ElementType = type, Causal = mask };
         using var clean = new GpuCase(device, problem);
         using var dirty = new GpuCase(device, problem);
-        DeviceOperand spoiled = input switch { "Q" => dirty.Query, "K" => dirty.Key, "V" => dirty.Value, _ => dirty.OutputGradient };
+        Operand spoiled = input switch { "Q" => dirty.Query, "K" => dirty.Key, "V" => dirty.Value, _ => dirty.OutputGradient };
         double[] values = spoiled.ToArray();
         values[row * Width + 3] = value;
         spoiled.Fill(values);
@@ -88,7 +87,7 @@ public class MmaNonFiniteTests
     {
         AttentionProblem problem = MmaForwardTests.Plain with { QueryLength = 70, KeyLength = 70, HeadDim = 32, ValueDim = 32, Causal = CausalMask.TopLeft };
         using var dirty = new GpuCase(EmulatedDevices.Ampere, problem);
-        DeviceOperand spoiled = input switch { "Q" => dirty.Query, "K" => dirty.Key, "V" => dirty.Value, _ => dirty.OutputGradient };
+        Operand spoiled = input switch { "Q" => dirty.Query, "K" => dirty.Key, "V" => dirty.Value, _ => dirty.OutputGradient };
         double[] values = spoiled.ToArray();
         values[40 * 32 + 3] = double.NaN;
         spoiled.Fill(values);

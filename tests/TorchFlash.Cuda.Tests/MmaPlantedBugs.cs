@@ -10,7 +10,7 @@ public class MmaForwardPlantedBugs
     private static readonly AttentionProblem Wide = MmaForwardTests.Plain with { HeadDim = 64, ValueDim = 48, KeyHeads = 1, QueryLength = 150, KeyLength = 230, Causal = CausalMask.BottomRight };
 
     private static void Check(int device, AttentionProblem problem, KernelSources sources, double amplitude = 1, double shift = 0) =>
-        GpuCase.Check(device, problem, Passes.Forward, DeviceLayout.Gaps, DeviceLayout.Gaps, tuning: MmaForwardTests.Mma, sources: sources, amplitude: amplitude, shift: shift);
+        GpuCase.Check(device, problem, Passes.Forward, Layout.Gaps, Layout.Gaps, tuning: MmaForwardTests.Mma, sources: sources, amplitude: amplitude, shift: shift);
 
     /// <summary>Two buffers of K and V, several tiles of keys, a partial one, causal, grouped heads.</summary>
     private static void TwoStages(KernelSources sources) => Check(EmulatedDevices.Hopper, Wide, sources, amplitude: 2);
@@ -117,7 +117,7 @@ public class MmaBackwardPlantedBugs
     private static readonly AttentionProblem Wide = MmaForwardTests.Plain with { HeadDim = 40, ValueDim = 32, KeyHeads = 1, QueryLength = 290, KeyLength = 150, Scale = 0.3, Causal = CausalMask.TopLeft };
 
     private static void Check(int device, AttentionProblem problem, KernelSources sources, bool deterministic = false, double shift = 0) =>
-        GpuCase.Check(device, problem, Passes.Backward, DeviceLayout.Gaps, DeviceLayout.Gaps, deterministic, MmaForwardTests.Mma, sources, shift: shift);
+        GpuCase.Check(device, problem, Passes.Backward, Layout.Gaps, Layout.Gaps, deterministic, MmaForwardTests.Mma, sources, shift: shift);
 
     /// <summary>Two buffers of Q and dO, three tiles of queries, two of keys, a partial one, causal, grouped heads, dQ added four columns at a time.</summary>
     private static void TwoStages(KernelSources sources) => Check(EmulatedDevices.Hopper, Wide, sources);

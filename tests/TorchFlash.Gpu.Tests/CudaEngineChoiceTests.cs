@@ -46,7 +46,7 @@ public class CudaEngineChoiceTests
     {
         flash.precompile(ScalarType.BFloat16, 32, backward: false);
         string text = flash.describe();
-        foreach (string part in (string[])["emulated GPU", "sm_90", EmulatedGpu.LibraryPath, "nvrtc", "cache", "kernels", "compiled in", "out of the cache"])
+        foreach (string part in (string[])["emulated GPU", "sm_90", EmulatedLibrary.Path, "nvrtc", "cache", "kernels", "compiled in", "out of the cache"])
             Assert.Contains(part, text);
     }
 }

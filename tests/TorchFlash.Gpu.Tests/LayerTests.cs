@@ -77,7 +77,7 @@ public class LayerTests
     // The names are needed where there is no emulated GPU, too, for tests that are skipped.
     private static string[] Checks()
     {
-        if (EmulatedGpu.Missing is not null)
+        if (EmulatedLibrary.Missing is not null)
             return ["all"];
         using TorchGpu gpu = TorchGpu.Rehearse(EmulatedGpu.Engines(EmulatedGpu.Ampere));
         return [.. LayerChecks.All(gpu).Select(check => check.Name)];

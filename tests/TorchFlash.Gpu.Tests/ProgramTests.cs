@@ -13,80 +13,59 @@ public class ProgramTests
     {
         foreach (int device in (int[])[EmulatedGpu.Ampere, EmulatedGpu.Hopper])
         {
-            DirectoryInfo folder = Directory.CreateTempSubdirectory("torchflash-gpu-");
-            try
-            {
-                string number = device.ToString(System.Globalization.CultureInfo.InvariantCulture);
-                (int code, string output) = Run(folder, "conformance", "--device", number);
-                Assert.True(code == ExitCode.Passed, output);
-                (code, output) = Run(folder, "verify", "--small", "--device", number);
-                Assert.True(code == ExitCode.Passed, output);
-                Assert.Contains("EMULATED: no hardware ran", output);
-                (code, output) = Run(folder, "summary", "conformance", "verify");
-                Assert.True(code == ExitCode.Passed, output);
-                using JsonDocument summary = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder.FullName, "summary.json")));
-                Assert.True(summary.RootElement.GetProperty("Passed").GetBoolean());
-                Assert.False(summary.RootElement.GetProperty("RanOnHardware").GetBoolean());
-                (code, _) = Run(folder, "summary", "conformance", "verify", "bench");
-                Assert.Equal(ExitCode.Failed, code); // bench has not run
-            }
-            finally
-            {
-                folder.Delete(recursive: true);
-            }
+            using var folder = new TemporaryFolder();
+            string number = device.ToString(System.Globalization.CultureInfo.InvariantCulture);
+            (int code, string output) = Run(folder, "conformance", "--device", number);
+            Assert.True(code == ExitCode.Passed, output);
+            (code, output) = Run(folder, "verify", "--small", "--device", number);
+            Assert.True(code == ExitCode.Passed, output);
+            Assert.Contains("EMULATED: no hardware ran", output);
+            (code, output) = Run(folder, "summary", "conformance", "verify");
+            Assert.True(code == ExitCode.Passed, output);
+            using JsonDocument summary = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder.Path, "summary.json")));
+            Assert.True(summary.RootElement.GetProperty("Passed").GetBoolean());
+            Assert.False(summary.RootElement.GetProperty("RanOnHardware").GetBoolean());
+            (code, _) = Run(folder, "summary", "conformance", "verify", "bench");
+            Assert.Equal(ExitCode.Failed, code); // bench has not run
         }
     }
 
     [Fact]
     public void WithoutAGpuItSaysSoAndFails()
     {
-        DirectoryInfo folder = Directory.CreateTempSubdirectory("torchflash-gpu-");
-        try
+        using var folder = new TemporaryFolder();
+        foreach (string verb in (string[])["conformance", "verify"])
         {
-            foreach (string verb in (string[])["conformance", "verify"])
-            {
-                (int code, string output) = RunWith(folder, new() { [LibrarySearch.DriverVariable] = Path.Combine(folder.FullName, "libcuda.so.1") }, verb);
-                Assert.Equal(ExitCode.NoGpu, code);
-                Assert.Contains("NO GPU", output);
-                Assert.Contains("libcuda.so.1", output);
-            }
-            Assert.Empty(folder.GetFiles());
+            (int code, string output) = RunWith(folder, new() { [LibrarySearch.DriverVariable] = Path.Combine(folder.Path, "libcuda.so.1") }, verb);
+            Assert.Equal(ExitCode.NoGpu, code);
+            Assert.Contains("NO GPU", output);
+            Assert.Contains("libcuda.so.1", output);
         }
-        finally
-        {
-            folder.Delete(recursive: true);
-        }
+        Assert.Empty(Directory.GetFiles(folder.Path));
     }
 
 #if SYSTEM_LIBTORCH
     [EmulatedFact]
     public void MeasurementsCanBeRehearsed()
     {
-        DirectoryInfo folder = Directory.CreateTempSubdirectory("torchflash-gpu-");
-        try
+        using var folder = new TemporaryFolder();
+        foreach (string[] arguments in (string[][])[["bench", "--rehearsal", "--device", "1"], ["tune", "--rehearsal", "--device", "1", "--dim", "64", "--kernel", "forward_hopper"]])
         {
-            foreach (string[] arguments in (string[][])[["bench", "--rehearsal", "--device", "1"], ["tune", "--rehearsal", "--device", "1", "--dim", "64", "--kernel", "forward_hopper"]])
-            {
-                (int code, string output) = Run(folder, arguments);
-                Assert.True(code == ExitCode.Passed, output);
-            }
-            (int noTensors, string text) = Run(folder, "bench");
-            Assert.Equal(TorchSharp.torch.cuda.is_available() ? ExitCode.Passed : ExitCode.NoGpu, noTensors);
-            Assert.True(TorchSharp.torch.cuda.is_available() || text.Contains("NO GPU: libtorch", StringComparison.Ordinal), text);
+            (int code, string output) = Run(folder, arguments);
+            Assert.True(code == ExitCode.Passed, output);
         }
-        finally
-        {
-            folder.Delete(recursive: true);
-        }
+        (int noTensors, string text) = Run(folder, "bench");
+        Assert.Equal(TorchSharp.torch.cuda.is_available() ? ExitCode.Passed : ExitCode.NoGpu, noTensors);
+        Assert.True(TorchSharp.torch.cuda.is_available() || text.Contains("NO GPU: libtorch", StringComparison.Ordinal), text);
     }
 #endif
 
-    private static (int Code, string Output) Run(DirectoryInfo folder, params string[] arguments) => RunWith(folder, [], arguments);
+    private static (int Code, string Output) Run(TemporaryFolder folder, params string[] arguments) => RunWith(folder, [], arguments);
 
-    private static (int Code, string Output) RunWith(DirectoryInfo folder, Dictionary<string, string> environment, params string[] arguments)
+    private static (int Code, string Output) RunWith(TemporaryFolder folder, Dictionary<string, string> environment, params string[] arguments)
     {
         string program = Path.ChangeExtension(typeof(ExitCode).Assembly.Location, ".dll");
-        var start = new ProcessStartInfo("dotnet", [program, .. arguments, "--out", folder.FullName]) { RedirectStandardOutput = true, RedirectStandardError = true };
+        var start = new ProcessStartInfo("dotnet", [program, .. arguments, "--out", folder.Path]) { RedirectStandardOutput = true, RedirectStandardError = true };
         foreach ((string name, string value) in environment)
             start.Environment[name] = value;
         using Process process = Process.Start(start)!;

@@ -23,7 +23,7 @@ internal static class ConformanceCommand
             try
             {
                 var device = new CudaDevice(engines.Runtime.Driver!, parsed.GetValue(GpuOptions.Device));
-                sections = Conformance.Run(device, engines.Runtime.Compiler!);
+                sections = Conformance.Run(device, engines.Runtime.Compiler!.Nvrtc);
             }
             catch (CudaException e)
             {

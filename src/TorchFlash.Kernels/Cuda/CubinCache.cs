@@ -1,31 +1,34 @@
 using System.Buffers.Binary;
 using System.Security.Cryptography;
+using System.Text;
+using System.Text.RegularExpressions;
 
 namespace TorchFlash.Kernels.Cuda;
 
 /// <summary>
-/// Compiled kernels on disk, one file each, shared by the processes of a user. A file is written under another name and then renamed, so
-/// that nobody sees half of one; what is read is held against the SHA-256 it carries, and removed when it does not agree. When the files
-/// outgrow the limit, those used longest ago go. Where the folder cannot be used, nothing is kept, and nothing fails.
+/// Compiled kernels on disk, one file each, shared by the processes of a user. They lie in a folder of their own inside the one given. It must
+/// be this user's, and nobody else may write to it: else, and where it cannot be made, nothing is read or kept, and nothing fails. A file is
+/// written under a random name and then renamed, so that nobody sees half of one; what is read is held against the SHA-256 it carries, and removed
+/// when it does not agree. When the files outgrow the limit, those used longest ago go; files with other names are not touched.
 /// </summary>
-internal sealed class CubinCache
+internal sealed partial class CubinCache
 {
-    public const string FolderVariable = "TORCHFLASH_CACHE", LimitVariable = "TORCHFLASH_CACHE_LIMIT";
+    public const string FolderVariable = "TORCHFLASH_CACHE", LimitVariable = "TORCHFLASH_CACHE_LIMIT", OwnFolder = "torchflash-cubin";
 
     private const long DefaultLimit = 256L << 20;
-    private const string Ending = ".cubin", TemporaryEnding = ".tmp";
     private const int MagicLength = 8, HeaderLength = MagicLength + sizeof(long) + SHA256.HashSizeInBytes;
+    private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite;
 
     private readonly string? _folder;
 
-    /// <param name="folder">Where; null: nowhere.</param>
+    /// <param name="parent">Inside of what; null: nowhere.</param>
     /// <param name="limit">Most bytes that the files may take together.</param>
     /// <param name="whyOff">Why there is no folder.</param>
-    public CubinCache(string? folder, long limit = DefaultLimit, string whyOff = "")
+    public CubinCache(string? parent, long limit = DefaultLimit, string whyOff = "")
     {
-        _folder = folder;
+        _folder = parent is null ? null : Path.Combine(parent, OwnFolder);
         Limit = limit;
-        Problem = folder is null ? whyOff : null;
+        Problem = parent is null ? whyOff : null;
     }
 
     /// <summary>Where the files are; null: nowhere.</summary>
@@ -34,38 +37,34 @@ internal sealed class CubinCache
     /// <summary>Most bytes that the files may take together.</summary>
     public long Limit { get; }
 
-    /// <summary>Why something could not be kept the last time, null when all is well.</summary>
+    /// <summary>Why something could not be read or kept the last time, null when all is well.</summary>
     public string? Problem { get; private set; }
 
-    private static ReadOnlySpan<byte> Magic => "TFCUBIN1"u8;
+    private static ReadOnlySpan<byte> Magic => "TFCUBIN2"u8;
 
     /// <summary>The cache that the environment asks for, by the convention of the platform.</summary>
-    public static CubinCache FromEnvironment(Func<string, string?> variable, CachePlatform platform, string home, string localApplicationData)
+    public static CubinCache FromEnvironment(Func<string, string?> variable, bool isWindows, string home, string localApplicationData)
     {
         long limit = long.TryParse(variable(LimitVariable), System.Globalization.NumberStyles.None, System.Globalization.CultureInfo.InvariantCulture, out long mebibytes)
             && mebibytes < 1L << 40 ? mebibytes << 20 : DefaultLimit;
-        if (variable(FolderVariable) is { Length: > 0 } named)
-            return new CubinCache(Path.GetFullPath(named), limit);
-        string parent = platform switch
-        {
-            CachePlatform.Windows => localApplicationData,
-            CachePlatform.MacOS => home.Length > 0 ? Path.Combine(home, "Library", "Caches") : "",
+        string parent = variable(FolderVariable) is { Length: > 0 } named ? Path.GetFullPath(named)
+            : isWindows ? localApplicationData
             // The specification of XDG_CACHE_HOME: a relative path is no path.
-            _ => variable("XDG_CACHE_HOME") is { Length: > 0 } cache && Path.IsPathRooted(cache) ? cache : home.Length > 0 ? Path.Combine(home, ".cache") : "",
-        };
-        return parent.Length > 0
-            ? new CubinCache(Path.Combine(parent, platform == CachePlatform.Linux ? "torchflash" : "TorchFlash"), limit)
+            : variable("XDG_CACHE_HOME") is { Length: > 0 } cache && Path.IsPathRooted(cache) ? cache
+            : home.Length > 0 ? Path.Combine(home, ".cache") : "";
+        return parent.Length > 0 ? new CubinCache(parent, limit)
             : new CubinCache(null, limit, $"there is no home folder; {FolderVariable} can name a folder");
     }
 
     /// <summary>The cache that this process' environment asks for.</summary>
     public static CubinCache FromEnvironment() => FromEnvironment(
         Environment.GetEnvironmentVariable,
-        OperatingSystem.IsWindows() ? CachePlatform.Windows : OperatingSystem.IsMacOS() ? CachePlatform.MacOS : CachePlatform.Linux,
+        OperatingSystem.IsWindows(),
         Environment.GetFolderPath(Environment.SpecialFolder.UserProfile),
         Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData));
 
     /// <summary>What was kept under the key, or null. A file that does not hold what it says is removed.</summary>
+    /// <param name="key">64 hexadecimal digits.</param>
     public byte[]? Find(string key)
     {
         if (_folder is null)
@@ -73,12 +72,18 @@ internal sealed class CubinCache
         string path = PathOf(key);
         try
         {
-            if (!File.Exists(path))
+            if (!FileTrust.IsThere(_folder, isFolder: true) || !FileTrust.IsThere(path, isFolder: false))
                 return null;
-            byte[] file = File.ReadAllBytes(path);
-            if (!IsIntact(file))
+            byte[] file;
+            using (FileStream stream = File.OpenRead(path))
             {
-                Remove(key);
+                FileTrust.Check(stream.SafeFileHandle, path); // what is open need not be what was there before
+                file = new byte[stream.Length];
+                stream.ReadExactly(file);
+            }
+            if (!IsIntact(key, file))
+            {
+                DeleteQuietly(path);
                 return null;
             }
             TouchQuietly(path);
@@ -92,26 +97,32 @@ internal sealed class CubinCache
     }
 
     /// <summary>Keeps an image under the key.</summary>
+    /// <param name="key">64 hexadecimal digits.</param>
+    /// <param name="image">The image.</param>
     public void Keep(string key, ReadOnlySpan<byte> image)
     {
         if (_folder is null)
             return;
-        string temporary = Path.Combine(_folder, $"{key}.{Guid.NewGuid():N}{TemporaryEnding}");
+        string path = PathOf(key), temporary = Path.Combine(_folder, $"{key}.{Guid.NewGuid():N}.tmp");
         try
         {
-            Directory.CreateDirectory(_folder);
-            using (FileStream file = File.Create(temporary))
+            var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write };
+            if (OperatingSystem.IsWindows())
+                Directory.CreateDirectory(_folder);
+            else
             {
-                Span<byte> header = stackalloc byte[HeaderLength];
-                Magic.CopyTo(header);
-                BinaryPrimitives.WriteInt64LittleEndian(header[MagicLength..], image.Length);
-                SHA256.HashData(image, header[(MagicLength + sizeof(long))..]);
-                file.Write(header);
+                Directory.CreateDirectory(_folder, OwnerOnly | UnixFileMode.UserExecute);
+                options.UnixCreateMode = OwnerOnly;
+            }
+            FileTrust.IsThere(_folder, isFolder: true);
+            using (var file = new FileStream(temporary, options))
+            {
+                file.Write(Header(key, image));
                 file.Write(image);
             }
-            File.Move(temporary, PathOf(key), overwrite: true);
+            File.Move(temporary, path, overwrite: true);
             Problem = null;
-            Shrink(PathOf(key));
+            Shrink(path);
         }
         catch (Exception e) when (IsOfFileSystem(e))
         {
@@ -123,37 +134,67 @@ internal sealed class CubinCache
     /// <summary>Forgets what is kept under the key.</summary>
     public void Remove(string key)
     {
-        if (_folder is not null)
-            DeleteQuietly(PathOf(key));
+        try
+        {
+            if (_folder is not null && FileTrust.IsThere(_folder, isFolder: true))
+                DeleteQuietly(PathOf(key));
+        }
+        catch (Exception e) when (IsOfFileSystem(e))
+        {
+            Problem = e.Message;
+        }
     }
 
-    public override string ToString() =>
-        _folder is null ? $"none: {Problem}"
-            : $"{_folder}, at most {Limit >> 20} MiB ({CubinCache.LimitVariable})" + (Problem is null ? "" : $"; not usable: {Problem}");
-
-    private string PathOf(string key) => Path.Combine(_folder!, key + Ending);
-
-    private static bool IsIntact(ReadOnlySpan<byte> file)
+    /// <summary>Where it is, or why nothing is kept.</summary>
+    public override string ToString()
     {
-        if (file.Length < HeaderLength || !file.StartsWith(Magic))
-            return false;
-        ReadOnlySpan<byte> image = file[HeaderLength..];
-        return BinaryPrimitives.ReadInt64LittleEndian(file[MagicLength..]) == image.Length
-            && SHA256.HashData(image).AsSpan().SequenceEqual(file[(MagicLength + sizeof(long))..HeaderLength]);
+        if (_folder is null)
+            return $"none: {Problem}";
+        string? problem = Problem;
+        try
+        {
+            FileTrust.IsThere(_folder, isFolder: true);
+        }
+        catch (Exception e) when (IsOfFileSystem(e))
+        {
+            problem = e.Message;
+        }
+        return $"{_folder}, at most {Limit >> 20} MiB ({LimitVariable})" + (problem is null ? "" : $"; not usable: {problem}");
     }
+
+    private string PathOf(string key) => OwnName().IsMatch(key + ".cubin") ? Path.Combine(_folder!, key + ".cubin")
+        : throw new ArgumentException($"A key is 64 hexadecimal digits, not '{key}'.", nameof(key));
+
+    /// <summary>Magic, length, SHA-256 of key and image: a file put under another name is none.</summary>
+    private static byte[] Header(string key, ReadOnlySpan<byte> image)
+    {
+        byte[] header = new byte[HeaderLength];
+        Magic.CopyTo(header);
+        BinaryPrimitives.WriteInt64LittleEndian(header.AsSpan(MagicLength), image.Length);
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        hash.AppendData(Encoding.ASCII.GetBytes(key));
+        hash.AppendData(image);
+        hash.GetHashAndReset(header.AsSpan(MagicLength + sizeof(long)));
+        return header;
+    }
+
+    private static bool IsIntact(string key, ReadOnlySpan<byte> file) =>
+        file.Length >= HeaderLength && file.StartsWith(Header(key, file[HeaderLength..]));
 
     /// <summary>Removes what was used longest ago until the limit is kept, and what a process that died has left half-written.</summary>
     private void Shrink(string newest)
     {
         var files = new List<(FileInfo File, long Length, DateTime Used)>();
-        foreach (FileInfo file in new DirectoryInfo(_folder!).EnumerateFiles())
+        foreach (FileInfo file in new DirectoryInfo(_folder!).EnumerateFiles().Where(f => OwnName().IsMatch(f.Name)))
         {
             try
             {
-                if (file.Extension == TemporaryEnding && DateTime.UtcNow - file.LastWriteTimeUtc > TimeSpan.FromHours(1))
-                    DeleteQuietly(file.FullName);
-                else if (file.Extension == Ending)
+                if (file.Attributes.HasFlag(FileAttributes.ReparsePoint))
+                    continue; // a link, which is never made here
+                if (file.Extension == ".cubin")
                     files.Add((file, file.Length, file.LastWriteTimeUtc));
+                else if (DateTime.UtcNow - file.LastWriteTimeUtc > TimeSpan.FromHours(1))
+                    DeleteQuietly(file.FullName);
             }
             catch (Exception e) when (IsOfFileSystem(e))
             {
@@ -195,13 +236,9 @@ internal sealed class CubinCache
         }
     }
 
-    private static bool IsOfFileSystem(Exception e) => e is IOException or UnauthorizedAccessException or System.Security.SecurityException or NotSupportedException or ArgumentException;
-}
+    private static bool IsOfFileSystem(Exception e) => e is IOException or UnauthorizedAccessException or System.Security.SecurityException or NotSupportedException or ArgumentException
+        or TypeLoadException; // a C library without statx
 
-/// <summary>Whose convention for the place of caches is followed.</summary>
-internal enum CachePlatform
-{
-    Linux,
-    MacOS,
-    Windows,
+    [GeneratedRegex(@"^[0-9a-f]{64}\.(cubin|[0-9a-f]{32}\.tmp)\z")]
+    private static partial Regex OwnName();
 }

@@ -7,7 +7,7 @@ public sealed unsafe partial class CudaEngine
     /// delta = rowsum(dO o O); then dK and dV, tile of keys by tile of keys, with sums of dS K on the way for 16-bit types; then dQ from these
     /// sums, or, in a fixed order, from a kernel of its own.
     /// </summary>
-    private void Backward(in AttentionProblem problem, in BackwardArguments arguments, in ExecutionOptions options, in BackwardWorkspace workspace)
+    private void Backward(in AttentionProblem problem, in BackwardArguments arguments, in ExecutionOptions options, in WorkspaceLayout layout)
     {
         SizedView query = Query(problem, arguments.Query), key = Key(problem, arguments.Key), value = Value(problem, arguments.Value);
         SizedView output = Output(problem, arguments.Output), outputGradient = Output(problem, arguments.OutputGradient);
@@ -25,8 +25,8 @@ public sealed unsafe partial class CudaEngine
             Maximum = arguments.Statistics.Max,
             Sum = arguments.Statistics.Sum,
             Delta = arguments.Workspace,
-            LogSum = KernelChoice.IsExact(problem) ? 0 : arguments.Workspace + (nint)workspace.LogSumOffset,
-            QueryAccumulator = workspace.HasAccumulator ? arguments.Workspace + (nint)workspace.AccumulatorOffset : 0,
+            LogSum = KernelChoice.IsExact(problem) ? 0 : arguments.Workspace + (nint)layout.LogSumOffset,
+            QueryAccumulator = layout.HasAccumulator ? arguments.Workspace + (nint)layout.AccumulatorOffset : 0,
             Batch = problem.Batch,
             Heads = problem.Heads,
             Group = problem.Group,
@@ -35,8 +35,8 @@ public sealed unsafe partial class CudaEngine
             Diagonal = problem.DiagonalOffset,
             HeadDim = problem.HeadDim,
             ValueDim = problem.ValueDim,
-            PaddedQueries = workspace.PaddedQueries,
-            PaddedDim = workspace.PaddedDim,
+            PaddedQueries = layout.PaddedQueries,
+            PaddedDim = layout.PaddedDim,
             ScaleLog2 = ScaleLog2(problem),
             Scale = problem.Scale,
         };
@@ -44,9 +44,9 @@ public sealed unsafe partial class CudaEngine
         bool mappable = query.IsMappable && key.IsMappable && value.IsMappable && outputGradient.IsMappable;
 
         // All of them before the first launch: one that does not compile must not leave half a pass behind.
-        LoadedKernel prepare = _modules[_choice.BackwardPrepare(problem, aligned, options.Deterministic)];
-        LoadedKernel ofKeys = _modules[_choice.Backward(problem, aligned, mappable, options.Deterministic)];
-        LoadedKernel ofQueries = _modules[workspace.HasAccumulator ? _choice.BackwardFinish(problem, aligned) : _choice.BackwardQuery(problem, aligned)];
+        LoadedKernel prepare = Modules[_choice.BackwardPrepare(problem, aligned, options.Deterministic)];
+        LoadedKernel ofKeys = Modules[_choice.Backward(problem, aligned, mappable, options.Deterministic)];
+        LoadedKernel ofQueries = Modules[layout.HasAccumulator ? _choice.BackwardFinish(problem, aligned) : _choice.BackwardQuery(problem, aligned)];
 
         using CudaDevice.Scope scope = _device.Enter();
         Launch(prepare, QueryUnits(problem, prepare), options.Stream, &parameters);
@@ -54,4 +54,49 @@ public sealed unsafe partial class CudaEngine
             [MappedView.OfQueries(query), MappedView.OfKeys(key), MappedView.OfKeys(value), MappedView.OfQueries(outputGradient)]);
         Launch(ofQueries, QueryUnits(problem, ofQueries), options.Stream, &parameters);
     }
+}
+
+/// <summary>Where the arrays of the backward pass lie in its workspace: delta, log_sum, query_accumulator of parameters.cuh.</summary>
+internal readonly record struct WorkspaceLayout
+{
+    /// <summary>Every array starts at a multiple of it, and so must the workspace.</summary>
+    public const int Alignment = 256;
+
+    /// <summary>Queries are padded to whole tiles of any kernel, dimensions to whole pieces.</summary>
+    private const int QueryPadding = 128, DimPadding = 32;
+
+    public WorkspaceLayout(in AttentionProblem problem, bool deterministic)
+    {
+        PaddedQueries = RoundUp(problem.QueryLength, QueryPadding);
+        PaddedDim = RoundUp(problem.HeadDim, DimPadding);
+        bool halfWidth = problem.ElementType.IsHalfWidth();
+        HasAccumulator = halfWidth && !deterministic;
+        checked
+        {
+            long queries = (long)problem.Batch * problem.Heads * PaddedQueries;
+            LogSumOffset = RoundUp(queries * problem.ElementType.ComputeSize());
+            AccumulatorOffset = LogSumOffset + (halfWidth ? RoundUp(queries * sizeof(float)) : 0);
+            Bytes = AccumulatorOffset + (HasAccumulator ? RoundUp(queries * PaddedDim * sizeof(float)) : 0);
+        }
+    }
+
+    /// <summary>Queries of a head with padding.</summary>
+    public int PaddedQueries { get; }
+
+    /// <summary>Columns of the accumulator.</summary>
+    public int PaddedDim { get; }
+
+    /// <summary>Whether dQ is summed up in float32.</summary>
+    public bool HasAccumulator { get; }
+
+    public long LogSumOffset { get; }
+
+    public long AccumulatorOffset { get; }
+
+    /// <summary>Size of the whole.</summary>
+    public long Bytes { get; }
+
+    private static int RoundUp(int value, int multiple) => (value + multiple - 1) / multiple * multiple;
+
+    private static long RoundUp(long bytes) => (bytes + Alignment - 1) / Alignment * Alignment;
 }

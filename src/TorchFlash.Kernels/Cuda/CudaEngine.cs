@@ -9,19 +9,18 @@ namespace TorchFlash.Kernels.Cuda;
 /// </summary>
 public sealed unsafe partial class CudaEngine : IAttentionEngine
 {
-    /// <summary>Fewest rows that a unit of work of any kernel covers; with it the number of blocks is bounded before anything is compiled.</summary>
-    private const int FewestRows = 16;
+    /// <summary>The least queries or keys of a unit of work of any kernel; with it the number of blocks is bounded before anything is compiled.</summary>
+    private const int ShortestUnit = 16;
 
     private readonly CudaDevice _device;
     private readonly KernelCompiler _compiler;
-    private readonly KernelModules _modules;
     private readonly KernelChoice _choice;
 
     internal CudaEngine(CudaDevice device, KernelCompiler compiler, KernelTuning tuning)
     {
         _device = device;
         _compiler = compiler;
-        _modules = new KernelModules(device, compiler);
+        Modules = new KernelModules(device, compiler);
         _choice = new KernelChoice(device.Target(compiler.Nvrtc), tuning);
     }
 
@@ -49,11 +48,11 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
     /// <summary>Ordinal of the device.</summary>
     public int Device => _device.Ordinal;
 
-    internal KernelModules Modules => _modules;
+    internal KernelModules Modules { get; }
 
     /// <inheritdoc/>
     public string Describe() => string.Create(CultureInfo.InvariantCulture,
-        $"cuda:{Device}: {CudaRuntime.Describe(_device)}, NVRTC {_compiler.Nvrtc.Version}, {_modules.Count} kernels loaded");
+        $"cuda:{Device}: {CudaRuntime.Describe(_device)}, NVRTC {_compiler.Nvrtc.Version}, {Modules.Variants.Count} kernels loaded");
 
     /// <inheritdoc/>
     public string? Refusal(in AttentionProblem problem)
@@ -62,7 +61,7 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
             return $"HeadDim is {problem.HeadDim}; on a GPU it may be {KernelChoice.MaxHeadDim} at most.";
         if (problem.ValueDim > KernelChoice.MaxHeadDim)
             return $"ValueDim is {problem.ValueDim}; on a GPU it may be {KernelChoice.MaxHeadDim} at most.";
-        Int128 units = (Int128)problem.Batch * problem.Heads * Units(Math.Max(problem.QueryLength, problem.KeyLength), FewestRows);
+        Int128 units = (Int128)problem.Batch * problem.Heads * Units(Math.Max(problem.QueryLength, problem.KeyLength), ShortestUnit);
         return units <= int.MaxValue ? null
             : $"Batch x Heads x {Math.Max(problem.QueryLength, problem.KeyLength)} rows make more blocks than a GPU takes at once.";
     }
@@ -72,7 +71,7 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
     {
         problem.Validate();
         Validation.Check(this, problem);
-        return new BackwardWorkspace(problem, options.Deterministic).Bytes;
+        return new WorkspaceLayout(problem, options.Deterministic).Bytes;
     }
 
     /// <inheritdoc/>
@@ -106,7 +105,7 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
             Scale = problem.Scale,
         };
         bool mappable = query.IsMappable && key.IsMappable && value.IsMappable && output.IsMappable;
-        LoadedKernel kernel = _modules[_choice.Forward(problem, _choice.IsAligned(problem.HeadDim, problem.ValueDim, query, key, value, output), mappable)];
+        LoadedKernel kernel = Modules[_choice.Forward(problem, _choice.IsAligned(problem.HeadDim, problem.ValueDim, query, key, value, output), mappable)];
         using CudaDevice.Scope scope = _device.Enter();
         Launch(kernel, QueryUnits(problem, kernel), options.Stream, &parameters, problem.ElementType,
             [MappedView.OfQueries(query), MappedView.OfKeys(key), MappedView.OfKeys(value), MappedView.OfQueries(output)]);
@@ -119,10 +118,10 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
         problem.Validate();
         Validation.Check(this, problem);
         Validation.Check(problem, arguments, options);
-        var workspace = new BackwardWorkspace(problem, options.Deterministic);
-        Validation.CheckWorkspace(arguments.Workspace, workspace.Bytes, Cuda.BackwardWorkspace.Alignment);
+        var layout = new WorkspaceLayout(problem, options.Deterministic);
+        Validation.CheckWorkspace(arguments.Workspace, layout.Bytes, WorkspaceLayout.Alignment);
         if ((long)problem.Batch * problem.Heads > 0)
-            Backward(problem, arguments, options, workspace);
+            Backward(problem, arguments, options, layout);
     }
 
     /// <inheritdoc/>
@@ -153,32 +152,11 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
             ScaleLog2 = ScaleLog2(problem),
             Scale = problem.Scale,
         };
-        LoadedKernel kernel = _modules[_choice.Weights(problem, _choice.IsAligned(problem.HeadDim, problem.HeadDim, query, key))];
-        long units = problem.Batch * Units(problem.QueryLength, kernel.Shape.Rows) * Units(problem.KeyLength, kernel.Shape.Columns);
+        LoadedKernel kernel = Modules[_choice.Weights(problem, _choice.IsAligned(problem.HeadDim, problem.HeadDim, query, key))];
+        long units = problem.Batch * Units(problem.QueryLength, kernel.Shape.UnitLength) * Units(problem.KeyLength, kernel.Shape.UnitKeys);
         using CudaDevice.Scope scope = _device.Enter();
         Launch(kernel, units, options.Stream, &parameters);
     }
-
-    /// <summary>
-    /// Compiles and loads what the passes over such a problem need, as far as that can be told without the operands: these are taken to be
-    /// laid out well (rows and addresses aligned to 16 bytes where the head dimensions are multiples of 8), and sizes other than the head
-    /// dimensions, the type, the mask and the sign of the scale do not matter. Several kernels are compiled at once.
-    /// </summary>
-    /// <param name="problem">The problem.</param>
-    /// <param name="options">What of the passes.</param>
-    /// <returns>The kernels, one line each.</returns>
-    /// <exception cref="CudaException">The driver or the compiler failed.</exception>
-    public IReadOnlyList<string> Precompile(in AttentionProblem problem, PrecompileOptions options = default)
-    {
-        problem.Validate();
-        Validation.Check(this, problem);
-        KernelVariant[] variants = [.. Variants(problem, options).Distinct()];
-        Parallel.ForEach(variants, variant => _ = _modules[variant]);
-        return [.. variants.Select(v => v.ToString())];
-    }
-
-    /// <summary>What <see cref="Precompile"/> compiles.</summary>
-    internal IEnumerable<KernelVariant> Variants(in AttentionProblem problem, PrecompileOptions options) => _choice.Variants(problem, options);
 
     private static SizedView Query(in AttentionProblem problem, in TensorView view) => new(view, problem.Batch, problem.Heads, problem.QueryLength, problem.HeadDim);
 
@@ -190,14 +168,14 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
 
     private static float ScaleLog2(in AttentionProblem problem) => (float)(Math.Abs(problem.Scale) * double.Log2(Math.E));
 
-    /// <summary>ceil(rows / rowsOfAUnit).</summary>
-    private static long Units(int rows, int rowsOfAUnit) => (rows + (long)rowsOfAUnit - 1) / rowsOfAUnit;
+    /// <summary>ceil(length / unitLength).</summary>
+    private static long Units(int length, int unitLength) => (length + (long)unitLength - 1) / unitLength;
 
     private static long QueryUnits(in AttentionProblem problem, LoadedKernel kernel) =>
-        (long)problem.Batch * problem.Heads * Units(problem.QueryLength, kernel.Shape.Rows);
+        (long)problem.Batch * problem.Heads * Units(problem.QueryLength, kernel.Shape.UnitLength);
 
     private static long KeyUnits(in AttentionProblem problem, LoadedKernel kernel) =>
-        (long)problem.Batch * problem.KeyHeadCount * Units(problem.KeyLength, kernel.Shape.Rows);
+        (long)problem.Batch * problem.KeyHeadCount * Units(problem.KeyLength, kernel.Shape.UnitLength);
 
     /// <summary>Enqueues a kernel for so many units of work. A Hopper kernel gets tensor maps after its parameters.</summary>
     private void Launch(LoadedKernel kernel, long units, nint stream, void* parameters, ElementType type = default, ReadOnlySpan<MappedView> operands = default)
@@ -213,7 +191,7 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
         pointers[0] = parameters;
         for (int i = 0; shape.HasTensorMaps && i < operands.Length; i++)
         {
-            operands[i].View.Encode(_device.Driver, maps + i, type, shape.BoxColumns, operands[i].IsOfKeys ? shape.BoxKeyRows : shape.BoxQueryRows);
+            operands[i].View.Encode(_device.Driver, maps + i, type, shape.BoxColumns, operands[i].IsOfKeys ? shape.BoxKeys : shape.BoxQueries);
             pointers[1 + i] = maps + i;
         }
         uint blocks = (uint)shape.Blocks(units, _device.Multiprocessors);

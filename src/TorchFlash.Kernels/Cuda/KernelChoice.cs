@@ -1,10 +1,10 @@
+using System.Collections.Immutable;
+
 namespace TorchFlash.Kernels.Cuda;
 
 /// <summary>Which kernels a problem takes, and how they are specialised.</summary>
 internal sealed class KernelChoice(KernelTarget target, KernelTuning tuning)
 {
-    private const string Prepare = "backward_prepare", PrepareExact = "backward_prepare_exact", Finish = "backward_finish";
-
     /// <summary>Largest head dimension that the kernels take.</summary>
     public const int MaxHeadDim = 256;
 
@@ -20,7 +20,7 @@ internal sealed class KernelChoice(KernelTarget target, KernelTuning tuning)
 
     /// <summary>delta (all types), log_sum and zeros for the sums of dQ (16-bit types).</summary>
     public KernelVariant BackwardPrepare(in AttentionProblem problem, bool isAligned, bool deterministic) =>
-        Variant(IsExact(problem) ? PrepareExact : Prepare, problem with { Causal = CausalMask.None }, isAligned, deterministic);
+        Variant(IsExact(problem) ? "backward_prepare_exact" : "backward_prepare", problem with { Causal = CausalMask.None }, isAligned, deterministic);
 
     /// <summary>dK, dV, and sums of dQ (16-bit types, not deterministic).</summary>
     public KernelVariant Backward(in AttentionProblem problem, bool isAligned, bool isMappable, bool deterministic) =>
@@ -28,7 +28,7 @@ internal sealed class KernelChoice(KernelTarget target, KernelTuning tuning)
 
     /// <summary>dQ from its sums.</summary>
     public KernelVariant BackwardFinish(in AttentionProblem problem, bool isAligned) =>
-        Variant(Finish, problem with { Causal = CausalMask.None }, isAligned);
+        Variant("backward_finish", problem with { Causal = CausalMask.None }, isAligned);
 
     /// <summary>dQ in a fixed order.</summary>
     public KernelVariant BackwardQuery(in AttentionProblem problem, bool isAligned) =>
@@ -84,4 +84,23 @@ internal sealed class KernelChoice(KernelTarget target, KernelTuning tuning)
         ];
         return KernelVariant.Create(kernel, target.Name, macros);
     }
+}
+
+/// <summary>What tests and measurements change about the choice of kernels.</summary>
+internal sealed record KernelTuning
+{
+    public static KernelTuning None { get; } = new();
+
+    /// <summary>The kernels for every GPU since Ampere also where there are those for Hopper.</summary>
+    public bool AvoidHopper { get; init; }
+
+    /// <summary>Element-wise loads and stores also where all is aligned.</summary>
+    public bool AvoidAligned { get; init; }
+
+    /// <summary>Macros by kernel that are defined besides, or otherwise: K_BLOCK_M, K_BLOCK_N, K_STAGES, K_WARPS.</summary>
+    public ImmutableDictionary<string, ImmutableList<(string Name, int Value)>> Macros { get; init; } = ImmutableDictionary<string, ImmutableList<(string Name, int Value)>>.Empty;
+
+    /// <summary>The same with a macro for a kernel.</summary>
+    public KernelTuning With(string kernel, string macro, int value) =>
+        this with { Macros = Macros.SetItem(kernel, Macros.GetValueOrDefault(kernel, []).Add((macro, value))) };
 }

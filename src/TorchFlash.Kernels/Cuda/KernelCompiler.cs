@@ -16,8 +16,6 @@ internal sealed class KernelCompiler(KernelSources sources, Nvrtc nvrtc, CubinCa
     private readonly Stopwatch _busy = new();
     private int _running, _cacheHits;
 
-    public KernelSources Sources => sources;
-
     public Nvrtc Nvrtc => nvrtc;
 
     public CubinCache Cache => cache;

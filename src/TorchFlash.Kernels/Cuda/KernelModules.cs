@@ -5,6 +5,34 @@ namespace TorchFlash.Kernels.Cuda;
 /// <summary>A kernel in a device's context, ready to launch.</summary>
 internal sealed record LoadedKernel(KernelVariant Variant, nint Function, KernelShape Shape);
 
+/// <summary>What a kernel's module says about how it is launched: KERNEL_SHAPE in device.cuh, an int[16].</summary>
+/// <param name="Threads">Threads of a block.</param>
+/// <param name="SharedBytes">Dynamic shared memory of a block.</param>
+/// <param name="UnitLength">Queries or keys of a unit of work.</param>
+/// <param name="UnitKeys">Keys of a unit of work, of kernels that divide queries and keys.</param>
+/// <param name="IsPersistent">Whether a block does more than one unit of work, so that there need only be as many as run at once.</param>
+/// <param name="BlocksPerMultiprocessor">How many run at once.</param>
+/// <param name="BoxQueries">Queries of a box of the tensor maps over them.</param>
+/// <param name="BoxKeys">Keys of a box of the tensor maps over them.</param>
+/// <param name="BoxColumns">Columns of a box.</param>
+internal readonly record struct KernelShape(
+    int Threads, int SharedBytes, int UnitLength, int UnitKeys, bool IsPersistent, int BlocksPerMultiprocessor, int BoxQueries, int BoxKeys, int BoxColumns)
+{
+    /// <summary>Name and length of the variable.</summary>
+    public const string Variable = "torchflash_shape";
+    public const int Length = 16;
+
+    public static KernelShape Of(ReadOnlySpan<int> values) =>
+        new(values[0], values[1], values[2], values[3], values[4] != 0, values[5], values[6], values[7], values[8]);
+
+    /// <summary>Whether the kernel takes tensor maps after its parameters.</summary>
+    public bool HasTensorMaps => BoxColumns > 0;
+
+    /// <summary>Number of blocks for so many units of work.</summary>
+    public long Blocks(long units, int multiprocessors) =>
+        IsPersistent ? Math.Min(units, (long)multiprocessors * Math.Max(1, BlocksPerMultiprocessor)) : units;
+}
+
 /// <summary>
 /// The kernels of one device, each loaded once for the life of the process. Threads that ask for different kernels compile at the same
 /// time; those that ask for the same one wait for the first.
@@ -13,11 +41,8 @@ internal sealed class KernelModules(CudaDevice device, KernelCompiler compiler)
 {
     private readonly ConcurrentDictionary<KernelVariant, Lazy<LoadedKernel>> _kernels = new();
 
-    /// <summary>Number of kernels.</summary>
-    public int Count => _kernels.Count;
-
     /// <summary>What they are.</summary>
-    public IEnumerable<KernelVariant> Variants => _kernels.Keys;
+    public ICollection<KernelVariant> Variants => _kernels.Keys;
 
     /// <summary>The kernel, compiled and loaded where this has not happened yet.</summary>
     /// <exception cref="CudaException">It does not compile, or the driver does not load it. The next call tries again.</exception>

@@ -16,19 +16,19 @@ internal struct TensorMap
 internal readonly struct SizedView
 {
     /// <summary>A stride that is never applied may be anything; 0 is a multiple of all.</summary>
-    public SizedView(in TensorView view, int batch, int heads, int rows, int width)
+    public SizedView(in TensorView view, int batch, int heads, int length, int width)
     {
-        bool any = batch > 0 && heads > 0 && rows > 0;
+        bool any = batch > 0 && heads > 0 && length > 0;
         Batch = batch;
         Heads = heads;
-        Rows = rows;
+        Length = length;
         Width = width;
         View = new View
         {
             Data = view.Data,
             Batch = any && batch > 1 ? view.BatchStride : 0,
             Head = any && heads > 1 ? view.HeadStride : 0,
-            Row = any && rows > 1 ? view.RowStride : 0,
+            Row = any && length > 1 ? view.RowStride : 0,
         };
     }
 
@@ -38,7 +38,8 @@ internal readonly struct SizedView
 
     public int Heads { get; }
 
-    public int Rows { get; }
+    /// <summary>Queries or keys.</summary>
+    public int Length { get; }
 
     public int Width { get; }
 
@@ -47,18 +48,18 @@ internal readonly struct SizedView
 
     /// <summary>Whether a tensor map can describe it (16-bit elements): strides above 0 and below 2^40 bytes.</summary>
     public bool IsMappable =>
-        IsAligned && Batch > 0 && Heads > 0 && Rows > 0 && IsMappableStride(Batch, View.Batch) && IsMappableStride(Heads, View.Head) && IsMappableStride(Rows, View.Row);
+        IsAligned && Batch > 0 && Heads > 0 && Length > 0 && IsMappableStride(Batch, View.Batch) && IsMappableStride(Heads, View.Head) && IsMappableStride(Length, View.Row);
 
     private static bool IsMappableStride(int size, long stride) => size == 1 || stride > 0 && stride < (1L << 40) / sizeof(ushort);
 
     /// <summary>Fills the map.</summary>
-    public unsafe void Encode(CudaDriver driver, TensorMap* map, ElementType type, int boxColumns, int boxRows)
+    public unsafe void Encode(CudaDriver driver, TensorMap* map, ElementType type, int boxColumns, int boxLength)
     {
         const int float16 = 6, bfloat16 = 9;
         const int swizzle32 = 1, swizzle64 = 2, swizzle128 = 3;
-        ulong* sizes = stackalloc ulong[4] { (ulong)Width, (ulong)Rows, (ulong)Heads, (ulong)Batch };
-        ulong* strides = stackalloc ulong[3] { Stride(Rows, View.Row), Stride(Heads, View.Head), Stride(Batch, View.Batch) };
-        uint* box = stackalloc uint[4] { (uint)boxColumns, (uint)boxRows, 1, 1 };
+        ulong* sizes = stackalloc ulong[4] { (ulong)Width, (ulong)Length, (ulong)Heads, (ulong)Batch };
+        ulong* strides = stackalloc ulong[3] { Stride(Length, View.Row), Stride(Heads, View.Head), Stride(Batch, View.Batch) };
+        uint* box = stackalloc uint[4] { (uint)boxColumns, (uint)boxLength, 1, 1 };
         int swizzle = (boxColumns * sizeof(ushort)) switch
         {
             128 => swizzle128,

@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using TorchFlash.Kernels.Cuda;
 
@@ -9,17 +8,17 @@ namespace TorchFlash.Cuda.Tests;
 /// The engine on the emulated GPU (<see cref="EmulatedGpu"/>), which runs the kernels' own source on the CPU and complains of races, stray
 /// accesses, missing waits and the like: the launch fails, and the exception says what was found and where.
 /// </summary>
-internal static unsafe class EmulatedDevices
+internal static class EmulatedDevices
 {
     public const int Ampere = 0, Hopper = 1, SmallAmpere = 2;
 
     private static readonly ConcurrentDictionary<KernelSources, ConcurrentDictionary<KernelTuning, CudaRuntime>> Runtimes = new();
-    private static readonly Lazy<Exports> Library = new(() => new Exports(NativeLibrary.Load(EmulatedGpu.LibraryPath)));
     private static readonly Lazy<CudaDevice[]> Devices = new(() => [.. Enumerable.Range(0, 3).Select(i => new CudaDevice(Runtime().Driver ?? throw new InvalidOperationException(Runtime().Describe()), i))]);
+    private static readonly Lazy<IOperandMemory[]> Memories = new(() => [.. Enumerable.Range(0, 3).Select(i => new DeviceMemory(i))]);
 
     /// <summary>A search that finds the emulated GPU and nothing else.</summary>
     public static LibrarySearch Search { get; } =
-        new() { Variable = name => name is LibrarySearch.DriverVariable or LibrarySearch.NvrtcVariable ? EmulatedGpu.LibraryPath : null };
+        new() { Variable = name => name is LibrarySearch.DriverVariable or LibrarySearch.NvrtcVariable ? EmulatedLibrary.Path : null };
 
     /// <summary>Compiled kernels stay from run to run, in a folder for this build of the emulation.</summary>
     public static CubinCache Cache { get; } = OpenCache();
@@ -35,66 +34,59 @@ internal static unsafe class EmulatedDevices
     /// <summary>Makes a device's context current on this thread.</summary>
     public static CudaDevice.Scope Enter(int device) => Devices.Value[device].Enter();
 
-    public static nint Allocate(int device, long bytes)
-    {
-        nint address;
-        using (Enter(device))
-            Check(Library.Value.MemAlloc(&address, (nuint)bytes));
-        return address;
-    }
-
-    public static void Free(int device, nint address)
-    {
-        using (Enter(device))
-            Check(Library.Value.MemFree(address));
-    }
-
-    public static void Write(int device, nint address, ReadOnlySpan<byte> bytes)
-    {
-        using (Enter(device))
-            fixed (byte* from = bytes)
-                Check(Library.Value.MemcpyHostToDevice(address, from, (nuint)bytes.Length));
-    }
-
-    public static byte[] Read(int device, nint address, long bytes)
-    {
-        byte[] result = new byte[bytes];
-        using (Enter(device))
-            fixed (byte* to = result)
-                Check(Library.Value.MemcpyDeviceToHost(to, address, (nuint)bytes));
-        return result;
-    }
-
-    /// <summary>These bytes are no element's: a kernel may neither read nor write them.</summary>
-    public static void MarkGap(nint address, long bytes) => Check(Library.Value.MarkGap(address, (nuint)bytes));
-
-    /// <summary>These bytes may be read, but not written.</summary>
-    public static void MarkInput(nint address, long bytes) => Check(Library.Value.MarkInput(address, (nuint)bytes));
+    /// <summary>The memory of a device.</summary>
+    public static IOperandMemory Memory(int device) => Memories.Value[device];
 
     public static nint CreateStream(int device)
     {
-        nint stream;
         using (Enter(device))
-            Check(Library.Value.StreamCreate(&stream, 0));
-        return stream;
+            return EmulatedGpu.CreateStream();
     }
 
-    /// <summary>The context that is current on this thread; 0: none.</summary>
-    public static nint CurrentContext()
+    /// <summary>The emulation tells of accesses outside of an allocation, to gaps, and to what nobody has written.</summary>
+    private sealed class DeviceMemory(int device) : IOperandMemory
     {
-        nint context;
-        Check(Library.Value.GetCurrentContext(&context));
-        return context;
-    }
+        private readonly GpuDriver _gpu = new(Devices.Value[device].Driver, device);
 
-    private static void Check(int code) => Assert.Equal(0, code);
+        public int GuardBytes => 0;
+
+        public bool TellsOfUnwritten => true;
+
+        public nint Allocate(long bytes)
+        {
+            using (Enter(device))
+                return _gpu.Allocate(bytes);
+        }
+
+        public void Free(nint address)
+        {
+            using (Enter(device))
+                _gpu.Free(address);
+        }
+
+        public void Write(nint address, ReadOnlySpan<byte> bytes)
+        {
+            using (Enter(device))
+                _gpu.Write(address, bytes);
+        }
+
+        public void Read(nint address, Span<byte> bytes)
+        {
+            using (Enter(device))
+                _gpu.Read(address, bytes);
+        }
+
+        public void MarkGap(nint address, long bytes) => EmulatedGpu.MarkGap(address, bytes);
+
+        public void MarkInput(nint address, long bytes) => EmulatedGpu.MarkInput(address, bytes);
+    }
 
     private static CubinCache OpenCache()
     {
-        if (EmulatedGpu.Missing is not null)
+        if (EmulatedLibrary.Missing is not null)
             return new CubinCache(null);
         string parent = Path.Combine(Repository.Root, "artifacts", "emulation-cache");
-        string folder = Path.Combine(parent, Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(EmulatedGpu.LibraryPath)))[..16]);
+        string folder = Path.Combine(parent, Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(EmulatedLibrary.Path)))[..16]);
         if (!Directory.Exists(folder) && Directory.Exists(parent))
         {
             // Those of builds that are no more; not the ones that another run may be using.
@@ -102,17 +94,5 @@ internal static unsafe class EmulatedDevices
                 Directory.Delete(old, recursive: true);
         }
         return new CubinCache(folder, limit: 2L << 30);
-    }
-
-    private sealed class Exports(nint library)
-    {
-        public readonly delegate* unmanaged<nint*, nuint, int> MemAlloc = (delegate* unmanaged<nint*, nuint, int>)NativeLibrary.GetExport(library, "cuMemAlloc_v2");
-        public readonly delegate* unmanaged<nint, int> MemFree = (delegate* unmanaged<nint, int>)NativeLibrary.GetExport(library, "cuMemFree_v2");
-        public readonly delegate* unmanaged<nint, void*, nuint, int> MemcpyHostToDevice = (delegate* unmanaged<nint, void*, nuint, int>)NativeLibrary.GetExport(library, "cuMemcpyHtoD_v2");
-        public readonly delegate* unmanaged<void*, nint, nuint, int> MemcpyDeviceToHost = (delegate* unmanaged<void*, nint, nuint, int>)NativeLibrary.GetExport(library, "cuMemcpyDtoH_v2");
-        public readonly delegate* unmanaged<nint*, uint, int> StreamCreate = (delegate* unmanaged<nint*, uint, int>)NativeLibrary.GetExport(library, "cuStreamCreate");
-        public readonly delegate* unmanaged<nint*, int> GetCurrentContext = (delegate* unmanaged<nint*, int>)NativeLibrary.GetExport(library, "cuCtxGetCurrent");
-        public readonly delegate* unmanaged<nint, nuint, int> MarkGap = (delegate* unmanaged<nint, nuint, int>)NativeLibrary.GetExport(library, "emulation_mark_gap");
-        public readonly delegate* unmanaged<nint, nuint, int> MarkInput = (delegate* unmanaged<nint, nuint, int>)NativeLibrary.GetExport(library, "emulation_mark_input");
     }
 }

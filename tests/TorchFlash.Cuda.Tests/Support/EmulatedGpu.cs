@@ -11,13 +11,7 @@ namespace TorchFlash.Cuda.Tests;
 /// </summary>
 internal static unsafe class EmulatedGpu
 {
-    private static readonly Lazy<Exports> s_exports = new(() => new Exports(NativeLibrary.Load(LibraryPath)));
-
-    /// <summary>The library, a stand-in for libcuda and libnvrtc.</summary>
-    public static string LibraryPath => Path.Combine(AppContext.BaseDirectory, "libtorchflash-emulation.so");
-
-    /// <summary>Why there is none, for a skipped test; null where there is one.</summary>
-    public static string? Missing => File.Exists(LibraryPath) ? null : "The emulated GPU was not built here: it needs Linux and g++.";
+    private static readonly Lazy<Exports> s_exports = new(() => new Exports(NativeLibrary.Load(EmulatedLibrary.Path)));
 
     /// <summary>Its driver: device 0 is an sm_80, 1 an sm_90, 2 an sm_86.</summary>
     public static CudaDriver Driver => s_exports.Value.Driver;
@@ -88,6 +82,28 @@ internal static unsafe class EmulatedGpu
         return (int)bytes;
     }
 
+    /// <summary>These bytes are no element's: a kernel may neither read nor write them.</summary>
+    public static void MarkGap(nint address, long bytes) => Assert.Equal(0, s_exports.Value.MarkGap(address, (nuint)bytes));
+
+    /// <summary>These bytes may be read, but not written.</summary>
+    public static void MarkInput(nint address, long bytes) => Assert.Equal(0, s_exports.Value.MarkInput(address, (nuint)bytes));
+
+    /// <summary>A stream of the current context.</summary>
+    public static nint CreateStream()
+    {
+        nint stream;
+        Assert.Equal(0, s_exports.Value.StreamCreate(&stream, 0));
+        return stream;
+    }
+
+    /// <summary>The context that is current on this thread; 0: none.</summary>
+    public static nint CurrentContext()
+    {
+        nint context;
+        Assert.Equal(0, s_exports.Value.GetCurrentContext(&context));
+        return context;
+    }
+
     private static byte[] Utf8(string text) => Encoding.UTF8.GetBytes(text + '\0');
 
     /// <summary>Ends a device's being current.</summary>
@@ -121,7 +137,7 @@ internal static unsafe class EmulatedGpu
         {
             var memory = new Memory<T>(values.Length);
             memory.Write(values);
-            Assert.Equal(0, s_exports.Value.MarkInput(memory.Address, (nuint)(memory.Length * sizeof(T))));
+            EmulatedGpu.MarkInput(memory.Address, (long)memory.Length * sizeof(T));
             return memory;
         }
 
@@ -145,7 +161,7 @@ internal static unsafe class EmulatedGpu
 
         /// <summary>Elements that may neither be read nor written by kernels.</summary>
         public void MarkGap(int first, int count) =>
-            Assert.Equal(0, s_exports.Value.MarkGap(Address + (nint)first * sizeof(T), (nuint)(count * sizeof(T))));
+            EmulatedGpu.MarkGap(Address + (nint)first * sizeof(T), (long)count * sizeof(T));
 
         public void Dispose() => Assert.Equal(0, s_exports.Value.MemFree(Address));
     }
@@ -154,8 +170,8 @@ internal static unsafe class EmulatedGpu
     {
         public Exports(nint library)
         {
-            Driver = new CudaDriver(library, LibraryPath);
-            Nvrtc = new Nvrtc(library, LibraryPath);
+            Driver = new CudaDriver(library, EmulatedLibrary.Path);
+            Nvrtc = new Nvrtc(library, EmulatedLibrary.Path);
             Contexts = [.. Enumerable.Range(0, Driver.DeviceCount).Select(d => Driver.RetainPrimaryContext(Driver.Device(d)))];
             nint Export(string name) => NativeLibrary.GetExport(library, name);
             MemAlloc = (delegate* unmanaged<nint*, nuint, int>)Export("cuMemAlloc_v2");
@@ -171,6 +187,8 @@ internal static unsafe class EmulatedGpu
             RegisterHost = (delegate* unmanaged<nint, nuint, int, int>)Export("emulation_register_host");
             UnregisterHost = (delegate* unmanaged<nint, int>)Export("emulation_unregister_host");
             MarkGap = (delegate* unmanaged<nint, nuint, int>)Export("emulation_mark_gap");
+            StreamCreate = (delegate* unmanaged<nint*, uint, int>)Export("cuStreamCreate");
+            GetCurrentContext = (delegate* unmanaged<nint*, int>)Export("cuCtxGetCurrent");
         }
 
         public CudaDriver Driver { get; }
@@ -192,5 +210,7 @@ internal static unsafe class EmulatedGpu
         public readonly delegate* unmanaged<byte*, void> SetCompiler;
         public readonly delegate* unmanaged<nint, nuint, int, int> RegisterHost;
         public readonly delegate* unmanaged<nint, int> UnregisterHost;
+        public readonly delegate* unmanaged<nint*, uint, int> StreamCreate;
+        public readonly delegate* unmanaged<nint*, int> GetCurrentContext;
     }
 }

@@ -34,7 +34,7 @@ internal static class PlantedBug
             {
                 Assert.Fail($"The planted bug does not compile: {e.Message}");
             }
-            catch (Exception e) when (e is CudaException or XunitException)
+            catch (Exception e) when (e is CudaException or MismatchException or XunitException)
             {
                 return e.Message;
             }

@@ -23,7 +23,7 @@ internal sealed class EngineSet
     {
         (_device, Runtime, Default, _runtimes) = (device, runtime, engine, [runtime]);
         CudaDriver driver = runtime.Driver!;
-        Gpu = new GpuDriver(driver.Path, device);
+        Gpu = new GpuDriver(driver, device);
         int handle = driver.Device(device);
         Architecture = driver.Attribute(DeviceAttribute.ComputeCapabilityMajor, handle) * 10 + driver.Attribute(DeviceAttribute.ComputeCapabilityMinor, handle);
         Multiprocessors = driver.Attribute(DeviceAttribute.MultiprocessorCount, handle);

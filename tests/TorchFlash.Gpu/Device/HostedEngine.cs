@@ -120,9 +120,9 @@ internal sealed class HostedEngine(IAttentionEngine inner, GpuDriver gpu) : IAtt
                 return host;
             nint device = Allocate(bytes);
             if (isWritten)
-                _returns.Add(() => _gpu.ToHost(device, new Span<byte>((void*)host, checked((int)bytes))));
+                _returns.Add(() => _gpu.Read(device, new Span<byte>((void*)host, checked((int)bytes))));
             else
-                _gpu.ToDevice(new ReadOnlySpan<byte>((void*)host, checked((int)bytes)), device);
+                _gpu.Write(device, new ReadOnlySpan<byte>((void*)host, checked((int)bytes)));
             return device;
         }
 
@@ -145,11 +145,11 @@ internal sealed class HostedEngine(IAttentionEngine inner, GpuDriver gpu) : IAtt
             ForEachRow(view, heads, rows, row =>
             {
                 if (!isWritten)
-                    _gpu.ToDevice(new ReadOnlySpan<byte>((void*)row, width * size), device + (row - begin));
+                    _gpu.Write(device + (row - begin), new ReadOnlySpan<byte>((void*)row, width * size));
             });
             if (isWritten)
             {
-                _returns.Add(() => ForEachRow(view, heads, rows, row => _gpu.ToHost(device + (row - begin), new Span<byte>((void*)row, width * size))));
+                _returns.Add(() => ForEachRow(view, heads, rows, row => _gpu.Read(device + (row - begin), new Span<byte>((void*)row, width * size))));
             }
             return view with { Data = device + (view.Data - begin) };
         }

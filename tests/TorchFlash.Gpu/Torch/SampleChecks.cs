@@ -15,25 +15,18 @@ internal static partial class SampleChecks
 
     private static string Train(TorchGpu gpu, FileInfo text)
     {
-        string folder = Directory.CreateTempSubdirectory("torchflash-gpt2-").FullName;
-        try
-        {
-            string checkpoint = Path.Combine(folder, "gpt2.safetensors"), device = gpu.Device.ToString();
-            // An emulated GPU would take minutes for it.
-            string[] size = gpu.IsRehearsal ? ["--context", "32", "--batch-size", "1", "--steps", "2", "--attention", "sdpa"] : ["--steps", "60"];
-            string trained = Gpt2(["train", "--device", device, "--data", text.FullName, "--checkpoint", checkpoint, .. size]);
-            Match losses = Losses().Match(trained);
-            double first = Number(losses, 1), last = Number(losses, 2);
-            if (!gpu.IsRehearsal && !(last < first - 1))
-                throw new InvalidOperationException(FormattableString.Invariant($"the loss went from {first:F3} to {last:F3}"));
-            Gpt2("train", "--device", device, "--resume", "--checkpoint", checkpoint, "--steps", gpu.IsRehearsal ? "3" : "70");
-            string generated = Gpt2("generate", "--device", device, "--checkpoint", checkpoint, "--tokens", "20", "--attention", gpu.IsRehearsal ? "sdpa" : "flash");
-            return FormattableString.Invariant($"loss {first:F3} -> {last:F3}; wrote {generated.Trim().Length} characters");
-        }
-        finally
-        {
-            Directory.Delete(folder, recursive: true);
-        }
+        using var folder = new TemporaryFolder();
+        string checkpoint = folder.File("gpt2.safetensors"), device = gpu.Device.ToString();
+        // An emulated GPU would take minutes for it.
+        string[] size = gpu.IsRehearsal ? ["--context", "32", "--batch-size", "1", "--steps", "2", "--attention", "sdpa"] : ["--steps", "60"];
+        string trained = Gpt2(["train", "--device", device, "--data", text.FullName, "--checkpoint", checkpoint, .. size]);
+        Match losses = Losses().Match(trained);
+        double first = Number(losses, 1), last = Number(losses, 2);
+        if (!gpu.IsRehearsal && !(last < first - 1))
+            throw new InvalidOperationException(FormattableString.Invariant($"the loss went from {first:F3} to {last:F3}"));
+        Gpt2("train", "--device", device, "--resume", "--checkpoint", checkpoint, "--steps", gpu.IsRehearsal ? "3" : "70");
+        string generated = Gpt2("generate", "--device", device, "--checkpoint", checkpoint, "--tokens", "20", "--attention", gpu.IsRehearsal ? "sdpa" : "flash");
+        return FormattableString.Invariant($"loss {first:F3} -> {last:F3}; wrote {generated.Trim().Length} characters");
     }
 
     private static string Gpt2(params string[] arguments)

@@ -4,7 +4,7 @@ using TorchFlash.Kernels;
 namespace TorchFlash.Gpu.Verify;
 
 /// <summary>One problem to check, and how its operands lie.</summary>
-internal sealed record VerifyCase(AttentionProblem Problem, KernelFamily Family = KernelFamily.Default, OperandLayout Layout = OperandLayout.Dense)
+internal sealed record VerifyCase(AttentionProblem Problem, KernelFamily Family = KernelFamily.Default, Layout Layout = Layout.Contiguous)
 {
     /// <summary>Head dimensions below, at and beyond every tile width.</summary>
     private static readonly int[] HeadDims = [1, 8, 32, 40, 59, 64, 80, 96, 111, 128, 160, 192, 256];
@@ -60,7 +60,7 @@ internal sealed record VerifyCase(AttentionProblem Problem, KernelFamily Family 
             cases.Add(Of(ElementType.Float16, (70, 33), 40, 24, CausalMask.TopLeft, 1, 1) with { Family = family });
         }
         cases.Add(Of(ElementType.BFloat16, (20, 35), 13, 7, CausalMask.None, 1, 1));
-        cases.Add(Of(ElementType.Float32, (33, 40), 24, 16, CausalMask.TopLeft, 1, 2) with { Layout = OperandLayout.Interleaved });
+        cases.Add(Of(ElementType.Float32, (33, 40), 24, 16, CausalMask.TopLeft, 1, 2) with { Layout = Layout.Interleaved });
         cases.Add(Of(ElementType.Float64, (20, 33), 13, 7, CausalMask.BottomRight, 1, 2));
         return cases;
     }
@@ -75,9 +75,9 @@ internal sealed record VerifyCase(AttentionProblem Problem, KernelFamily Family 
         yield return plain with { Problem = problem with { ValueDim = 128 } };
         yield return plain with { Problem = problem with { HeadDim = 128, ValueDim = 64, Scale = AttentionProblem.DefaultScale(128) } };
         yield return plain with { Problem = problem with { HeadDim = 72, ValueDim = 40 } };
-        yield return plain with { Layout = OperandLayout.Interleaved };
-        yield return plain with { Layout = OperandLayout.Odd };
-        yield return plain with { Layout = OperandLayout.Odd, Problem = problem with { HeadDim = 59, ValueDim = 33 } };
+        yield return plain with { Layout = Layout.Interleaved };
+        yield return plain with { Layout = Layout.Odd };
+        yield return plain with { Layout = Layout.Odd, Problem = problem with { HeadDim = 59, ValueDim = 33 } };
         yield return plain with { Problem = problem with { Scale = -0.2 } };
         yield return plain with { Problem = problem with { Scale = 0 } };
         yield return plain with { Problem = problem with { Scale = 1.5 } };

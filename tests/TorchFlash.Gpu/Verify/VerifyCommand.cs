@@ -53,7 +53,7 @@ internal static class VerifyCommand
             else
             {
                 failures.AddRange(result.Failures.Select(f => $"{result.Case}: {f}"));
-                failures.AddRange(result.Comparisons.Where(c => !c.Passed).Select(c => FormattableString.Invariant($"{result.Case}: {c.Name} is off by {c.Error:G4}, allowed {c.Bar:G4}")));
+                failures.AddRange(result.Comparisons.Where(c => !c.Passed).Select(c => $"{result.Case}: {c.Name}: {c.Complaint}"));
             }
         }
         return new PartReport("verify", failures.Count == 0 && cases.Count > 0, GpuOptions.Name(engines), engines.IsEmulated, cases.Count, failures, results.OfType<CaseResult>())

@@ -139,7 +139,7 @@ internal sealed class AttentionCase<T> : IDisposable where T : unmanaged, IBinar
 
     /// <summary>The definition in <typeparamref name="TReference"/> on the same inputs.</summary>
     public Reference<TReference> Reference<TReference>() where TReference : unmanaged, IBinaryFloatingPointIeee754<TReference> =>
-        Support.Reference<TReference>.Compute(Problem, Query.ToArray<TReference>(), Key.ToArray<TReference>(), Value.ToArray<TReference>(),
+        Testing.Reference<TReference>.Compute(Problem, Query.ToArray<TReference>(), Key.ToArray<TReference>(), Value.ToArray<TReference>(),
             OutputGradient.ToArray<TReference>());
 
     /// <summary>No input was written, and of the outputs nothing but their elements.</summary>

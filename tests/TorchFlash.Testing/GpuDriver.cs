@@ -1,12 +1,13 @@
 using System.Runtime.InteropServices;
+using TorchFlash.Kernels.Cuda;
 
-namespace TorchFlash.Gpu.Device;
+namespace TorchFlash.Testing;
 
 /// <summary>
 /// What a test of the engine needs of the CUDA driver and the engine does not: memory, copies, events. Taken from the library that the
 /// engine uses, which may be the emulated GPU; that one need not have events.
 /// </summary>
-internal sealed unsafe class GpuDriver
+internal sealed unsafe class GpuDriver : IOperandMemory
 {
     private readonly delegate* unmanaged<nint*, int, int> _retainContext;
     private readonly delegate* unmanaged<nint, int> _setContext;
@@ -19,15 +20,14 @@ internal sealed unsafe class GpuDriver
     private readonly delegate* unmanaged<nint, nint, int> _recordEvent;
     private readonly delegate* unmanaged<nint, int> _synchronizeEvent;
     private readonly delegate* unmanaged<float*, nint, nint, int> _elapsed;
-    private readonly delegate* unmanaged<nuint*, nuint*, int> _memoryInfo;
     private readonly delegate* unmanaged<int, byte**, int> _errorName;
     private readonly nint _context;
 
-    /// <param name="path">The driver's library.</param>
+    /// <param name="driver">The engine's.</param>
     /// <param name="device">Number of the GPU.</param>
-    public GpuDriver(string path, int device)
+    public GpuDriver(CudaDriver driver, int device)
     {
-        nint library = NativeLibrary.Load(path);
+        nint library = NativeLibrary.Load(driver.Path); // the very library that is loaded already
         nint Export(string name) => NativeLibrary.GetExport(library, name);
         nint Optional(string name) => NativeLibrary.TryGetExport(library, name, out nint address) ? address : 0;
         _retainContext = (delegate* unmanaged<nint*, int, int>)Export("cuDevicePrimaryCtxRetain");
@@ -42,11 +42,12 @@ internal sealed unsafe class GpuDriver
         _recordEvent = (delegate* unmanaged<nint, nint, int>)Optional("cuEventRecord");
         _synchronizeEvent = (delegate* unmanaged<nint, int>)Optional("cuEventSynchronize");
         _elapsed = (delegate* unmanaged<float*, nint, nint, int>)Optional("cuEventElapsedTime");
-        _memoryInfo = (delegate* unmanaged<nuint*, nuint*, int>)Optional("cuMemGetInfo_v2");
         nint context;
         Check(_retainContext(&context, device), "cuDevicePrimaryCtxRetain");
         _context = context;
     }
+
+    public int GuardBytes => 512;
 
     /// <summary>Makes the GPU's context the one of this thread.</summary>
     public void Enter() => Check(_setContext(_context), "cuCtxSetCurrent");
@@ -63,16 +64,17 @@ internal sealed unsafe class GpuDriver
 
     public void Free(nint address) => Check(_free(address), "cuMemFree");
 
-    public void ToDevice(ReadOnlySpan<byte> from, nint to)
+    public void Write(nint address, ReadOnlySpan<byte> bytes)
     {
-        fixed (byte* data = from)
-            Check(_toDevice(to, data, (nuint)from.Length), "cuMemcpyHtoD");
+        fixed (byte* from = bytes)
+            Check(_toDevice(address, from, (nuint)bytes.Length), "cuMemcpyHtoD");
     }
 
-    public void ToHost(nint from, Span<byte> to)
+    /// <summary>Copies to the host, once all that was launched before on the default stream has run.</summary>
+    public void Read(nint address, Span<byte> bytes)
     {
-        fixed (byte* data = to)
-            Check(_toHost(data, from, (nuint)to.Length), "cuMemcpyDtoH");
+        fixed (byte* to = bytes)
+            Check(_toHost(to, address, (nuint)bytes.Length), "cuMemcpyDtoH");
     }
 
     public nint CreateEvent()
@@ -93,14 +95,6 @@ internal sealed unsafe class GpuDriver
         float milliseconds;
         Check(_elapsed(&milliseconds, from, to), "cuEventElapsedTime");
         return milliseconds / 1e3;
-    }
-
-    /// <summary>Bytes of free memory.</summary>
-    public long FreeMemory()
-    {
-        nuint free, total;
-        Check(_memoryInfo(&free, &total), "cuMemGetInfo");
-        return (long)free;
     }
 
     private void Check(int code, string function)

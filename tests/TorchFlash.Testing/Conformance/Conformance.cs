@@ -1,7 +1,8 @@
 using System.Runtime.InteropServices;
 using System.Text.RegularExpressions;
+using TorchFlash.Kernels.Cuda;
 
-namespace TorchFlash.Kernels.Cuda;
+namespace TorchFlash.Testing;
 
 /// <summary>What the conformance kernel wrote about one primitive.</summary>
 /// <param name="Name">Its name in enum Section of conformance.cu.</param>
@@ -37,40 +38,48 @@ internal static unsafe partial class Conformance
     private const int Words = 1 << 18, InputLength = 65536, TensorOffset = 1408; // TENSOR in conformance.cu
     private const int NoSwizzle = 0, Swizzle64 = 2, Swizzle128 = 3; // CUtensorMapSwizzle
 
+    /// <summary>The source, beside those of the kernels.</summary>
+    public static KernelSources Sources { get; } = KernelSources.Embedded.With(Kernel + ".cu", ReadSource());
+
     /// <summary>The sections in the kernel's order, of all GPUs or of Hopper: the names in enum Section of the source.</summary>
-    public static IReadOnlyList<string> Sections(KernelSources sources, bool hopper)
+    public static IReadOnlyList<string> Sections(bool hopper)
     {
-        string[] names = [.. SectionEnum().Match(sources[Kernel + ".cu"]).Groups["names"].Value
+        string[] names = [.. SectionEnum().Match(Sources[Kernel + ".cu"]).Groups["names"].Value
             .Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries).Select(n => n.Split('=')[0].Trim())];
         int core = Array.IndexOf(names, "CORE_SECTIONS");
         return hopper ? [.. names[..core], .. names[(core + 1)..^1]] : names[..core];
     }
 
-    /// <summary>The kernel for a GPU.</summary>
-    public static KernelVariant Variant(string target, int sharedLimit) =>
-        KernelVariant.Create(Kernel, target, [("K_HOPPER", target == "sm_90a" ? 1 : 0), ("K_SHARED_LIMIT", sharedLimit)]);
-
     /// <summary>Compiles and runs it.</summary>
     /// <exception cref="CudaException">It does not compile, or the launch fails.</exception>
-    public static IReadOnlyList<ConformanceSection> Run(CudaDevice device, KernelCompiler compiler)
+    public static IReadOnlyList<ConformanceSection> Run(CudaDevice device, Nvrtc nvrtc)
     {
-        string target = device.Target(compiler.Nvrtc).Name;
+        string target = device.Target(nvrtc).Name;
         bool hopper = target == "sm_90a";
-        byte[] image = compiler.Image(Variant(target, device.SharedLimit), out _);
+        var compiler = new KernelCompiler(Sources, nvrtc, new CubinCache(null));
+        byte[] image = compiler.Image(KernelVariant.Create(Kernel, target, [("K_HOPPER", hopper ? 1 : 0), ("K_SHARED_LIMIT", device.SharedLimit)]), out _);
         CudaDriver driver = device.Driver;
         using CudaDevice.Scope scope = device.Enter();
         nint module = driver.LoadModule(image);
         nint function = driver.Function(module, "torchflash_" + Kernel);
         Span<int> shape = stackalloc int[KernelShape.Length];
         driver.ReadGlobal(module, KernelShape.Variable, shape);
-        using var input = new DeviceBuffer(driver, InputLength * sizeof(ushort));
-        using var output = new DeviceBuffer(driver, Words * sizeof(uint));
-        input.Write<ushort>([.. Enumerable.Range(0, InputLength).Select(i => (ushort)(i * 40503u))]);
+        var memory = new GpuDriver(driver, device.Ordinal);
+        nint input = memory.Allocate(InputLength * sizeof(ushort)), output = memory.Allocate(Words * sizeof(uint));
         uint[] words = new uint[Words];
-        output.Write<uint>(words);
-        Launch(driver, function, KernelShape.Of(shape), input.Address, output.Address, hopper);
-        output.Read<uint>(words);
-        return [.. Sections(compiler.Sources, hopper).Select((name, i) =>
+        try
+        {
+            memory.Write(input, MemoryMarshal.AsBytes<ushort>([.. Enumerable.Range(0, InputLength).Select(i => (ushort)(i * 40503u))]));
+            memory.Write(output, MemoryMarshal.AsBytes<uint>(words));
+            Launch(driver, function, KernelShape.Of(shape), input, output, hopper);
+            memory.Read(output, MemoryMarshal.AsBytes(words.AsSpan()));
+        }
+        finally
+        {
+            memory.Free(input);
+            memory.Free(output);
+        }
+        return [.. Sections(hopper).Select((name, i) =>
             new ConformanceSection(name, words.AsSpan((int)words[2 * i], (int)words[2 * i + 1]).ToArray(), Expected.GetValueOrDefault(name)))];
     }
 
@@ -115,6 +124,12 @@ internal static unsafe partial class Conformance
         fixed (ulong* ofSizes = sizes, ofStrides = strides)
         fixed (uint* ofBox = box)
             driver.EncodeTiled(map, float16, address, ofSizes, ofStrides, ofBox, swizzle);
+    }
+
+    private static string ReadSource()
+    {
+        using var reader = new StreamReader(typeof(Conformance).Assembly.GetManifestResourceStream(Kernel + ".cu")!);
+        return reader.ReadToEnd();
     }
 
     [GeneratedRegex(@"enum Section \{(?<names>[^}]*)\}")]

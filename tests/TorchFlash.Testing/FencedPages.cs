@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
 
-namespace TorchFlash.Kernels.Tests.Support;
+namespace TorchFlash.Testing;
 
 /// <summary>
 /// Whole pages of memory between two pages that may not be touched: a read beyond either end ends the process, as it might

@@ -1,4 +1,4 @@
-namespace TorchFlash.Kernels.Tests.Support;
+namespace TorchFlash.Testing;
 
 /// <summary>How an operand [B, H, N, d] lies in memory.</summary>
 public enum Layout
@@ -9,11 +9,17 @@ public enum Layout
     /// <summary>(B, N, H, d), dense: what a model's projections give before the heads are moved forward.</summary>
     Interleaved,
 
-    /// <summary>Unused elements after every row, head and batch entry.</summary>
+    /// <summary>Three unused elements after every row, head and batch entry.</summary>
     Padded,
+
+    /// <summary>Unused elements after every row, head and batch entry; rows start at multiples of 16 bytes where d is a multiple of 8.</summary>
+    Gaps,
 
     /// <summary>Dense, but the first element is aligned to an element only.</summary>
     Misaligned,
+
+    /// <summary>Padded and misaligned: rows and heads are not at multiples of anything.</summary>
+    Odd,
 
     /// <summary>Rows, heads and batch entries run backwards through memory.</summary>
     Reversed,
@@ -33,8 +39,15 @@ public enum Layout
 
 internal static class Layouts
 {
-    /// <summary>Those that an output may have.</summary>
-    public static readonly Layout[] Writable = [.. Enum.GetValues<Layout>().Where(l => l < Layout.SharedHeads)];
+    /// <summary>Those that an output of the CPU engine may have.</summary>
+    public static readonly Layout[] Writable = [.. Enum.GetValues<Layout>().Where(IsWritable).Except([Layout.Gaps, Layout.Odd])];
+
+    /// <summary>Those that make a difference on a GPU.</summary>
+    public static readonly Layout[] OfDevices =
+        [Layout.Contiguous, Layout.Interleaved, Layout.Gaps, Layout.Odd, Layout.Reversed, Layout.SharedHeads, Layout.SharedRow];
+
+    /// <summary>Whether an output may have it.</summary>
+    public static bool IsWritable(this Layout layout) => layout < Layout.SharedHeads;
 }
 
 /// <summary>Extent of an operand [B, H, N, d].</summary>
@@ -46,17 +59,22 @@ internal readonly record struct Shape(int Batch, int Heads, int Rows, int Width)
     /// <summary>Element strides of batch, head and row in <paramref name="layout"/>.</summary>
     public (long Batch, long Head, long Row) Strides(Layout layout)
     {
-        const int pad = 3;
         long row = Width, head = Rows * row, batch = Heads * head;
-        long paddedRow = Width + pad, paddedHead = Rows * paddedRow + pad;
         return layout switch
         {
             Layout.Interleaved => (batch, row, Heads * row),
-            Layout.Padded => (Heads * paddedHead + pad, paddedHead, paddedRow),
+            Layout.Padded or Layout.Odd => Spaced(3, 3, 3),
+            Layout.Gaps => Spaced(16, 8, 24),
             Layout.Reversed => (-batch, -head, -row),
             Layout.SharedHeads => (0, 0, row),
             Layout.SharedRow => (0, 0, 0),
             _ => (batch, head, row),
         };
+    }
+
+    private (long Batch, long Head, long Row) Spaced(int afterRow, int afterHead, int afterBatch)
+    {
+        long row = Width + afterRow, head = Rows * row + afterHead;
+        return (Heads * head + afterBatch, head, row);
     }
 }

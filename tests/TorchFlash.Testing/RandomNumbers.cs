@@ -1,4 +1,4 @@
-namespace TorchFlash.Kernels.Tests.Support;
+namespace TorchFlash.Testing;
 
 internal static class RandomNumbers
 {

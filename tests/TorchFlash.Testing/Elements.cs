@@ -1,6 +1,6 @@
 using System.Buffers.Binary;
 
-namespace TorchFlash.Cuda.Tests;
+namespace TorchFlash.Testing;
 
 /// <summary>Values of every element type, as double.</summary>
 internal static class Elements

@@ -1,4 +1,4 @@
-namespace TorchFlash.Kernels.Cuda;
+namespace TorchFlash.Testing;
 
 internal static partial class Conformance
 {

@@ -1,4 +1,4 @@
-namespace TorchFlash.Cuda.Tests;
+namespace TorchFlash.Testing;
 
 /// <summary>A folder that goes with the test.</summary>
 internal sealed class TemporaryFolder : IDisposable
@@ -16,13 +16,21 @@ internal sealed class TemporaryFolder : IDisposable
         }
     }
 
+    /// <summary>A path inside.</summary>
+    public string File(string name) => System.IO.Path.Combine(Path, name);
+
     /// <summary>An empty file inside.</summary>
-    public string Touch(params string[] parts)
+    public string Touch(params string[] parts) => Write(System.IO.Path.Combine(parts), "");
+
+    /// <summary>A file inside.</summary>
+    public string Write(string name, string content)
     {
-        string path = this[parts];
-        File.WriteAllText(path, "");
+        string path = this[name];
+        System.IO.File.WriteAllText(path, content);
         return path;
     }
 
     public void Dispose() => Directory.Delete(Path, recursive: true);
+
+    public override string ToString() => Path;
 }
