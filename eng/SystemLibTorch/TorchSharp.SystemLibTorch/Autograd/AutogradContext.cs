@@ -28,7 +28,7 @@ public static partial class torch
             {
                 fixed (IntPtr* handles = Handles(tensors))
                 {
-                    Bridge.Check(Bridge.ContextSave(Handle, handles, tensors.Count));
+                    Bridge.ContextSave(Handle, handles, tensors.Count);
                 }
                 GC.KeepAlive(tensors);
             }
@@ -39,11 +39,11 @@ public static partial class torch
             /// </exception>
             public List<Tensor> get_saved_variables()
             {
-                Bridge.Check(Bridge.ContextSavedCount(Handle, out long count));
+                Bridge.ContextSavedCount(Handle, out long count);
                 var saved = new IntPtr[count];
                 fixed (IntPtr* handles = saved)
                 {
-                    Bridge.Check(Bridge.ContextSaved(Handle, handles));
+                    Bridge.ContextSaved(Handle, handles, count);
                 }
                 return saved.Select(handle => handle == IntPtr.Zero ? null! : new Tensor(handle)).ToList();
             }
@@ -59,7 +59,7 @@ public static partial class torch
             {
                 fixed (IntPtr* handles = Handles(tensors))
                 {
-                    Bridge.Check(Bridge.ContextMarkDirty(Handle, handles, tensors.Count));
+                    Bridge.ContextMarkDirty(Handle, handles, tensors.Count);
                 }
                 GC.KeepAlive(tensors);
             }
@@ -69,7 +69,7 @@ public static partial class torch
             {
                 fixed (IntPtr* handles = Handles(tensors))
                 {
-                    Bridge.Check(Bridge.ContextMarkNonDifferentiable(Handle, handles, tensors.Count));
+                    Bridge.ContextMarkNonDifferentiable(Handle, handles, tensors.Count);
                 }
                 GC.KeepAlive(tensors);
             }

@@ -79,12 +79,11 @@ public static partial class torch
             private object[] _arguments;
             private ExceptionDispatchInfo? _failure;
 
-            static Application() => Bridge.SetCallbacks(new Bridge.Callbacks
+            static Application()
             {
-                Forward = &OnForward,
-                Backward = &OnBackward,
-                Release = &OnRelease,
-            });
+                var callbacks = new Bridge.Callbacks { Forward = &OnForward, Backward = &OnBackward, Release = &OnRelease };
+                Bridge.SetCallbacks(&callbacks);
+            }
 
             internal Application(
                 Func<AutogradContext, object[], List<Tensor>> forward, Func<AutogradContext, List<Tensor>, List<Tensor>> backward,
@@ -103,16 +102,20 @@ public static partial class torch
                 IntPtr[] inputs = arguments.OfType<Tensor>().Where(tensor => !tensor.IsInvalid).Select(tensor => tensor.Handle).ToArray();
                 IntPtr* outputs = stackalloc IntPtr[MaximumOutputs];
                 long count;
-                byte* error;
-                fixed (IntPtr* input = inputs)
+                try
                 {
-                    IntPtr self = GCHandle.ToIntPtr(GCHandle.Alloc(this));
-                    error = Bridge.Apply(self, input, inputs.Length, outputs, MaximumOutputs, out count);
+                    fixed (IntPtr* input = inputs)
+                    {
+                        IntPtr self = GCHandle.ToIntPtr(GCHandle.Alloc(this));
+                        Bridge.Apply(self, input, inputs.Length, outputs, MaximumOutputs, out count);
+                    }
+                }
+                catch (ExternalException) when (_failure is not null)
+                {
+                    _failure.Throw(); // forward's exception has passed through libtorch: the caller gets the exception itself
+                    throw;
                 }
                 GC.KeepAlive(arguments);
-                // An exception of forward has passed through libtorch: the caller gets the exception itself.
-                _failure?.Throw();
-                Bridge.Check(error);
                 _arguments = []; // the node keeps what was saved, not all arguments
                 var results = new List<Tensor>((int)count);
                 for (int i = 0; i < count; i++)

@@ -19,9 +19,9 @@ public static partial class torch
             IntPtr[] results = new IntPtr[inputs.Count];
             fixed (IntPtr* output = Handles(outputs), input = Handles(inputs), gradient = Handles(grad_outputs), result = results)
             {
-                Bridge.Check(Bridge.Gradients(
+                Bridge.Gradients(
                     output, outputs.Count, input, inputs.Count, gradient, grad_outputs?.Count ?? 0, retain_graph ? 1 : 0,
-                    create_graph ? 1 : 0, allow_unused ? 1 : 0, result));
+                    create_graph ? 1 : 0, allow_unused ? 1 : 0, result);
             }
             GC.KeepAlive(outputs);
             GC.KeepAlive(inputs);
@@ -41,9 +41,9 @@ public static partial class torch
         {
             fixed (IntPtr* tensor = Handles(tensors), gradient = Handles(grad_tensors), input = Handles(inputs))
             {
-                Bridge.Check(Bridge.Backward(
+                Bridge.Backward(
                     tensor, tensors.Count, gradient, grad_tensors?.Count ?? 0, retain_graph ?? create_graph ? 1 : 0,
-                    create_graph ? 1 : 0, input, inputs?.Count ?? 0));
+                    create_graph ? 1 : 0, input, inputs?.Count ?? 0);
             }
             GC.KeepAlive(tensors);
             GC.KeepAlive(grad_tensors);
