@@ -56,6 +56,7 @@ struct ManagedFunction : torch::autograd::Function<ManagedFunction> {
   static variable_list forward(AutogradContext* context, at::TensorList, c10::intrusive_ptr<ManagedState> managed) {
     void* state = managed->state;
     context->saved_data[state_key] = c10::IValue::make_capsule(std::move(managed));
+    context->set_materialize_grads(false); // managed code does it, as in TorchSharp
     Outcome outcome;
     callbacks.forward(state, context, &outcome);
     return take(outcome);
@@ -78,6 +79,10 @@ struct ManagedFunction : torch::autograd::Function<ManagedFunction> {
 };
 
 } // namespace
+
+// TorchSharp's node frees nothing after backward: what was saved lives as long as the output, and a second backward runs.
+template <>
+void torch::autograd::CppNode<ManagedFunction>::release_variables() {}
 
 BRIDGE_EXPORT(TorchBridge_setCallbacks, (Live<const Callbacks> managed), {
   TORCH_CHECK(managed->forward && managed->backward && managed->release, "null callback");
@@ -140,10 +145,6 @@ BRIDGE_EXPORT(TorchBridge_contextMarkDirty, (Live<AutogradContext> context, at::
 BRIDGE_EXPORT(
     TorchBridge_contextMarkNonDifferentiable, (Live<AutogradContext> context, at::Tensor* const* tensors, int64_t count),
     { context->mark_non_differentiable(to_vector(tensors, count)); })
-
-BRIDGE_EXPORT(TorchBridge_contextMaterializeGradients, (Live<AutogradContext> context, int64_t value), {
-  context->set_materialize_grads(value != 0);
-})
 
 BRIDGE_EXPORT(TorchBridge_setRequiresGrad, (Live<at::Tensor> tensor, int64_t value), { tensor->set_requires_grad(value != 0); })
 

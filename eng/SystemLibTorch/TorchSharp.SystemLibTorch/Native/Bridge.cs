@@ -76,6 +76,23 @@ internal static unsafe partial class Bridge
             error is null ? default : throw new ExternalException(Marshal.PtrToStringUTF8((IntPtr)error));
     }
 
+    /// <summary>
+    /// A call whose counterpart in TorchSharp's native code catches nothing: what libtorch throws there ends the process
+    /// (std::terminate), and so it does here, after the message. What managed code finds out before is thrown as elsewhere.
+    /// </summary>
+    internal static T Uncaught<T>(Func<T> call)
+    {
+        try
+        {
+            return call();
+        }
+        catch (ExternalException exception)
+        {
+            Environment.FailFast($"TorchSharp's native code does not catch this: {exception.Message}", exception);
+            throw;
+        }
+    }
+
     [CustomMarshaller(typeof(Tensor), MarshalMode.ManagedToUnmanagedIn, typeof(TensorMarshaller))]
     internal ref struct TensorMarshaller
     {
@@ -228,9 +245,6 @@ internal static unsafe partial class Bridge
 
     [LibraryImport(Library, EntryPoint = "TorchBridge_contextMarkNonDifferentiable")]
     internal static partial Outcome ContextMarkNonDifferentiable(IntPtr context, IntPtr* tensors, long count);
-
-    [LibraryImport(Library, EntryPoint = "TorchBridge_contextMaterializeGradients")]
-    internal static partial Outcome ContextMaterializeGradients(IntPtr context, long value);
 
     [LibraryImport(Library, EntryPoint = "TorchBridge_setRequiresGrad")]
     internal static partial Outcome SetRequiresGrad(Tensor tensor, long value);
