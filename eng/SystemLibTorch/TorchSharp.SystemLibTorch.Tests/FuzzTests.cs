@@ -40,7 +40,7 @@ internal sealed partial class Fuzz
 
     private static readonly long[] Integers = [0, 1, 2, 3, -1, -2, 7, 64, 1000, int.MaxValue, int.MinValue, 1L << 40, long.MaxValue, long.MinValue];
     private static readonly double[] Reals = [0, 1, -1, 0.5, 1e-320, double.MaxValue, double.NaN, double.PositiveInfinity, double.NegativeInfinity];
-    private static readonly string?[] Texts = [null, "", "mean", "absurd", "aten::add", "Tensor", "../x", "\0"];
+    private static readonly string?[] Texts = [null, "", "mean", "absurd", "aten::add", "Tensor", "no/such/folder", "\0"];
 
     private readonly Random _random;
     private readonly Dictionary<Type, List<object>> _seen = [];
