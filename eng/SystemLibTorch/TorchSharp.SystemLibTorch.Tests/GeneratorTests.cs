@@ -60,4 +60,14 @@ public class GeneratorTests
         Assert.Throws<ObjectDisposedException>(() => generator.initial_seed());
         Assert.Throws<ObjectDisposedException>(() => rand([2], generator: generator));
     }
+
+    [Fact]
+    public void AnImpossibleStateEndsTheProcess()
+    {
+        Child child = Child.Run(SetImpossibleState);
+        Assert.Equal(Child.Aborted, child.ExitCode);
+        Assert.Contains("RNG state", child.Output);
+    }
+
+    private static void SetImpossibleState() => set_rng_state(zeros(3, dtype: ScalarType.Byte));
 }

@@ -60,7 +60,8 @@ public static partial class torch
         }
 
         /// <summary>Continues from a state that <see cref="get_state"/> returned.</summary>
-        public void set_state(Tensor value) => Bridge.SetGeneratorState(this, value);
+        /// <remarks>What is no such state ends the process, as in TorchSharp, whose native code catches nothing here.</remarks>
+        public void set_state(Tensor value) => Bridge.Uncaught(() => Bridge.SetGeneratorState(this, value));
 
         /// <summary>Starts the sequence of that seed.</summary>
         public Generator manual_seed(long seed)
