@@ -1,3 +1,4 @@
+using System.Reflection;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using TorchSharp;
@@ -177,23 +178,37 @@ public class AutogradFunctionTests
         Assert.Equal([12f, 20f], x.grad!.Values());
     }
 
+    /// <summary>TorchSharp's node frees nothing after backward, retained or not.</summary>
     [Fact]
-    public void AReleasedGraphDoesNotRunAgain()
+    public void ASecondBackwardRunsOnWhatWasSaved()
     {
-        Tensor y = ScaledProduct.apply(Leaf(1), 2.0, Leaf(3)).sum();
+        Tensor x = Leaf(1), w = Leaf(3);
+        Tensor y = ScaledProduct.apply(x, 2.0, w).sum();
         y.backward();
-        var error = Assert.Throws<ExternalException>(() => y.backward());
-        Assert.Contains("second time", error.Message);
+        y.backward();
+        Assert.Equal([12f], x.grad!.Values());
     }
 
     [Fact]
     public void AChangedSavedTensorIsDetected()
     {
-        Tensor x = Leaf(1), w = tensor(3f);
-        Tensor y = ScaledProduct.apply(x, 2.0, w);
+        string? message = null;
+        Tensor w = tensor(3f);
+        Tensor y = ApplyCustom(
+            Leaf(1),
+            (ctx, input) =>
+            {
+                ctx.save_for_backward([w]);
+                return input.clone();
+            },
+            (ctx, gradient) =>
+            {
+                message = Assert.Throws<ExternalException>(ctx.get_saved_variables).Message;
+                return [gradient];
+            });
         w.add_(1);
-        var error = Assert.Throws<ExternalException>(() => y.backward());
-        Assert.Contains("modified by an inplace operation", error.Message);
+        y.backward();
+        Assert.Contains("modified by an inplace operation", message);
     }
 
     [Fact]
@@ -260,29 +275,90 @@ public class AutogradFunctionTests
     }
 
     [Fact]
-    public void BackwardsExceptionReachesTheCallerOfBackward()
+    public void AGradientOfTheWrongShapeIsRefused()
     {
-        Tensor y = ApplyCustom(Leaf(1), backward: (_, _) => throw new InvalidOperationException("no gradient today"));
-        var error = Assert.Throws<ExternalException>(() => y.backward());
-        Assert.Contains("Custom: no gradient today", error.Message);
-    }
-
-    [Fact]
-    public void ANativeErrorInBackwardKeepsItsMessage()
-    {
-        Tensor y = ApplyCustom(Leaf(1, 2), backward: (_, gradient) => [ones(2, 3).mm(ones(4, 5))]);
-        var error = Assert.Throws<ExternalException>(() => y.sum().backward());
-        Assert.Contains("cannot be multiplied", error.Message);
-    }
-
-    [Fact]
-    public void GradientsOfWrongNumberOrShapeAreRefused()
-    {
-        Tensor none = ApplyCustom(Leaf(1), backward: (_, _) => []);
-        Assert.Contains("incorrect number of gradients (expected 1), got 0", Assert.Throws<ExternalException>(() => none.backward()).Message);
-
         Tensor shape = ApplyCustom(Leaf(1, 2), backward: (_, _) => [empty(0, 7, 7)]);
         Assert.Contains("invalid gradient at index 0", Assert.Throws<ExternalException>(() => shape.sum().backward()).Message);
+    }
+
+    [Fact]
+    public void NullAndDisposedArgumentsOfGradAreRefusedByManagedCode()
+    {
+        Tensor x = Leaf(1), y = x * 2, disposed = ones(1);
+        disposed.Dispose();
+        Assert.Throws<NullReferenceException>(() => autograd.grad([y], [null!]));
+        Assert.Throws<NullReferenceException>(() => autograd.grad([y], [x], [null!]));
+        Assert.Throws<InvalidOperationException>(() => autograd.grad([disposed], [x]));
+        Assert.Throws<InvalidOperationException>(() => autograd.backward([y], [disposed]));
+    }
+
+    /// <summary>What ends the process in TorchSharp: nothing in its native code catches it.</summary>
+    public static TheoryData<string, string> Fatal => new()
+    {
+        { nameof(GradOfAnUnusedInput), "appears to not have been used" },
+        { nameof(GradWithAGradientOfTheWrongShape), "invalid gradient at index 0" },
+        { nameof(ExceptionInBackward), "no gradient today" },
+        { nameof(NativeErrorInBackward), "cannot be multiplied" },
+        { nameof(ChangedSavedTensor), "modified by an inplace operation" },
+        { nameof(WrongNumberOfGradients), "incorrect number of gradients (expected 1), got 0" },
+        { nameof(UndefinedGradientOfAnOutputWhoseScopeHasEnded), "empty handle" },
+        { nameof(ProductOfMatricesThatDoNotFit), "cannot be multiplied" },
+    };
+
+    [Theory]
+    [MemberData(nameof(Fatal))]
+    public void TheProcessEnds(string scenario, string message)
+    {
+        Child child = Child.Run(typeof(AutogradFunctionTests).GetMethod(scenario, BindingFlags.Static | BindingFlags.NonPublic)!.CreateDelegate<Action>());
+        Assert.Equal(Child.Aborted, child.ExitCode);
+        Assert.Contains(message, child.Output);
+    }
+
+    private static void GradOfAnUnusedInput() => Survive(() => autograd.grad([Leaf(1) * 2], [Leaf(1)]));
+
+    private static void GradWithAGradientOfTheWrongShape()
+    {
+        Tensor x = Leaf(1, 2), y = ApplyCustom(x, backward: (_, _) => [empty(0, 7, 7)]);
+        Survive(() => autograd.grad([y.sum()], [x]));
+    }
+
+    private static void ExceptionInBackward() =>
+        Survive(ApplyCustom(Leaf(1), backward: (_, _) => throw new InvalidOperationException("no gradient today")).backward);
+
+    private static void NativeErrorInBackward() =>
+        Survive(ApplyCustom(Leaf(1), backward: (_, _) => [ones(2, 3).mm(ones(4, 5))]).backward);
+
+    private static void ChangedSavedTensor()
+    {
+        Tensor w = tensor(3f), y = ScaledProduct.apply(Leaf(1), 2.0, w);
+        w.add_(1);
+        Survive(y.backward);
+    }
+
+    private static void WrongNumberOfGradients() => Survive(ApplyCustom(Leaf(1), backward: (_, _) => []).backward);
+
+    private static void UndefinedGradientOfAnOutputWhoseScopeHasEnded()
+    {
+        Tensor y;
+        using (NewDisposeScope())
+        {
+            y = TwoOutputs.apply(Leaf(1, 2), true)[1].MoveToOuterDisposeScope();
+        }
+        Survive(y.sum().backward);
+    }
+
+    private static void ProductOfMatricesThatDoNotFit() => Survive(() => ones(2, 3).matmul(ones(4, 5)));
+
+    private static void Survive(Action action)
+    {
+        try
+        {
+            action();
+        }
+        catch (Exception)
+        {
+            Environment.Exit(3);
+        }
     }
 
     [Fact]
@@ -309,9 +385,40 @@ public class AutogradFunctionTests
         [MethodImpl(MethodImplOptions.NoInlining)]
         static void Abandon()
         {
-            Exponential.apply(Leaf(1, 2));
             ScaledProduct.apply(Leaf(1), 2.0, Leaf(3));
             Assert.Throws<ArgumentException>(() => ApplyCustom(Leaf(1), (_, _) => throw new ArgumentException()));
+        }
+    }
+
+    /// <summary>
+    /// The node holds what was saved, the saved output holds the node: forward's own object of it must go, as in TorchSharp.
+    /// </summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void ASavedOutputKeepsItsNodeUnlessItIsDisposedOf(bool disposed)
+    {
+        Support.Collect();
+        long before = Bridge.LiveFunctions();
+        Abandon(disposed);
+        Support.Collect();
+        Assert.Equal(before + (disposed ? 0 : 1), Bridge.LiveFunctions());
+
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        static void Abandon(bool disposed)
+        {
+            Tensor? own = null;
+            ApplyCustom(Leaf(1, 2), (ctx, input) =>
+            {
+                own = input.clone();
+                ctx.save_for_backward([own]);
+                return own;
+            });
+            if (disposed)
+            {
+                own!.Dispose();
+            }
+            Custom.Forward = (_, x) => x.clone(); // the delegate holds it too
         }
     }
 

@@ -45,4 +45,29 @@ public class GeneratorTests
         generator.set_state(state);
         Assert.True(next.Equals(randint(0, 100, [20], generator: generator)));
     }
+
+    [Fact]
+    public void ADisposedGeneratorIsRefused()
+    {
+        var generator = new Generator(7);
+        Tensor state = generator.get_state();
+        generator.Dispose();
+        generator.Dispose();
+        Assert.Throws<ObjectDisposedException>(() => generator.get_state());
+        Assert.Throws<ObjectDisposedException>(() => generator.set_state(state));
+        Assert.Throws<ObjectDisposedException>(() => generator.manual_seed(1));
+        Assert.Throws<ObjectDisposedException>(() => generator.seed());
+        Assert.Throws<ObjectDisposedException>(() => generator.initial_seed());
+        Assert.Throws<ObjectDisposedException>(() => rand([2], generator: generator));
+    }
+
+    [Fact]
+    public void AnImpossibleStateEndsTheProcess()
+    {
+        Child child = Child.Run(SetImpossibleState);
+        Assert.Equal(Child.Aborted, child.ExitCode);
+        Assert.Contains("RNG state", child.Output);
+    }
+
+    private static void SetImpossibleState() => set_rng_state(zeros(3, dtype: ScalarType.Byte));
 }

@@ -1,9 +1,12 @@
+using System.Runtime.InteropServices.Marshalling;
+
 namespace TorchSharp;
 
 public static partial class torch
 {
     /// <summary>A source of random numbers.</summary>
-    public unsafe class Generator : IDisposable
+    [NativeMarshalling(typeof(Bridge.GeneratorMarshaller))]
+    public class Generator : IDisposable
     {
         private Generator(IntPtr nativeHandle)
         {
@@ -19,7 +22,7 @@ public static partial class torch
             {
                 throw new NotSupportedException($"generators of device {device} are not supported by the SystemLibTorch provider");
             }
-            Bridge.Check(Bridge.NewGenerator(seed, out IntPtr handle));
+            Bridge.NewGenerator(seed, out IntPtr handle);
             Handle = handle;
             this.device = CPU;
         }
@@ -29,13 +32,22 @@ public static partial class torch
         {
             get
             {
-                Bridge.Check(Bridge.DefaultGenerator(out IntPtr handle));
+                Bridge.DefaultGenerator(out IntPtr handle);
                 return new Generator(handle);
             }
         }
 
-        /// <summary>The <c>at::Generator*</c>.</summary>
+        /// <summary>The <c>at::Generator*</c>; 0 once disposed of.</summary>
         public IntPtr Handle { get; private set; }
+
+        internal IntPtr LiveHandle
+        {
+            get
+            {
+                ObjectDisposedException.ThrowIf(Handle == IntPtr.Zero, this);
+                return Handle;
+            }
+        }
 
         /// <summary>The device whose random numbers these are.</summary>
         public Device device { get; private set; }
@@ -43,23 +55,18 @@ public static partial class torch
         /// <summary>The state as a tensor of bytes.</summary>
         public Tensor get_state()
         {
-            Bridge.Check(Bridge.GetGeneratorState(Handle, out IntPtr state));
-            GC.KeepAlive(this);
+            Bridge.GetGeneratorState(this, out IntPtr state);
             return new Tensor(state);
         }
 
         /// <summary>Continues from a state that <see cref="get_state"/> returned.</summary>
-        public void set_state(Tensor value)
-        {
-            Bridge.Check(Bridge.SetGeneratorState(Handle, value.Handle));
-            GC.KeepAlive(this);
-            GC.KeepAlive(value);
-        }
+        /// <remarks>What is no such state ends the process, as in TorchSharp, whose native code catches nothing here.</remarks>
+        public void set_state(Tensor value) => Bridge.Uncaught(() => Bridge.SetGeneratorState(this, value));
 
         /// <summary>Starts the sequence of that seed.</summary>
         public Generator manual_seed(long seed)
         {
-            Bridge.Check(Bridge.SeedGenerator(Handle, (ulong)seed));
+            Bridge.SeedGenerator(this, (ulong)seed);
             return this;
         }
 
@@ -74,8 +81,7 @@ public static partial class torch
         /// <summary>The seed this sequence was started with.</summary>
         public long initial_seed()
         {
-            Bridge.Check(Bridge.GeneratorSeed(Handle, out ulong seed));
-            GC.KeepAlive(this);
+            Bridge.GeneratorSeed(this, out ulong seed);
             return (long)seed;
         }
 

@@ -89,7 +89,17 @@ internal static unsafe class Operator
 
     /// <summary>Whether this libtorch has the operator.</summary>
     internal static bool Exists(string name, string overload) =>
-        Known.GetOrAdd((name, overload), static key => Bridge.Find(Qualified(key.Name), key.Overload, out _) is null);
+        Known.GetOrAdd((name, overload), static key =>
+        {
+            try
+            {
+                return Handle(key.Name, key.Overload) != IntPtr.Zero;
+            }
+            catch (ExternalException)
+            {
+                return false;
+            }
+        });
 
     private static string Qualified(string name) => name.Contains("::", StringComparison.Ordinal) ? name : "aten::" + name;
 
@@ -114,7 +124,7 @@ internal static unsafe class Operator
     {
         if (!Handles.TryGetValue((name, overload), out IntPtr handle))
         {
-            Bridge.Check(Bridge.Find(Qualified(name), overload, out handle));
+            Bridge.Find(Qualified(name), overload, out handle);
             Handles[(name, overload)] = handle;
         }
         return handle;
@@ -141,7 +151,7 @@ internal static unsafe class Operator
             {
                 values[i] = ToValue(arguments[i], ref free);
             }
-            Bridge.Check(Bridge.Call(operation, values, arguments.Length, results, resultCount));
+            Bridge.Call(operation, values, arguments.Length, results, resultCount);
         }
         finally
         {
@@ -189,12 +199,11 @@ internal static unsafe class Operator
             case bool boolean:
                 return new Bridge.Value { Tag = Bridge.Tag.Boolean, Payload = boolean ? 1 : 0 };
             case ScalarType type:
-                return new Bridge.Value { Tag = Bridge.Tag.Integer, Payload = (long)type };
+                return new Bridge.Value { Tag = Bridge.Tag.ScalarType, Payload = (long)type };
             case Device device:
                 return new Bridge.Value { Tag = Bridge.Tag.Device, Payload = (long)device.type, Length = device.index };
             case Generator generator:
-                ObjectDisposedException.ThrowIf(generator.Handle == IntPtr.Zero, generator);
-                return new Bridge.Value { Tag = Bridge.Tag.Generator, Payload = generator.Handle };
+                return new Bridge.Value { Tag = Bridge.Tag.Generator, Payload = generator.LiveHandle };
             case long[] list:
                 {
                     list.CopyTo(new Span<long>(free, list.Length));

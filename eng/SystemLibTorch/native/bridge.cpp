@@ -9,9 +9,13 @@
 #include <c10/core/InferenceMode.h>
 #include <torch/csrc/api/include/torch/version.h>
 
-using bridge::guarded;
+using bridge::elements;
+using bridge::Live;
 using bridge::Tag;
+using bridge::to_device;
 using bridge::to_handle;
+using bridge::to_scalar_type;
+using bridge::to_tensor;
 using bridge::Value;
 
 namespace {
@@ -23,22 +27,18 @@ using OptionalTensor = decltype(rebind_to_tensor(std::declval<const c10::Argumen
 
 template <typename T>
 c10::IValue to_list(const Value& value) {
-  const T* elements = static_cast<const T*>(value.data);
   c10::List<T> list;
-  list.reserve(value.length);
-  for (int64_t i = 0; i < value.length; ++i) {
-    list.push_back(elements[i]);
+  for (const T& element : elements(static_cast<const T*>(value.data), value.length)) {
+    list.push_back(element);
   }
   return list;
 }
 
 template <typename T>
 c10::IValue to_tensor_list(const Value& value) {
-  const auto* handles = static_cast<at::Tensor* const*>(value.data);
   c10::List<T> list;
-  list.reserve(value.length);
-  for (int64_t i = 0; i < value.length; ++i) {
-    list.push_back(handles[i] == nullptr ? T{} : T{*handles[i]});
+  for (const at::Tensor* handle : elements(static_cast<at::Tensor* const*>(value.data), value.length)) {
+    list.push_back(handle == nullptr ? T{} : T{*handle});
   }
   return list;
 }
@@ -48,18 +48,21 @@ c10::IValue to_ivalue(const Value& value) {
     case Tag::None:
       return {};
     case Tag::Tensor:
-      return value.data == nullptr ? at::Tensor() : *static_cast<const at::Tensor*>(value.data);
+      return to_tensor(static_cast<const at::Tensor*>(value.data));
     case Tag::Integer:
       return value.integer;
     case Tag::Real:
       return value.real;
     case Tag::Boolean:
       return value.integer != 0;
-    case Tag::String:
-      return std::string(static_cast<const char*>(value.data), value.length);
+    case Tag::String: {
+      const auto bytes = elements(static_cast<const char*>(value.data), value.length);
+      return std::string(bytes.begin(), bytes.end());
+    }
     case Tag::Device:
-      return c10::Device(
-          static_cast<c10::DeviceType>(value.integer), static_cast<c10::DeviceIndex>(value.length));
+      return to_device(value.integer, value.length);
+    case Tag::ScalarType:
+      return static_cast<int64_t>(to_scalar_type(value.integer));
     case Tag::IntegerList:
       return to_list<int64_t>(value);
     case Tag::RealList:
@@ -71,7 +74,7 @@ c10::IValue to_ivalue(const Value& value) {
     case Tag::BooleanList:
       return to_list<bool>(value);
     case Tag::Generator:
-      return *static_cast<const at::Generator*>(value.data);
+      return *Live<const at::Generator>{static_cast<const at::Generator*>(value.data)};
   }
   TORCH_CHECK(false, "unknown argument tag ", static_cast<int64_t>(value.tag));
 }
@@ -105,125 +108,125 @@ void append(std::vector<Value>& values, const c10::IValue& result) {
 } // namespace
 
 // The operator `name.overload`, for TorchBridge_call. It lives as long as the process.
-BRIDGE_EXPORT const char* TorchBridge_find(const char* name, const char* overload, void** result) {
-  return guarded([&] {
-    *result = new c10::OperatorHandle(c10::Dispatcher::singleton().findSchemaOrThrow(name, overload));
-  });
-}
+BRIDGE_EXPORT(TorchBridge_find, (Live<const char> name, Live<const char> overload, Live<const c10::OperatorHandle*> result), {
+  *result = new c10::OperatorHandle(c10::Dispatcher::singleton().findSchemaOrThrow(name.get(), overload.get()));
+})
 
 // Trailing arguments left out take the schema's defaults. `results` is owned by the bridge until the next call on this
 // thread; tensors in it are owned by the caller. With null `results` they are dropped (in-place operators).
-BRIDGE_EXPORT const char* TorchBridge_call(
-    const void* operation, const Value* arguments, int64_t count, const Value** results, int64_t* result_count) {
-  return guarded([&] {
-    const auto& handle = *static_cast<const c10::OperatorHandle*>(operation);
-    const auto& formals = handle.schema().arguments();
-    TORCH_CHECK(
-        count <= static_cast<int64_t>(formals.size()), handle.schema(), " takes ", formals.size(), " arguments, got ", count);
-    torch::jit::Stack stack;
-    stack.reserve(formals.size());
-    for (int64_t i = 0; i < count; ++i) {
-      stack.push_back(to_ivalue(arguments[i]));
-    }
-    for (size_t i = count; i < formals.size(); ++i) {
-      TORCH_CHECK(formals[i].default_value(), handle.schema(), ": argument '", formals[i].name(), "' is missing");
-      stack.push_back(*formals[i].default_value());
-    }
-    handle.callBoxed(&stack);
-    if (results == nullptr) {
-      return;
-    }
-    static thread_local std::vector<Value> values;
-    values.clear();
-    for (const c10::IValue& result : stack) {
-      append(values, result);
-    }
-    *results = values.data();
-    *result_count = static_cast<int64_t>(values.size());
-  });
-}
+BRIDGE_EXPORT(
+    TorchBridge_call,
+    (Live<const c10::OperatorHandle> operation, const Value* arguments, int64_t count, const Value** results,
+     int64_t* result_count),
+    {
+      const auto& formals = operation->schema().arguments();
+      TORCH_CHECK(
+          count <= static_cast<int64_t>(formals.size()), operation->schema(), " takes ", formals.size(), " arguments, got ",
+          count);
+      torch::jit::Stack stack;
+      stack.reserve(formals.size());
+      for (const Value& value : elements(arguments, count)) {
+        stack.push_back(to_ivalue(value));
+      }
+      for (size_t i = count; i < formals.size(); ++i) {
+        TORCH_CHECK(formals[i].default_value(), operation->schema(), ": argument '", formals[i].name(), "' is missing");
+        stack.push_back(*formals[i].default_value());
+      }
+      operation->callBoxed(&stack);
+      if (results == nullptr) {
+        return;
+      }
+      TORCH_CHECK(result_count != nullptr, "no place for the number of results");
+      static thread_local std::vector<Value> values;
+      values.clear();
+      for (const c10::IValue& result : stack) {
+        append(values, result);
+      }
+      *results = values.data();
+      *result_count = static_cast<int64_t>(values.size());
+    })
 
 // Address of the first element (storage offset included); 0 for an empty tensor, as in LibTorchSharp.
-BRIDGE_EXPORT void* THSTensor_data(const at::Tensor* tensor) {
-  void* data = nullptr;
-  guarded([&] { data = tensor->numel() == 0 ? nullptr : tensor->data_ptr(); });
-  return data;
-}
+BRIDGE_EXPORT_ADDRESS(THSTensor_data, (Live<const at::Tensor> tensor), {
+  return tensor->numel() == 0 ? nullptr : tensor->data_ptr();
+})
 
-BRIDGE_EXPORT void TorchBridge_release(at::Tensor* tensor) {
+BRIDGE_EXPORT(TorchBridge_release, (Live<at::Tensor> tensor), {
+  delete tensor.get();
   bridge::live_tensors.fetch_sub(1, std::memory_order_relaxed);
-  delete tensor;
-}
+})
 
-BRIDGE_EXPORT int64_t TorchBridge_liveTensors() {
-  return bridge::live_tensors.load(std::memory_order_relaxed);
-}
+BRIDGE_EXPORT(TorchBridge_liveTensors, (Live<int64_t> count), { *count = bridge::live_tensors.load(std::memory_order_relaxed); })
 
-BRIDGE_EXPORT int64_t TorchBridge_dim(const at::Tensor* tensor) { return tensor->dim(); }
-BRIDGE_EXPORT int64_t TorchBridge_numel(const at::Tensor* tensor) { return tensor->numel(); }
-BRIDGE_EXPORT int64_t TorchBridge_elementSize(const at::Tensor* tensor) { return tensor->element_size(); }
-BRIDGE_EXPORT int64_t TorchBridge_storageOffset(const at::Tensor* tensor) { return tensor->storage_offset(); }
-BRIDGE_EXPORT int64_t TorchBridge_scalarType(const at::Tensor* tensor) { return static_cast<int64_t>(tensor->scalar_type()); }
-BRIDGE_EXPORT int64_t TorchBridge_deviceType(const at::Tensor* tensor) { return static_cast<int64_t>(tensor->device().type()); }
-BRIDGE_EXPORT int64_t TorchBridge_deviceIndex(const at::Tensor* tensor) { return tensor->device().index(); }
-BRIDGE_EXPORT int64_t TorchBridge_isContiguous(const at::Tensor* tensor) { return tensor->is_contiguous(); }
+// One number of a tensor, chosen by `property`.
+BRIDGE_EXPORT(TorchBridge_read, (Live<const at::Tensor> tensor, int64_t property, Live<int64_t> value), {
+  switch (property) {
+    case 0: *value = tensor->dim(); return;
+    case 1: *value = tensor->numel(); return;
+    case 2: *value = static_cast<int64_t>(tensor->element_size()); return;
+    case 3: *value = tensor->storage_offset(); return;
+    case 4: *value = static_cast<int64_t>(tensor->scalar_type()); return;
+    case 5: *value = static_cast<int64_t>(tensor->device().type()); return;
+    case 6: *value = tensor->device().index(); return;
+    case 7: *value = tensor->is_contiguous(); return;
+    case 8: *value = tensor->requires_grad(); return;
+    case 9: *value = tensor->is_leaf(); return;
+  }
+  TORCH_CHECK(false, "unknown property ", property);
+})
 
-// `sizes` and `strides` have room for dim() elements each.
-BRIDGE_EXPORT void TorchBridge_sizes(const at::Tensor* tensor, int64_t* sizes) {
+// `sizes` and `strides` have room for `count` elements each: as many as the tensor has dimensions.
+BRIDGE_EXPORT(TorchBridge_sizes, (Live<const at::Tensor> tensor, int64_t* sizes, int64_t count), {
+  TORCH_CHECK(elements(sizes, count).size() == tensor->sizes().size(), "room for ", count, " sizes of ", tensor->dim());
   std::copy(tensor->sizes().begin(), tensor->sizes().end(), sizes);
-}
+})
 
-BRIDGE_EXPORT const char* TorchBridge_strides(const at::Tensor* tensor, int64_t* strides) {
-  return guarded([&] { std::copy(tensor->strides().begin(), tensor->strides().end(), strides); });
-}
+BRIDGE_EXPORT(TorchBridge_strides, (Live<const at::Tensor> tensor, int64_t* strides, int64_t count), {
+  TORCH_CHECK(elements(strides, count).size() == tensor->strides().size(), "room for ", count, " strides of ", tensor->dim());
+  std::copy(tensor->strides().begin(), tensor->strides().end(), strides);
+})
 
-BRIDGE_EXPORT int64_t TorchBridge_isGradEnabled() { return at::GradMode::is_enabled(); }
-BRIDGE_EXPORT void TorchBridge_setGradEnabled(int64_t enabled) { at::GradMode::set_enabled(enabled != 0); }
+BRIDGE_EXPORT(TorchBridge_isGradEnabled, (Live<int64_t> enabled), { *enabled = at::GradMode::is_enabled(); })
+BRIDGE_EXPORT(TorchBridge_setGradEnabled, (int64_t enabled), { at::GradMode::set_enabled(enabled != 0); })
 
-BRIDGE_EXPORT const char* TorchBridge_version() { return TORCH_VERSION; }
+// A constant of the library.
+BRIDGE_EXPORT(TorchBridge_version, (Live<const char*> version), { *version = TORCH_VERSION; })
 
-BRIDGE_EXPORT int64_t TorchBridge_getThreads() { return at::get_num_threads(); }
-BRIDGE_EXPORT const char* TorchBridge_setThreads(int64_t count) {
-  return guarded([&] { at::set_num_threads(static_cast<int>(count)); });
-}
+BRIDGE_EXPORT(TorchBridge_getThreads, (Live<int64_t> count), { *count = at::get_num_threads(); })
+BRIDGE_EXPORT(TorchBridge_setThreads, (int64_t count), {
+  // libtorch starts them at once, and libgomp ends the process where it cannot.
+  constexpr int64_t most = 4096;
+  TORCH_CHECK(count > 0 && count <= most, "expected 1 to ", most, " threads, got ", count);
+  at::set_num_threads(static_cast<int>(count));
+})
 
-BRIDGE_EXPORT const char* TorchBridge_defaultGenerator(void** result) {
-  return guarded([&] {
-    *result = new at::Generator(at::globalContext().defaultGenerator(c10::Device(c10::DeviceType::CPU)));
-  });
-}
+BRIDGE_EXPORT(TorchBridge_defaultGenerator, (Live<at::Generator*> result), {
+  *result = new at::Generator(at::globalContext().defaultGenerator(c10::Device(c10::DeviceType::CPU)));
+})
 
-BRIDGE_EXPORT const char* TorchBridge_newGenerator(uint64_t seed, void** result) {
-  return guarded([&] {
-    at::Generator generator = at::globalContext().defaultGenerator(c10::Device(c10::DeviceType::CPU)).clone();
-    generator.set_current_seed(seed);
-    *result = new at::Generator(std::move(generator));
-  });
-}
+BRIDGE_EXPORT(TorchBridge_newGenerator, (uint64_t seed, Live<at::Generator*> result), {
+  at::Generator generator = at::globalContext().defaultGenerator(c10::Device(c10::DeviceType::CPU)).clone();
+  generator.set_current_seed(seed);
+  *result = new at::Generator(std::move(generator));
+})
 
-BRIDGE_EXPORT void TorchBridge_releaseGenerator(at::Generator* generator) { delete generator; }
+BRIDGE_EXPORT(TorchBridge_releaseGenerator, (Live<at::Generator> generator), { delete generator.get(); })
 
-BRIDGE_EXPORT const char* TorchBridge_seedGenerator(at::Generator* generator, uint64_t seed) {
-  return guarded([&] {
-    std::lock_guard<std::mutex> lock(generator->mutex());
-    generator->set_current_seed(seed);
-  });
-}
+BRIDGE_EXPORT(TorchBridge_seedGenerator, (Live<at::Generator> generator, uint64_t seed), {
+  std::lock_guard<std::mutex> lock(generator->mutex());
+  generator->set_current_seed(seed);
+})
 
-BRIDGE_EXPORT const char* TorchBridge_generatorSeed(at::Generator* generator, uint64_t* seed) {
-  return guarded([&] { *seed = generator->current_seed(); });
-}
+BRIDGE_EXPORT(TorchBridge_generatorSeed, (Live<at::Generator> generator, Live<uint64_t> seed), {
+  *seed = generator->current_seed();
+})
 
-BRIDGE_EXPORT const char* TorchBridge_getGeneratorState(at::Generator* generator, at::Tensor** state) {
-  return guarded([&] {
-    std::lock_guard<std::mutex> lock(generator->mutex());
-    *state = to_handle(generator->get_state());
-  });
-}
+BRIDGE_EXPORT(TorchBridge_getGeneratorState, (Live<at::Generator> generator, Live<at::Tensor*> state), {
+  std::lock_guard<std::mutex> lock(generator->mutex());
+  *state = to_handle(generator->get_state());
+})
 
-BRIDGE_EXPORT const char* TorchBridge_setGeneratorState(at::Generator* generator, const at::Tensor* state) {
-  return guarded([&] {
-    std::lock_guard<std::mutex> lock(generator->mutex());
-    generator->set_state(*state);
-  });
-}
+BRIDGE_EXPORT(TorchBridge_setGeneratorState, (Live<at::Generator> generator, Live<const at::Tensor> state), {
+  std::lock_guard<std::mutex> lock(generator->mutex());
+  generator->set_state(*state);
+})

@@ -7,7 +7,7 @@
 #include <c10/core/CachingDeviceAllocator.h>
 #endif
 
-using bridge::guarded;
+using bridge::Live;
 
 namespace {
 
@@ -41,31 +41,19 @@ void reset_peak(Type type, int64_t device) {
 
 } // namespace
 
-BRIDGE_EXPORT int64_t TorchBridge_cudaDevices() {
-  int64_t count = 0;
-  guarded([&] { count = static_cast<int64_t>(torch::cuda::device_count()); });
-  return count;
-}
+BRIDGE_EXPORT(TorchBridge_cudaDevices, (Live<int64_t> count), { *count = static_cast<int64_t>(torch::cuda::device_count()); })
 
-BRIDGE_EXPORT int64_t TorchBridge_hasCudnn() {
-  bool available = false;
-  guarded([&] { available = torch::cuda::cudnn_is_available(); });
-  return available;
-}
+BRIDGE_EXPORT(TorchBridge_hasCudnn, (Live<int64_t> available), { *available = torch::cuda::cudnn_is_available(); })
 
-BRIDGE_EXPORT const char* TorchBridge_cudaSynchronize(int64_t device) {
-  return guarded([&] { torch::cuda::synchronize(device); });
-}
+BRIDGE_EXPORT(TorchBridge_cudaSynchronize, (int64_t device), { torch::cuda::synchronize(device); })
 
-BRIDGE_EXPORT const char* TorchBridge_cudaSeed(int64_t all, uint64_t seed) {
-  return guarded([&] { all != 0 ? torch::cuda::manual_seed_all(seed) : torch::cuda::manual_seed(seed); });
-}
+BRIDGE_EXPORT(TorchBridge_cudaSeed, (int64_t all, uint64_t seed), {
+  all != 0 ? torch::cuda::manual_seed_all(seed) : torch::cuda::manual_seed(seed);
+})
 
 // Bytes of tensors now, and the most since the last reset.
-BRIDGE_EXPORT const char* TorchBridge_cudaMemory(int64_t device, int64_t* allocated, int64_t* peak) {
-  return guarded([&] { statistics(c10::DeviceType::CUDA, device, allocated, peak); });
-}
+BRIDGE_EXPORT(TorchBridge_cudaMemory, (int64_t device, Live<int64_t> allocated, Live<int64_t> peak), {
+  statistics(c10::DeviceType::CUDA, device, allocated.get(), peak.get());
+})
 
-BRIDGE_EXPORT const char* TorchBridge_cudaResetPeak(int64_t device) {
-  return guarded([&] { reset_peak(c10::DeviceType::CUDA, device); });
-}
+BRIDGE_EXPORT(TorchBridge_cudaResetPeak, (int64_t device), { reset_peak(c10::DeviceType::CUDA, device); })

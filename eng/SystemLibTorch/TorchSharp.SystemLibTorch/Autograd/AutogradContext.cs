@@ -9,6 +9,9 @@ public static partial class torch
         {
             private readonly Dictionary<string, object> _data = [];
 
+            // TorchSharp keeps them as long as the node: a saved output that nobody disposes of keeps its node for ever.
+            private List<Tensor>? _saved;
+
             // The native context lives as long as the node; it is known here only while forward or backward runs.
             private IntPtr _native;
 
@@ -26,24 +29,24 @@ public static partial class torch
             /// <param name="tensors">Inputs, outputs or others; null for none.</param>
             public void save_for_backward(List<Tensor> tensors)
             {
-                fixed (IntPtr* handles = Handles(tensors))
+                _saved = tensors;
+                fixed (IntPtr* handles = tensors.Select(tensor => tensor is null or { IsInvalid: true } ? IntPtr.Zero : tensor.Handle).ToArray())
                 {
-                    Bridge.Check(Bridge.ContextSave(Handle, handles, tensors.Count));
+                    Bridge.ContextSave(Handle, handles, tensors.Count);
                 }
-                GC.KeepAlive(tensors);
             }
 
             /// <summary>The saved tensors, as new objects; null where null was saved.</summary>
             /// <exception cref="System.Runtime.InteropServices.ExternalException">
-            /// A saved tensor was changed in place, or was released by an earlier backward.
+            /// A saved tensor was changed in place. Backward must catch it, or the process ends.
             /// </exception>
             public List<Tensor> get_saved_variables()
             {
-                Bridge.Check(Bridge.ContextSavedCount(Handle, out long count));
+                Bridge.ContextSavedCount(Handle, out long count);
                 var saved = new IntPtr[count];
                 fixed (IntPtr* handles = saved)
                 {
-                    Bridge.Check(Bridge.ContextSaved(Handle, handles));
+                    Bridge.ContextSaved(Handle, handles, count);
                 }
                 return saved.Select(handle => handle == IntPtr.Zero ? null! : new Tensor(handle)).ToList();
             }
@@ -57,9 +60,9 @@ public static partial class torch
             /// <summary>Tells which inputs forward changed in place.</summary>
             public void mark_dirty(List<Tensor> tensors)
             {
-                fixed (IntPtr* handles = Handles(tensors))
+                fixed (IntPtr* handles = tensors.Select(tensor => tensor.Handle).ToArray())
                 {
-                    Bridge.Check(Bridge.ContextMarkDirty(Handle, handles, tensors.Count));
+                    Bridge.ContextMarkDirty(Handle, handles, tensors.Count);
                 }
                 GC.KeepAlive(tensors);
             }
@@ -67,19 +70,15 @@ public static partial class torch
             /// <summary>Tells which outputs have no gradient.</summary>
             public void mark_non_differentiable(List<Tensor> tensors)
             {
-                fixed (IntPtr* handles = Handles(tensors))
+                fixed (IntPtr* handles = tensors.Select(tensor => tensor.Handle).ToArray())
                 {
-                    Bridge.Check(Bridge.ContextMarkNonDifferentiable(Handle, handles, tensors.Count));
+                    Bridge.ContextMarkNonDifferentiable(Handle, handles, tensors.Count);
                 }
                 GC.KeepAlive(tensors);
             }
 
             /// <summary>Chooses whether undefined gradients come to backward as zeros or as invalid tensors.</summary>
-            public void set_materialize_grads(bool value)
-            {
-                Bridge.ContextMaterializeGradients(Handle, value ? 1 : 0);
-                MaterializeGrads = value;
-            }
+            public void set_materialize_grads(bool value) => MaterializeGrads = value;
 
             internal void Enter(IntPtr native) => _native = native;
 

@@ -77,14 +77,14 @@ public static partial class torch
             private readonly bool[] _isTensor;
             private readonly AutogradContext _context = new();
             private object[] _arguments;
+            private List<Tensor>? _outputLikes;
             private ExceptionDispatchInfo? _failure;
 
-            static Application() => Bridge.SetCallbacks(new Bridge.Callbacks
+            static Application()
             {
-                Forward = &OnForward,
-                Backward = &OnBackward,
-                Release = &OnRelease,
-            });
+                var callbacks = new Bridge.Callbacks { Forward = &OnForward, Backward = &OnBackward, Release = &OnRelease };
+                Bridge.SetCallbacks(&callbacks);
+            }
 
             internal Application(
                 Func<AutogradContext, object[], List<Tensor>> forward, Func<AutogradContext, List<Tensor>, List<Tensor>> backward,
@@ -100,25 +100,32 @@ public static partial class torch
             internal List<Tensor> Run()
             {
                 object[] arguments = _arguments;
+                bool executable = is_grad_enabled() && arguments.OfType<Tensor>().Any(tensor => !tensor.IsInvalid && tensor.requires_grad);
                 IntPtr[] inputs = arguments.OfType<Tensor>().Where(tensor => !tensor.IsInvalid).Select(tensor => tensor.Handle).ToArray();
                 IntPtr* outputs = stackalloc IntPtr[MaximumOutputs];
                 long count;
-                byte* error;
-                fixed (IntPtr* input = inputs)
+                try
                 {
-                    IntPtr self = GCHandle.ToIntPtr(GCHandle.Alloc(this));
-                    error = Bridge.Apply(self, input, inputs.Length, outputs, MaximumOutputs, out count);
+                    fixed (IntPtr* input = inputs)
+                    {
+                        IntPtr self = GCHandle.ToIntPtr(GCHandle.Alloc(this));
+                        Bridge.Apply(self, input, inputs.Length, outputs, MaximumOutputs, out count);
+                    }
+                }
+                catch (ExternalException) when (_failure is not null)
+                {
+                    _failure.Throw(); // forward's exception has passed through libtorch: the caller gets the exception itself
+                    throw;
                 }
                 GC.KeepAlive(arguments);
-                // An exception of forward has passed through libtorch: the caller gets the exception itself.
-                _failure?.Throw();
-                Bridge.Check(error);
                 _arguments = []; // the node keeps what was saved, not all arguments
                 var results = new List<Tensor>((int)count);
                 for (int i = 0; i < count; i++)
                 {
                     results.Add(new Tensor(outputs[i]));
                 }
+                // What zeros are made like in backward. TorchSharp keeps a tensor of each output's size for the node's life.
+                _outputLikes = executable ? results.ConvertAll(result => empty_like(result)) : null;
                 return results;
             }
 
@@ -147,37 +154,32 @@ public static partial class torch
                 }
             }
 
-            // Exceptions end here and travel on as native ones, to be thrown by the call that started the backward pass.
+            // An exception that leaves it ends the process, as in TorchSharp: what backward throws can reach nobody.
             [UnmanagedCallersOnly]
             private static void OnBackward(IntPtr state, IntPtr context, IntPtr* gradients, long count, IntPtr outcome)
             {
                 Application self = At(state);
-                try
+                self._context.Enter(context);
+                var incoming = new List<Tensor>((int)count);
+                for (int i = 0; i < count; i++)
                 {
-                    self._context.Enter(context);
-                    var incoming = new List<Tensor>((int)count);
-                    for (long i = 0; i < count; i++)
-                    {
-                        incoming.Add(new Tensor(gradients[i]));
-                    }
-                    foreach (Tensor? gradient in self.Gradients(self._backward(self._context, incoming)))
-                    {
-                        Bridge.Emit(outcome, gradient is null || gradient.IsInvalid ? IntPtr.Zero : gradient.Handle);
-                        GC.KeepAlive(gradient);
-                    }
+                    bool zeros = gradients[i] == IntPtr.Zero && self._context.MaterializeGrads;
+                    incoming.Add(zeros ? zeros_like(self._outputLikes![i]) : new Tensor(gradients[i]));
                 }
-                catch (Exception exception)
+                foreach (Tensor? gradient in self.Gradients(self._backward(self._context, incoming)))
                 {
-                    Bridge.Fail(outcome, $"{self._name}: {exception.Message}");
+                    Bridge.Emit(outcome, gradient is null || gradient.IsInvalid ? IntPtr.Zero : gradient.Handle);
+                    GC.KeepAlive(gradient);
                 }
-                finally
-                {
-                    self._context.Leave();
-                }
+                self._context.Leave();
             }
 
             [UnmanagedCallersOnly]
-            private static void OnRelease(IntPtr state) => GCHandle.FromIntPtr(state).Free();
+            private static void OnRelease(IntPtr state)
+            {
+                At(state)._outputLikes?.ForEach(tensor => tensor.Dispose());
+                GCHandle.FromIntPtr(state).Free();
+            }
 
             private static Application At(IntPtr state) => (Application)GCHandle.FromIntPtr(state).Target!;
 

@@ -12,17 +12,26 @@ public static partial class torch
         /// <param name="retain_graph">Keep what the graph has saved for another run.</param>
         /// <param name="create_graph">Record the gradients themselves.</param>
         /// <param name="allow_unused">Allow inputs on which no output depends: their gradients are invalid tensors.</param>
+        /// <remarks>
+        /// What libtorch refuses ends the process, as in TorchSharp, whose native code catches nothing here: an unused input,
+        /// a wrong number or shape of gradients, one of a managed function included. <see cref="backward(Tensor, IList{Tensor}, bool?, bool, IList{Tensor})"/> throws.
+        /// </remarks>
         public static IList<Tensor> grad(
             IList<Tensor> outputs, IList<Tensor> inputs, IList<Tensor>? grad_outputs = null, bool retain_graph = false,
             bool create_graph = false, bool allow_unused = false)
         {
-            IntPtr[] results = new IntPtr[inputs.Count];
-            fixed (IntPtr* output = Handles(outputs), input = Handles(inputs), gradient = Handles(grad_outputs), result = results)
+            (IntPtr[] ofOutputs, IntPtr[] ofInputs, IntPtr[] ofGradients) = (Handles(outputs), Handles(inputs), Handles(grad_outputs));
+            IntPtr[] results = Bridge.Uncaught(() =>
             {
-                Bridge.Check(Bridge.Gradients(
-                    output, outputs.Count, input, inputs.Count, gradient, grad_outputs?.Count ?? 0, retain_graph ? 1 : 0,
-                    create_graph ? 1 : 0, allow_unused ? 1 : 0, result));
-            }
+                var results = new IntPtr[ofInputs.Length];
+                fixed (IntPtr* output = ofOutputs, input = ofInputs, gradient = ofGradients, result = results)
+                {
+                    Bridge.Gradients(
+                        output, ofOutputs.Length, input, ofInputs.Length, gradient, ofGradients.Length, retain_graph ? 1 : 0,
+                        create_graph ? 1 : 0, allow_unused ? 1 : 0, result);
+                }
+                return results;
+            });
             GC.KeepAlive(outputs);
             GC.KeepAlive(inputs);
             GC.KeepAlive(grad_outputs);
@@ -41,9 +50,9 @@ public static partial class torch
         {
             fixed (IntPtr* tensor = Handles(tensors), gradient = Handles(grad_tensors), input = Handles(inputs))
             {
-                Bridge.Check(Bridge.Backward(
+                Bridge.Backward(
                     tensor, tensors.Count, gradient, grad_tensors?.Count ?? 0, retain_graph ?? create_graph ? 1 : 0,
-                    create_graph ? 1 : 0, input, inputs?.Count ?? 0));
+                    create_graph ? 1 : 0, input, inputs?.Count ?? 0);
             }
             GC.KeepAlive(tensors);
             GC.KeepAlive(grad_tensors);
@@ -61,7 +70,6 @@ public static partial class torch
             Tensor tensor, Tensor grad_tensor, bool? retain_graph = null, bool create_graph = false, IList<Tensor>? inputs = null) =>
             backward([tensor], [grad_tensor], retain_graph, create_graph, inputs);
 
-        internal static IntPtr[] Handles(IList<Tensor>? tensors) =>
-            tensors is null ? [] : tensors.Select(tensor => tensor is null || tensor.IsInvalid ? IntPtr.Zero : tensor.Handle).ToArray();
+        private static IntPtr[] Handles(IList<Tensor>? tensors) => tensors is null ? [] : [.. tensors.Select(tensor => tensor.Handle)];
     }
 }

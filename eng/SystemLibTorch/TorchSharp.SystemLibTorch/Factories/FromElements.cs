@@ -307,7 +307,7 @@ public static partial class torch
         }
         device = InitializeDevice(device);
         Tensor host = Make("empty", "memory_format", type, CPU, false, names, sizes);
-        new ReadOnlySpan<T>(elements, 0, (int)count).CopyTo(new Span<T>((void*)Bridge.Data(host.Handle), (int)count));
+        new ReadOnlySpan<T>(elements, 0, (int)count).CopyTo(new Span<T>((void*)Bridge.Data(host), (int)count));
         GC.KeepAlive(host);
         if ((dtype ?? type) == type && device.type == DeviceType.CPU)
         {

@@ -24,6 +24,7 @@ public static partial class torch
             protected virtual void RegisterComponents()
             {
                 if (componentsRegistered) return;
+                componentsRegistered = true;
                 foreach (var field in FieldsOf(GetType()))
                 {
                     var component = field.ComponentName();
@@ -35,14 +36,12 @@ public static partial class torch
                         case Tensor buffer: register_buffer(component, buffer); break;
                     }
                 }
-
-                componentsRegistered = true;
             }
 
             /// <summary>Registers a submodule, after it has registered its own components.</summary>
             /// <param name="name">Its name: not empty, without a dot, not taken by another submodule.</param>
             /// <param name="submodule">The module; null takes the one of that name off the register.</param>
-            /// <exception cref="ArgumentException">The name is empty or contains a dot.</exception>
+            /// <exception cref="ArgumentException">The name is empty or contains a dot, or the submodule contains this module.</exception>
             /// <exception cref="InvalidOperationException">The name is taken.</exception>
             public virtual void register_module(string name, Module submodule)
             {
@@ -55,7 +54,10 @@ public static partial class torch
                 ArgumentException.ThrowIfNullOrEmpty(name);
                 if (name.Contains('.')) throw new ArgumentException($"A module's name cannot contain a dot, got '{name}'.", nameof(name));
                 if (registeredModules.ContainsKey(name)) throw new InvalidOperationException($"A submodule '{name}' is already registered.");
-                submodule.RegisterComponents();
+                if (!ReferenceEquals(submodule, this)) submodule.RegisterComponents();
+                // In a circle every walk over the modules would overflow the stack.
+                if (ReferenceEquals(submodule, this) || submodule.modules().Contains(this))
+                    throw new ArgumentException("A module cannot contain itself.", nameof(submodule));
                 registeredModules.Add(name, submodule);
             }
 

@@ -14,18 +14,18 @@ internal sealed unsafe class NativeModule : SafeHandle
 
     public override bool IsInvalid => handle == IntPtr.Zero;
 
-    internal void Train(bool on) => Bridge.Check(Bridge.ModuleTrain(this, on ? 1 : 0));
+    internal void Train(bool on) => Bridge.ModuleTrain(this, on ? 1 : 0);
 
     /// <summary>Converts the parameters in place: their handles stay.</summary>
     internal void To(ScalarType? type, Device? device) =>
-        Bridge.Check(Bridge.ModuleTo(this, (long?)type ?? -1, (long?)device?.type ?? -1, device?.index ?? -1));
+        Bridge.ModuleTo(this, (long?)type ?? -1, (long?)device?.type ?? -1, device?.index ?? -1);
 
     internal IEnumerable<(string Name, Modules.Parameter Parameter)> Parameters()
     {
         List<(string, Modules.Parameter)> parameters = [];
         while (true)
         {
-            Bridge.Check(Bridge.ModuleParameter(this, parameters.Count, out var name, out var parameter));
+            Bridge.ModuleParameter(this, parameters.Count, out var name, out var parameter);
             if (parameter == IntPtr.Zero) return parameters;
             parameters.Add((Marshal.PtrToStringUTF8((IntPtr)name)!, new Modules.Parameter(parameter)));
         }
@@ -41,14 +41,14 @@ internal sealed unsafe class NativeModule : SafeHandle
 internal static unsafe partial class Bridge
 {
     [LibraryImport(Library, EntryPoint = "TorchBridge_moduleRelease")]
-    internal static partial void ModuleRelease(IntPtr module);
+    internal static partial Outcome ModuleRelease(IntPtr module);
 
     [LibraryImport(Library, EntryPoint = "TorchBridge_moduleTrain")]
-    internal static partial byte* ModuleTrain(NativeModule module, long on);
+    internal static partial Outcome ModuleTrain(NativeModule module, long on);
 
     [LibraryImport(Library, EntryPoint = "TorchBridge_moduleTo")]
-    internal static partial byte* ModuleTo(NativeModule module, long type, long deviceType, long deviceIndex);
+    internal static partial Outcome ModuleTo(NativeModule module, long type, long deviceType, long deviceIndex);
 
     [LibraryImport(Library, EntryPoint = "TorchBridge_moduleParameter")]
-    internal static partial byte* ModuleParameter(NativeModule module, long index, out byte* name, out IntPtr parameter);
+    internal static partial Outcome ModuleParameter(NativeModule module, long index, out byte* name, out IntPtr parameter);
 }

@@ -7,12 +7,8 @@ public static partial class torch
         /// <summary>Whether gradients with respect to this tensor are computed.</summary>
         public bool requires_grad
         {
-            get => Kept(Bridge.RequiresGrad(Handle)) != 0;
-            set
-            {
-                Bridge.Check(Bridge.SetRequiresGrad(Handle, value ? 1 : 0));
-                GC.KeepAlive(this);
-            }
+            get => Bridge.Read(this, Bridge.Property.RequiresGrad) != 0;
+            set => Bridge.SetRequiresGrad(this, value ? 1 : 0);
         }
 
         /// <summary>Sets <see cref="requires_grad"/>.</summary>
@@ -26,21 +22,19 @@ public static partial class torch
         public Tensor with_requires_grad(bool requires_grad = true) => requires_grad_(requires_grad);
 
         /// <summary>Whether the tensor is not the result of an operation that records gradients.</summary>
-        public bool is_leaf => Kept(Bridge.IsLeaf(Handle)) != 0;
+        public bool is_leaf => Bridge.Read(this, Bridge.Property.IsLeaf) != 0;
 
         /// <summary>The accumulated gradient, null if there is none.</summary>
         public Tensor? grad
         {
             get
             {
-                Bridge.Check(Bridge.Grad(Handle, out IntPtr gradient));
-                GC.KeepAlive(this);
+                Bridge.Grad(this, out IntPtr gradient);
                 return gradient == IntPtr.Zero ? null : new Tensor(gradient);
             }
             set
             {
-                Bridge.Check(Bridge.SetGrad(Handle, value?.Handle ?? IntPtr.Zero));
-                GC.KeepAlive(this);
+                Bridge.SetGrad(this, value?.Handle ?? IntPtr.Zero);
                 GC.KeepAlive(value);
             }
         }
@@ -65,11 +59,11 @@ public static partial class torch
 
     private sealed class GradientMode : IDisposable
     {
-        private readonly long _before = Bridge.IsGradEnabled();
+        private readonly bool _before = is_grad_enabled();
 
         internal GradientMode(bool enabled) => Bridge.SetGradEnabled(enabled ? 1 : 0);
 
-        public void Dispose() => Bridge.SetGradEnabled(_before);
+        public void Dispose() => Bridge.SetGradEnabled(_before ? 1 : 0);
     }
 
     /// <summary>Records no gradients on this thread until disposed of.</summary>
@@ -82,14 +76,29 @@ public static partial class torch
     public static IDisposable set_grad_enabled(bool mode = true) => new GradientMode(mode);
 
     /// <summary>Whether gradients are recorded on this thread.</summary>
-    public static bool is_grad_enabled() => Bridge.IsGradEnabled() != 0;
+    public static bool is_grad_enabled()
+    {
+        Bridge.IsGradEnabled(out long enabled);
+        return enabled != 0;
+    }
 
     /// <summary>The version of libtorch.</summary>
-    public static unsafe string __version__ => System.Runtime.InteropServices.Marshal.PtrToStringUTF8((IntPtr)Bridge.Version())!;
+    public static unsafe string __version__
+    {
+        get
+        {
+            Bridge.Version(out byte* version);
+            return System.Runtime.InteropServices.Marshal.PtrToStringUTF8((IntPtr)version)!;
+        }
+    }
 
     /// <summary>Threads libtorch uses within an operation.</summary>
-    public static int get_num_threads() => (int)Bridge.GetThreads();
+    public static int get_num_threads()
+    {
+        Bridge.GetThreads(out long count);
+        return (int)count;
+    }
 
     /// <summary>Sets how many threads libtorch uses within an operation.</summary>
-    public static unsafe void set_num_threads(int num) => Bridge.Check(Bridge.SetThreads(num));
+    public static void set_num_threads(int num) => Bridge.SetThreads(num);
 }

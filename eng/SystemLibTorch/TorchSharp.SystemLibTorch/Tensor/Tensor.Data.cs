@@ -47,7 +47,7 @@ public static partial class torch
             {
                 long length = ValidatedBytes();
                 return length <= int.MaxValue
-                    ? new Span<byte>((void*)Bridge.Data(Handle), (int)length)
+                    ? new Span<byte>((void*)Bridge.Data(this), (int)length)
                     : throw new ArgumentException("Span only supports up to int.MaxValue elements.");
             }
 
@@ -57,7 +57,7 @@ public static partial class torch
                 {
                     throw new ArgumentException("Mismatched data sizes in SetBytes().");
                 }
-                value.CopyTo(new Span<byte>((void*)Bridge.Data(Handle), value.Length));
+                value.CopyTo(new Span<byte>((void*)Bridge.Data(this), value.Length));
                 GC.KeepAlive(this);
             }
         }
@@ -74,8 +74,9 @@ public static partial class torch
         /// <exception cref="EndOfStreamException">The stream has fewer.</exception>
         public void ReadBytesFromStream(Stream stream, int bufferSize = 1024)
         {
+            ArgumentOutOfRangeException.ThrowIfNegativeOrZero(bufferSize);
             long left = ValidatedBytes();
-            byte* target = (byte*)Bridge.Data(Handle);
+            byte* target = (byte*)Bridge.Data(this);
             while (left > 0)
             {
                 int count = (int)Math.Min(left, bufferSize);
@@ -116,7 +117,7 @@ public static partial class torch
         private UnmanagedMemoryStream Bytes(FileAccess access)
         {
             long length = ValidatedBytes();
-            return new UnmanagedMemoryStream((byte*)Bridge.Data(Handle), length, length, access);
+            return new UnmanagedMemoryStream((byte*)Bridge.Data(this), length, length, access);
         }
 
         private long ValidatedBytes()

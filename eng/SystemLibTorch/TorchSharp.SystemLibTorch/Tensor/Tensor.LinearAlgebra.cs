@@ -5,7 +5,8 @@ public static partial class torch
     public partial class Tensor
     {
         /// <summary>Matrix product of the last two dimensions, broadcast over the others.</summary>
-        public Tensor matmul(Tensor target) => Operator.Call("matmul", "", this, target);
+        /// <remarks>Operands that do not fit end the process, as in TorchSharp, whose native code catches nothing here.</remarks>
+        public Tensor matmul(Tensor target) => Bridge.Uncaught(() => Operator.Call("matmul", "", this, target));
 
         /// <summary>Matrix product.</summary>
         public Tensor mm(Tensor target) => Operator.Call("mm", "", this, target);

@@ -1,10 +1,11 @@
-using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices.Marshalling;
 
 namespace TorchSharp;
 
 public static partial class torch
 {
     /// <summary>A tensor: a handle to an <c>at::Tensor</c> of libtorch.</summary>
+    [NativeMarshalling(typeof(Bridge.TensorMarshaller))]
     public unsafe partial class Tensor : IDisposable
     {
         private static long _totalCount;
@@ -118,7 +119,7 @@ public static partial class torch
         public override int GetHashCode() => base.GetHashCode();
 
         /// <summary>Number of dimensions.</summary>
-        public long Dimensions => Kept(Bridge.Dim(Handle));
+        public long Dimensions => Bridge.Read(this, Bridge.Property.Dimensions);
 
         /// <summary>Number of dimensions.</summary>
         public long dim() => Dimensions;
@@ -127,25 +128,25 @@ public static partial class torch
         public long ndim => Dimensions;
 
         /// <summary>Number of elements.</summary>
-        public long NumberOfElements => Kept(Bridge.Numel(Handle));
+        public long NumberOfElements => Bridge.Read(this, Bridge.Property.Elements);
 
         /// <summary>Number of elements.</summary>
         public long numel() => NumberOfElements;
 
         /// <summary>Bytes of one element.</summary>
-        public long ElementSize => Kept(Bridge.ElementSize(Handle));
+        public long ElementSize => Bridge.Read(this, Bridge.Property.ElementSize);
 
         /// <summary>Bytes of one element.</summary>
         public long element_size() => ElementSize;
 
         /// <summary>Type of the elements.</summary>
-        public ScalarType dtype => (ScalarType)Kept(Bridge.ScalarType(Handle));
+        public ScalarType dtype => (ScalarType)Bridge.Read(this, Bridge.Property.ScalarType);
 
         /// <summary>Kind of the device the elements are on.</summary>
-        public DeviceType device_type => (DeviceType)Kept(Bridge.DeviceType(Handle));
+        public DeviceType device_type => (DeviceType)Bridge.Read(this, Bridge.Property.DeviceType);
 
         /// <summary>Index of the device the elements are on, -1 for the CPU.</summary>
-        public int device_index => (int)Kept(Bridge.DeviceIndex(Handle));
+        public int device_index => (int)Bridge.Read(this, Bridge.Property.DeviceIndex);
 
         /// <summary>The device the elements are on.</summary>
         public Device device => new(device_type, device_index);
@@ -166,10 +167,10 @@ public static partial class torch
         public bool is_complex() => torch.is_complex(dtype);
 
         /// <summary>Elements between the start of the storage and the tensor's first one.</summary>
-        public long storage_offset() => Kept(Bridge.StorageOffset(Handle));
+        public long storage_offset() => Bridge.Read(this, Bridge.Property.StorageOffset);
 
         /// <summary>Whether the elements lie one after another in row-major order.</summary>
-        public bool is_contiguous() => Kept(Bridge.IsContiguous(Handle)) != 0;
+        public bool is_contiguous() => Bridge.Read(this, Bridge.Property.IsContiguous) != 0;
 
         /// <summary>Size of each dimension.</summary>
         public long[] shape
@@ -179,9 +180,9 @@ public static partial class torch
                 var sizes = new long[Dimensions];
                 fixed (long* first = sizes)
                 {
-                    Bridge.Sizes(Handle, first);
+                    Bridge.Sizes(this, first, sizes.Length);
                 }
-                return Kept(sizes);
+                return sizes;
             }
         }
 
@@ -197,21 +198,13 @@ public static partial class torch
             var strides = new long[Dimensions];
             fixed (long* first = strides)
             {
-                Bridge.Check(Bridge.Strides(Handle, first));
+                Bridge.Strides(this, first, strides.Length);
             }
-            return Kept(strides);
+            return strides;
         }
 
         /// <summary>Elements between neighbours along one dimension.</summary>
         public long stride(int dim) => (long)Operator.CallNumber("stride", "int", this, dim);
-
-        // Holds the tensor until a native call that got only its handle has ended.
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        private T Kept<T>(T value)
-        {
-            GC.KeepAlive(this);
-            return value;
-        }
 
         private Tensor Call(string name, string overload = "") => Operator.Call(name, overload, this);
 

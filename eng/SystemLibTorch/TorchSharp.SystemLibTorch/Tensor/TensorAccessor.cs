@@ -2,7 +2,11 @@ using System.Collections;
 
 namespace TorchSharp.Utils;
 
-/// <summary>The elements of a tensor on the CPU as .NET values, in row-major order, read and written in place.</summary>
+/// <summary>
+/// The elements of a tensor on the CPU as .NET values, in row-major order, read and written in place. Every access throws
+/// <see cref="ObjectDisposedException"/> once the accessor is disposed of, and <see cref="InvalidOperationException"/> once
+/// the tensor is, or has other memory than when the accessor was made.
+/// </summary>
 public sealed unsafe class TensorAccessor<T> : IDisposable, IEnumerable<T>
     where T : unmanaged
 {
@@ -14,71 +18,90 @@ public sealed unsafe class TensorAccessor<T> : IDisposable, IEnumerable<T>
     internal TensorAccessor(torch.Tensor tensor)
     {
         _tensor = tensor;
-        _first = (T*)Bridge.Data(tensor.Handle);
+        _first = (T*)Bridge.Data(tensor);
         _sizes = tensor.shape;
         _strides = tensor.stride();
-        Count = tensor.NumberOfElements;
     }
 
-    /// <summary>Number of elements.</summary>
-    public long Count { get; }
+    /// <summary>Number of elements, 0 once disposed of.</summary>
+    public long Count => _tensor?.NumberOfElements ?? 0;
 
     /// <summary>False.</summary>
     public bool IsReadOnly => false;
 
-    /// <summary>The element at the indices; a single one counts through the tensor in row-major order.</summary>
-    /// <exception cref="IndexOutOfRangeException">An index is outside the tensor.</exception>
+    /// <summary>The element at the indices. A single one counts through the tensor in row-major order, for reading only.</summary>
+    /// <exception cref="IndexOutOfRangeException">An index is outside the tensor, or there is not one for each dimension.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">A single index is negative.</exception>
     public T this[params long[] indices]
     {
-        get => *Address(indices);
-        set => *Address(indices) = value;
+        get
+        {
+            torch.Tensor tensor = Live();
+            T value = _first[indices.Length == 1 ? Offset(tensor, indices[0]) : Offset(indices)];
+            GC.KeepAlive(tensor);
+            return value;
+        }
+
+        set
+        {
+            torch.Tensor tensor = Live();
+            _first[_sizes.Length == 0 && indices is [0] ? 0 : Offset(indices)] = value;
+            GC.KeepAlive(tensor);
+        }
     }
 
     /// <summary>Copies the elements to a new array.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">The tensor has no elements, and two or more dimensions.</exception>
     public T[] ToArray()
     {
-        var array = new T[Count];
-        CopyTo(array);
+        var array = new T[Live().NumberOfElements];
+        if (array.Length > 0 || _sizes.Length > 1)
+        {
+            CopyTo(array);
+        }
         return array;
     }
 
     /// <summary>Copies elements from <paramref name="tensorIndex"/> on, as many as the array has room for.</summary>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="tensorIndex"/> is outside the tensor.</exception>
+    /// <exception cref="IndexOutOfRangeException"><paramref name="arrayIndex"/> is negative.</exception>
     public void CopyTo(T[] array, int arrayIndex = 0, long tensorIndex = 0) => CopyTo(array.AsSpan(), arrayIndex, tensorIndex);
 
-    /// <summary>Copies elements from <paramref name="tensorIndex"/> on, as many as the span has room for.</summary>
+    /// <inheritdoc cref="CopyTo(T[], int, long)"/>
     public void CopyTo(Span<T> array, int arrayIndex = 0, long tensorIndex = 0)
     {
-        Span<T> target = array[arrayIndex..];
-        int count = (int)Math.Min(target.Length, Count - tensorIndex);
-        if (Live.is_contiguous())
+        torch.Tensor tensor = Live();
+        int count = Common(tensor, array.Length, arrayIndex, tensorIndex);
+        if (count > 0 && tensor.is_contiguous())
         {
-            new ReadOnlySpan<T>(_first + tensorIndex, count).CopyTo(target);
+            new ReadOnlySpan<T>(_first + tensorIndex, count).CopyTo(array[arrayIndex..]);
         }
         else
         {
             for (int i = 0; i < count; i++)
             {
-                target[i] = _first[Offset(tensorIndex + i)];
+                array[arrayIndex + i] = _first[Offset(tensorIndex + i)];
             }
         }
-        GC.KeepAlive(_tensor);
+        GC.KeepAlive(tensor);
     }
 
-    /// <summary>Overwrites elements from <paramref name="tensorIndex"/> on.</summary>
+    /// <summary>Overwrites elements from <paramref name="tensorIndex"/> on, as many as the array has.</summary>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="tensorIndex"/> is outside the tensor.</exception>
+    /// <exception cref="IndexOutOfRangeException"><paramref name="arrayIndex"/> is negative.</exception>
     public void CopyFrom(T[] array, int arrayIndex = 0, long tensorIndex = 0) =>
         CopyFrom((ReadOnlySpan<T>)array, arrayIndex, tensorIndex);
 
-    /// <summary>Overwrites elements from <paramref name="tensorIndex"/> on.</summary>
+    /// <inheritdoc cref="CopyFrom(T[], int, long)"/>
     public void CopyFrom(ReadOnlySpan<T> array, int arrayIndex = 0, long tensorIndex = 0)
     {
-        _ = Live;
-        ReadOnlySpan<T> source = array[arrayIndex..];
-        int count = (int)Math.Min(source.Length, Count - tensorIndex);
+        torch.Tensor tensor = Live();
+        int count = Common(tensor, array.Length, arrayIndex, tensorIndex);
         for (int i = 0; i < count; i++)
         {
-            _first[Offset(tensorIndex + i)] = source[i];
+            _first[Offset(tensorIndex + i)] = array[arrayIndex + i];
         }
-        GC.KeepAlive(_tensor);
+        GC.KeepAlive(tensor);
     }
 
     /// <inheritdoc/>
@@ -96,15 +119,41 @@ public sealed unsafe class TensorAccessor<T> : IDisposable, IEnumerable<T>
     /// <inheritdoc/>
     public void Dispose() => _tensor = null;
 
-    private torch.Tensor Live => _tensor ?? throw new ObjectDisposedException(nameof(TensorAccessor<T>));
-
-    private T* Address(long[] indices)
+    private torch.Tensor Live()
     {
-        _ = Live;
-        if (indices.Length == 1 && _sizes.Length != 1)
+        torch.Tensor tensor = _tensor ?? throw new ObjectDisposedException(nameof(TensorAccessor<T>));
+        return (T*)Bridge.Data(tensor) == _first && tensor.shape.AsSpan().SequenceEqual(_sizes)
+            ? tensor
+            : throw new InvalidOperationException("the tensor has other memory than when this accessor was made");
+    }
+
+    /// <summary>How many elements an array from an index on and the tensor from another on have in common.</summary>
+    private static int Common(torch.Tensor tensor, int length, int arrayIndex, long tensorIndex)
+    {
+        long count = tensor.NumberOfElements;
+        if (tensorIndex < 0 || tensorIndex >= count)
         {
-            return (ulong)indices[0] < (ulong)Count ? _first + Offset(indices[0]) : throw new IndexOutOfRangeException();
+            throw new ArgumentOutOfRangeException(nameof(tensorIndex), tensorIndex, $"the tensor has {count} elements");
         }
+        if (arrayIndex < 0)
+        {
+            throw new IndexOutOfRangeException($"{nameof(arrayIndex)} is {arrayIndex}");
+        }
+        return (int)Math.Min(Math.Max(length - arrayIndex, 0), count - tensorIndex);
+    }
+
+    private long Offset(torch.Tensor tensor, long index)
+    {
+        if (index >= tensor.NumberOfElements)
+        {
+            throw new IndexOutOfRangeException();
+        }
+        ArgumentOutOfRangeException.ThrowIfNegative(index);
+        return Offset(index);
+    }
+
+    private long Offset(long[] indices)
+    {
         if (indices.Length != _sizes.Length)
         {
             throw new IndexOutOfRangeException($"{indices.Length} indices for a tensor of {_sizes.Length} dimensions");
@@ -114,11 +163,11 @@ public sealed unsafe class TensorAccessor<T> : IDisposable, IEnumerable<T>
         {
             if ((ulong)indices[d] >= (ulong)_sizes[d])
             {
-                throw new IndexOutOfRangeException();
+                throw new IndexOutOfRangeException($"{indices[d]} in dimension {d} of {_sizes[d]}");
             }
             offset += indices[d] * _strides[d];
         }
-        return _first + offset;
+        return offset;
     }
 
     private long Offset(long index)

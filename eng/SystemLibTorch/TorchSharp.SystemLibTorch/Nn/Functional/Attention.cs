@@ -34,7 +34,7 @@ public static partial class torch
 
                 // S = (Q / d^¼) (K / d^¼)ᵀ: half of the scale on either side keeps half-precision products in range.
                 var scale = Math.Pow(query.shape[^1], -0.25);
-                var scores = (query * scale).matmul((key * scale).transpose(-2, -1));
+                var scores = Product(query * scale, (key * scale).transpose(-2, -1));
                 if (isCausal)
                 {
                     var future = ones([queries, keys], ScalarType.Bool, query.device).triu(1);
@@ -55,8 +55,11 @@ public static partial class torch
                     var weights = softmax(s, -1);
                     if (deadRows is not null) weights = weights.masked_fill(deadRows, 0);
                     if (p > 0) weights = dropout(weights, p);
-                    return weights.matmul(value).MoveToOuterDisposeScope();
+                    return Product(weights, value).MoveToOuterDisposeScope();
                 }
+
+                // Not Tensor.matmul, which is fatal where attention throws.
+                static Tensor Product(Tensor left, Tensor right) => Operator.Call("matmul", "", left, right);
             }
         }
     }

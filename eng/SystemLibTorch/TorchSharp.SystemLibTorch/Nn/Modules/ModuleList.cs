@@ -25,8 +25,8 @@ namespace TorchSharp.Modules
         protected override void RegisterComponents()
         {
             if (registered) return;
-            for (var i = 0; i < items.Count; i++) register_module(i.ToString(), items[i]);
             registered = true;
+            for (var i = 0; i < items.Count; i++) register_module(i.ToString(), items[i]);
         }
 
         /// <inheritdoc/>

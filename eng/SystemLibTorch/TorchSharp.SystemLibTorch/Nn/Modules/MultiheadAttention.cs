@@ -11,8 +11,8 @@ namespace TorchSharp.Modules
             long embedded_dim, long num_heads, double dropout, bool bias, bool add_bias_kv, bool add_zero_attn, long kdim, long vdim)
             : base(nameof(MultiheadAttention))
         {
-            Bridge.Check(Bridge.AttentionNew(
-                embedded_dim, num_heads, dropout, bias ? 1 : 0, add_bias_kv ? 1 : 0, add_zero_attn ? 1 : 0, kdim, vdim, out var module));
+            Bridge.AttentionNew(
+                embedded_dim, num_heads, dropout, bias ? 1 : 0, add_bias_kv ? 1 : 0, add_zero_attn ? 1 : 0, kdim, vdim, out var module);
             Wrap(new NativeModule(module));
         }
 
@@ -27,17 +27,18 @@ namespace TorchSharp.Modules
         public override unsafe Tuple<Tensor, Tensor> forward(
             Tensor query, Tensor key, Tensor value, Tensor? key_padding_mask, bool need_weights, Tensor? attn_mask)
         {
-            Bridge.Check(Bridge.AttentionForward(
+            Bridge.AttentionForward(
                 native!,
-                query.Handle,
-                key.Handle,
-                value.Handle,
+                query,
+                key,
+                value,
                 key_padding_mask?.Handle ?? IntPtr.Zero,
                 need_weights ? 1 : 0,
                 attn_mask?.Handle ?? IntPtr.Zero,
                 out var output,
-                out var weights));
-            foreach (var tensor in new[] { query, key, value, key_padding_mask, attn_mask }) GC.KeepAlive(tensor);
+                out var weights);
+            GC.KeepAlive(key_padding_mask);
+            GC.KeepAlive(attn_mask);
             return Tuple.Create(new Tensor(output), new Tensor(weights));
         }
 
@@ -53,15 +54,15 @@ namespace TorchSharp
     internal static unsafe partial class Bridge
     {
         [LibraryImport(Library, EntryPoint = "TorchBridge_attentionNew")]
-        internal static partial byte* AttentionNew(
+        internal static partial Outcome AttentionNew(
             long embedDim, long numHeads, double dropout, long bias, long addBiasKv, long addZeroAttn, long kdim, long vdim, out IntPtr module);
 
         [LibraryImport(Library, EntryPoint = "TorchBridge_attentionForward")]
-        internal static partial byte* AttentionForward(
+        internal static partial Outcome AttentionForward(
             NativeModule module,
-            IntPtr query,
-            IntPtr key,
-            IntPtr value,
+            Tensor query,
+            Tensor key,
+            Tensor value,
             IntPtr keyPaddingMask,
             long needWeights,
             IntPtr attnMask,
