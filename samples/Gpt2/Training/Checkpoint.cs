@@ -179,22 +179,22 @@ public sealed class Checkpoint : IDisposable
         }
     }
 
-    // libtorch tests its generator's state in part only. Of a Mersenne Twister, next counts the words of the block that have
-    // been used, left those that have not: a larger sum would read beyond the block.
+    // TorchSharp ends the process where libtorch refuses a state, so libtorch's conditions are tested here: the size, and left, seeded and
+    // next of its Mersenne Twister. Of that, next counts the words of the block that have been used, left those that have not: a larger
+    // sum, which libtorch takes, would read beyond the block.
     private void SetGenerator(Tensor state)
     {
-        const int LeftOffset = 8, NextOffset = 16, BlockLength = 624;
-        byte[] bytes = state.data<byte>().ToArray();
-        long left = BinaryPrimitives.ReadInt32LittleEndian(bytes.AsSpan(LeftOffset)), next = BinaryPrimitives.ReadInt64LittleEndian(bytes.AsSpan(NextOffset));
-        try
-        {
-            if (left < 1 || next < 0 || next > BlockLength || left + next > BlockLength + 1) throw new ExternalException("Invalid mt19937 state.");
-            random.set_rng_state(state);
-        }
-        catch (ExternalException e)
-        {
-            throw new UserException($"{_file.Path}: '{GeneratorTensor}' is not a state of libtorch's random generator: {e.Message.Split('\n')[0]}", e);
-        }
+        const int LeftOffset = 8, SeededOffset = 12, NextOffset = 16, BlockLength = 624;
+        using Tensor current = random.get_rng_state();
+        byte[] bytes = state.dtype == current.dtype && state.shape.SequenceEqual(current.shape) ? state.data<byte>().ToArray() : [];
+        bool isState = bytes.Length > NextOffset + sizeof(long)
+            && BinaryPrimitives.ReadInt32LittleEndian(bytes.AsSpan(SeededOffset)) == 1
+            && BinaryPrimitives.ReadInt32LittleEndian(bytes.AsSpan(LeftOffset)) is >= 1 and <= BlockLength and var left
+            && BinaryPrimitives.ReadInt64LittleEndian(bytes.AsSpan(NextOffset)) is >= 0 and <= BlockLength and var next
+            && left + next <= BlockLength + 1;
+        if (!isState)
+            throw new UserException($"{_file.Path}: '{GeneratorTensor}' is not a state of libtorch's random generator.");
+        random.set_rng_state(state);
     }
 
     private void LoadParameters(GptModel model)
