@@ -62,7 +62,8 @@ internal sealed unsafe class GpuDriver : IOperandMemory
         return address;
     }
 
-    public void Free(nint address) => Check(_free(address), "cuMemFree");
+    /// <summary>Often in the course of another failure, which must not be hidden by that of freeing.</summary>
+    public void Free(nint address) => _ = _free(address);
 
     public void Write(nint address, ReadOnlySpan<byte> bytes)
     {
@@ -103,6 +104,6 @@ internal sealed unsafe class GpuDriver : IOperandMemory
             return;
         byte* name = null;
         string text = _errorName(code, &name) == 0 && name != null ? Marshal.PtrToStringUTF8((nint)name)! : "unknown error";
-        throw new InvalidOperationException($"{function} returned {code} ({text}).");
+        throw new CudaException(function, code, text, $"{function} returned {code} ({text}).");
     }
 }
