@@ -63,7 +63,7 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
         if (problem.ValueDim > KernelChoice.MaxHeadDim)
             return $"ValueDim is {problem.ValueDim}; on a GPU it may be {KernelChoice.MaxHeadDim} at most.";
         Int128 units = (Int128)problem.Batch * problem.Heads * Units(Math.Max(problem.QueryLength, problem.KeyLength), FewestRows);
-        return units <= int.MaxValue ? null
+        return units <= int.MaxValue ? Validation.RefusalOfScores(this, problem)
             : $"Batch x Heads x {Math.Max(problem.QueryLength, problem.KeyLength)} rows make more blocks than a GPU takes at once.";
     }
 
@@ -159,14 +159,11 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
         Launch(kernel, units, options.Stream, &parameters);
     }
 
-    /// <summary>
-    /// Compiles and loads what the passes over such a problem need, as far as that can be told without the operands: these are taken to be
-    /// laid out well (rows and addresses aligned to 16 bytes where the head dimensions are multiples of 8), and sizes other than the head
-    /// dimensions, the type, the mask and the sign of the scale do not matter. Several kernels are compiled at once.
-    /// </summary>
-    /// <param name="problem">The problem.</param>
-    /// <param name="options">What of the passes.</param>
-    /// <returns>The kernels, one line each.</returns>
+    /// <inheritdoc/>
+    /// <remarks>
+    /// Operands are taken to be laid out well (rows and addresses aligned to 16 bytes where the head dimensions are multiples of 8), and
+    /// sizes other than the head dimensions, the type, the mask and the sign of the scale do not matter. Several kernels are compiled at once.
+    /// </remarks>
     /// <exception cref="CudaException">The driver or the compiler failed.</exception>
     public IReadOnlyList<string> Precompile(in AttentionProblem problem, PrecompileOptions options = default)
     {

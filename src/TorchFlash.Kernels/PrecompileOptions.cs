@@ -1,6 +1,6 @@
-namespace TorchFlash.Kernels.Cuda;
+namespace TorchFlash.Kernels;
 
-/// <summary>Which passes <see cref="CudaEngine.Precompile"/> prepares for.</summary>
+/// <summary>Which passes <see cref="IAttentionEngine.Precompile"/> prepares for.</summary>
 public readonly record struct PrecompileOptions
 {
     /// <summary>Leaves the backward pass out.</summary>
