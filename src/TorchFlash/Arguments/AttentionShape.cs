@@ -1,4 +1,5 @@
 using System.Diagnostics.CodeAnalysis;
+using TorchFlash.Attention;
 using static TorchFlash.Arguments.ArgumentChecks;
 using static TorchSharp.torch;
 
@@ -24,7 +25,7 @@ internal sealed class AttentionShape
         FloatingPoint(query);
         SameKind(key, query);
         SameKind(value, query);
-        long[] q = query.shape, k = key.shape, v = value.shape;
+        long[] q = TensorMemory.Sizes(query), k = TensorMemory.Sizes(key), v = TensorMemory.Sizes(value);
         string heads = enable_gqa ? "H, " : "";
         Operand(q, nameof(query), "d");
         Operand(k, nameof(key), "d");
@@ -84,7 +85,7 @@ internal sealed class AttentionShape
 
     private static Tensor ToFourDimensions(Tensor operand, long[] leading)
     {
-        long[] shape = operand.shape, full = [.. leading, shape[^2], shape[^1]];
+        long[] shape = TensorMemory.Sizes(operand), full = [.. leading, shape[^2], shape[^1]];
         if (!full.SequenceEqual(shape))
             operand = operand.expand(full);
         return leading.Length switch

@@ -36,7 +36,7 @@ internal sealed class AttentionCall
         Tensor query, Tensor key, Tensor value, CausalMask causal = CausalMask.None, double? scale = null, Tensor? mask = null, Tensor? bias = null, double dropout = 0)
     {
         (Query, Key, Value, Mask, Bias) = (query, key, value, mask, bias);
-        long[] q = query.shape, k = key.shape;
+        long[] q = TensorMemory.Sizes(query), k = TensorMemory.Sizes(key);
         Problem = checked(new AttentionProblem
         {
             Batch = (int)q[0],
@@ -45,7 +45,7 @@ internal sealed class AttentionCall
             QueryLength = (int)q[2],
             KeyLength = (int)k[2],
             HeadDim = (int)q[3],
-            ValueDim = (int)value.shape[3],
+            ValueDim = (int)value.size(3),
             Scale = scale ?? AttentionProblem.DefaultScale((int)q[3]),
             ElementType = ElementTypeOf(query.dtype),
             Causal = causal,

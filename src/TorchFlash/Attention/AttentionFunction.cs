@@ -29,11 +29,18 @@ internal sealed class AttentionFunction : MultiTensorFunction<AttentionFunction>
         // Everything but the results goes with this scope, the forward pass's own wrappers of what it saved among it: one of them
         // left alive would keep the node, and with it every saved tensor, alive.
         using DisposeScope scope = NewDisposeScope();
-        // Copies are made out here, where the graph knows of them.
-        object[] arguments = [TensorMemory.Readable(query), TensorMemory.Readable(key), TensorMemory.Readable(value), pass, needWeights];
         bool needsNode = is_grad_enabled() && (query.requires_grad || key.requires_grad || value.requires_grad);
+        object[] arguments = [Operand(query), Operand(key), Operand(value), pass, needWeights];
         List<Tensor> results = needsNode ? apply(arguments) : Forward(null, arguments);
         return (results[0].MoveToOuterDisposeScope(), needWeights ? results[1].MoveToOuterDisposeScope() : null);
+
+        // Copies are made out here, where the graph knows of them. A leaf takes over a gradient that nobody else refers to and copies any
+        // other, such as those in t_returned; a view between makes it the former.
+        Tensor Operand(Tensor x)
+        {
+            x = TensorMemory.Readable(x);
+            return needsNode && x.is_leaf ? x.view(TensorMemory.Sizes(x)) : x;
+        }
     }
 
     public override List<Tensor> forward(AutogradContext ctx, params object[] vars) => Forward(ctx, vars);
@@ -89,10 +96,10 @@ internal sealed class AttentionFunction : MultiTensorFunction<AttentionFunction>
             (gradients[0], gradients[1], gradients[2]) = pass.Backward(q, k, v, saved[3], saved[4], saved[5], outputGradient);
         if (weightsGradient is not null)
         {
-            Tensor dQ = gradients[0] ??= TensorMemory.EmptyInOrderOf(q, q.shape[3]).fill_(0);
-            Tensor dK = gradients[1] ??= TensorMemory.EmptyInOrderOf(k, k.shape[3]).fill_(0);
+            Tensor dQ = gradients[0] ??= TensorMemory.EmptyInOrderOf(q, q.size(3)).fill_(0);
+            Tensor dK = gradients[1] ??= TensorMemory.EmptyInOrderOf(k, k.size(3)).fill_(0);
             // Head by head: whatever their number, there are no more than a few matrices of the size of W at a time.
-            for (long h = 0, group = pass.Problem.Heads / k.shape[1]; h < pass.Problem.Heads; h++)
+            for (long h = 0, group = pass.Problem.Heads / Math.Max(k.size(1), 1); h < pass.Problem.Heads; h++)
             {
                 using DisposeScope scope = NewDisposeScope();
                 Tensor[] head = [q.narrow(1, h, 1), k.narrow(1, h / group, 1), v.narrow(1, h / group, 1)];

@@ -140,28 +140,26 @@ public sealed class MultiheadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
 
     private int BatchDim => batch_first ? 0 : 1;
 
-    /// <summary>x W_qᵀ + b_q and so on, each in the layout of its input with width E.</summary>
+    /// <summary>x W_qᵀ + b_q and so on, each in the layout of its input with width E; what has the same input in one product.</summary>
     private (Tensor Query, Tensor Key, Tensor Value) Project(Tensor query, Tensor key, Tensor value)
     {
-        if (in_proj_weight is not null && ReferenceEquals(query, key) && ReferenceEquals(key, value))
-        {
-            Tensor[] all = nn.functional.linear(query, in_proj_weight, in_proj_bias).chunk(3, -1);
-            return (all[0], all[1], all[2]);
-        }
-        if (in_proj_weight is not null && ReferenceEquals(key, value))
-        {
-            Tensor[] both = nn.functional.linear(key, Rows(in_proj_weight, 1, 2)!, Rows(in_proj_bias, 1, 2)).chunk(2, -1);
-            return (nn.functional.linear(query, Rows(in_proj_weight, 0, 1)!, Rows(in_proj_bias, 0, 1)), both[0], both[1]);
-        }
-        return (
-            nn.functional.linear(query, q_proj_weight ?? Rows(in_proj_weight, 0, 1)!, Rows(in_proj_bias, 0, 1)),
-            nn.functional.linear(key, k_proj_weight ?? Rows(in_proj_weight, 1, 1)!, Rows(in_proj_bias, 1, 1)),
-            nn.functional.linear(value, v_proj_weight ?? Rows(in_proj_weight, 2, 1)!, Rows(in_proj_bias, 2, 1)));
+        bool shared = in_proj_weight is not null && ReferenceEquals(key, value);
+        if (!shared)
+            return (Projected(query, 0, 1), Projected(key, 1, 1), Projected(value, 2, 1));
+        Tensor[] all = ReferenceEquals(query, key)
+            ? Projected(query, 0, 3).chunk(3, -1)
+            : [Projected(query, 0, 1), .. Projected(key, 1, 2).chunk(2, -1)];
+        return (all[0], all[1], all[2]);
     }
 
-    /// <summary>Rows of a packed parameter that belong to projections <paramref name="first"/> and so many after it.</summary>
-    private Tensor? Rows(Tensor? packed, int first, int count) =>
-        packed?.narrow(0, first * embedded_dim, count * embedded_dim);
+    /// <summary>Projection <paramref name="first"/> (0: query, 1: key, 2: value) and so many after it.</summary>
+    private Tensor Projected(Tensor x, int first, int count)
+    {
+        Parameter? separate = first switch { 0 => q_proj_weight, 1 => k_proj_weight, _ => v_proj_weight };
+        return nn.functional.linear(x, separate ?? Rows(in_proj_weight)!, Rows(in_proj_bias));
+
+        Tensor? Rows(Tensor? packed) => count == 3 ? packed : packed?.narrow(0, first * embedded_dim, count * embedded_dim);
+    }
 
     /// <summary>An element [1, 1, E] after the last of every sequence.</summary>
     private Tensor Append(Tensor sequences, Tensor element)
