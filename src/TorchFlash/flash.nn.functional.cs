@@ -26,7 +26,7 @@ public static partial class flash
             /// <c>transpose(1, 2).reshape(B, N, H * d)</c> costs none either.
             /// <para>
             /// It can be differentiated again: with <c>create_graph</c> the gradients are computed by differentiable operators of libtorch, in
-            /// memory that grows with Nq Nk.
+            /// memory that grows with Nq Nk. (<c>autograd.grad</c> wants <c>retain_graph</c> beside it, which TorchSharp does not imply there.)
             /// </para>
             /// <para>
             /// A NaN or an infinity in an operand reaches the rows that see it. Keys beyond a sequence's length and tiles that nobody sees
