@@ -44,6 +44,15 @@ public readonly record struct AttentionProblem
     /// <summary>Which keys a query may attend to by position.</summary>
     public CausalMask Causal { get; init; }
 
+    /// <summary>Whether a Boolean matrix says which pairs of query and key exist.</summary>
+    public bool HasMask { get; init; }
+
+    /// <summary>Whether something is added to the scores.</summary>
+    public bool HasBias { get; init; }
+
+    /// <summary>Probability with which an element of P is dropped, 0 to 1; the others are divided by what is left of 1.</summary>
+    public double Dropout { get; init; }
+
     /// <summary>1 / sqrt(d), the scale of "Attention Is All You Need", section 3.2.1.</summary>
     public static double DefaultScale(int headDim) => 1 / Math.Sqrt(headDim);
 
@@ -65,7 +74,7 @@ public readonly record struct AttentionProblem
     };
 
     /// <summary>Refuses sizes that mean nothing.</summary>
-    /// <exception cref="ArgumentOutOfRangeException">A size is out of its range, or the scale is not finite.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">A size or a probability is out of its range, or the scale is not finite.</exception>
     public void Validate()
     {
         ArgumentOutOfRangeException.ThrowIfNegative(Batch);
@@ -99,5 +108,23 @@ public readonly record struct AttentionProblem
             throw new ArgumentOutOfRangeException(nameof(Scale), Scale, $"The scale must be a finite number, of {ElementType} at most {largestScale:G2}.");
         if (!Enum.IsDefined(Causal))
             throw new ArgumentOutOfRangeException(nameof(Causal), Causal, "Unknown causal mask.");
+        if (!(Dropout is >= 0 and <= 1))
+            throw new ArgumentOutOfRangeException(nameof(Dropout), Dropout, "The dropout must be a probability, 0 to 1.");
     }
+}
+
+/// <summary>Which keys a query may attend to by position.</summary>
+public enum CausalMask
+{
+    /// <summary>Every query attends to every key.</summary>
+    None,
+
+    /// <summary>Query i attends to keys j &lt;= i: the diagonal starts in the top left corner of S, as in libtorch.</summary>
+    TopLeft,
+
+    /// <summary>
+    /// Query i attends to keys j &lt;= i + KeyLength - QueryLength: the diagonal ends in the bottom right corner of S,
+    /// as in FlashAttention 2.1 and later (decoding with a key-value cache).
+    /// </summary>
+    BottomRight,
 }

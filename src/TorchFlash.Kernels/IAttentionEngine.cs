@@ -29,4 +29,15 @@ public interface IAttentionEngine
     /// <exception cref="ArgumentException">The problem or an operand is not valid; nothing was written.</exception>
     /// <exception cref="NotSupportedException">The engine does not take the problem, see <see cref="Refusal"/>; nothing was written.</exception>
     void AverageWeights(in AttentionProblem problem, in WeightsArguments arguments, in ExecutionOptions options = default);
+
+    /// <summary>
+    /// Compiles what the passes over such a problem need, as far as that can be told without the operands, so that the first of them need
+    /// not. An engine that compiles nothing has nothing to do.
+    /// </summary>
+    /// <param name="problem">The problem.</param>
+    /// <param name="options">What of the passes.</param>
+    /// <returns>The kernels, one line each.</returns>
+    /// <exception cref="ArgumentException">The problem is not valid.</exception>
+    /// <exception cref="NotSupportedException">The engine does not take the problem, see <see cref="Refusal"/>.</exception>
+    IReadOnlyList<string> Precompile(in AttentionProblem problem, PrecompileOptions options = default) => [];
 }

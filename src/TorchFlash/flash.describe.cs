@@ -25,16 +25,14 @@ public static partial class flash
         text.AppendLine($"  deterministic {(are_deterministic_algorithms_enabled() ? "on" : "off")} (flash.use_deterministic_algorithms): whether dQ of 16-bit types on CUDA is summed in a fixed order");
         text.AppendLine("  fused     on the CPU float32 and float64, on CUDA also float16 and bfloat16, without mask or dropout: full, causal (top left,");
         text.AppendLine("            bottom right), grouped heads, any strides, d_v != d (on CUDA both at most 256), averaged weights; memory O(Nq + Nk)");
-        text.AppendLine("            forward and backward, O(Nq Nk) only where the weights are wanted");
-        text.AppendLine("  composed  float32 and float64 on the CPU with attn_mask, key_padding_mask, dropout, or is_causal over keys that add_bias_kv or");
-        text.AppendLine("            add_zero_attn appends, because the tile loops take no mask and no dropout yet: matmul, softmax, matmul of");
-        text.AppendLine("            libtorch; exact; memory O(Nq Nk)");
-        text.AppendLine("  libtorch  torch.nn.functional.scaled_dot_product_attention, announced once, for the output alone where no engine takes a call:");
-        text.AppendLine("            float16 and bfloat16 on the CPU, full or causal top left; CUDA with dropout, with one mask unless causal, with head");
-        text.AppendLine("            dimensions beyond 256, or where the engine is off; other devices");
-        text.AppendLine("  composed  announced once, where libtorch's own attention does not fit either: of those calls the ones with need_weights, causal");
-        text.AppendLine("            bottom right, causal and masked, a Bool mask and an added one at once, no keys, and on the CPU any mask or dropout;");
-        text.AppendLine("            exact up to the type's rounding; memory O(Nq Nk)");
+        text.AppendLine("            forward and backward, O(Nq Nk) only where the weights are wanted, or gradients that can be differentiated again");
+        text.AppendLine("  Each of the following is announced once:");
+        text.AppendLine("  widened   float16 and bfloat16 on the CPU: in float32 by one of the other paths, and rounded back");
+        text.AppendLine("  libtorch  torch.nn.functional.scaled_dot_product_attention, for the output alone: CUDA with dropout, with one mask unless");
+        text.AppendLine("            causal, with head dimensions beyond 256, or where the engine is off; other devices");
+        text.AppendLine("  composed  matmul, softmax, matmul of libtorch, exact, memory O(Nq Nk): on the CPU attn_mask, key_padding_mask, dropout, or");
+        text.AppendLine("            is_causal over keys that add_bias_kv or add_zero_attn appends; elsewhere what libtorch's own attention does not");
+        text.AppendLine("            take: need_weights, causal bottom right, two masks at once, no keys");
         return text.ToString();
     }
 

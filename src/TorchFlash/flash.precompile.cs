@@ -1,7 +1,7 @@
 using System.Diagnostics;
+using TorchFlash.Arguments;
 using TorchFlash.Attention;
 using TorchFlash.Kernels;
-using TorchFlash.Kernels.Cuda;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -24,7 +24,7 @@ public static partial class flash
     /// <returns>The kernels that are ready now, one line each, and how long it took.</returns>
     /// <exception cref="ArgumentException">An argument does not fit.</exception>
     /// <exception cref="NotSupportedException">There is no engine for the device, or it does not take such a call; the message says why.</exception>
-    /// <exception cref="CudaException">The driver or the compiler failed.</exception>
+    /// <exception cref="Kernels.Cuda.CudaException">The driver or the compiler failed.</exception>
     public static (IReadOnlyList<string> kernels, TimeSpan time) precompile(
         ScalarType dtype,
         long head_dim,
@@ -49,13 +49,11 @@ public static partial class flash
             ElementType = AttentionCall.ElementTypeOf(dtype),
             Causal = is_causal ? CausalMask.TopLeft : CausalMask.None,
         };
-        IAttentionEngine engine = Engines.For(device?.type ?? DeviceType.CUDA, device?.index ?? 0, out string reason) ?? throw new NotSupportedException(reason);
-        if (engine.Refusal(problem) is { } refusal)
-            throw new NotSupportedException(refusal);
+        IAttentionEngine engine = Engines.Taking(problem, device?.type ?? DeviceType.CUDA, device?.index ?? 0, out string? reason)
+            ?? throw new NotSupportedException(reason);
         Stopwatch clock = Stopwatch.StartNew();
-        IReadOnlyList<string> kernels = engine is CudaEngine cuda
-            ? cuda.Precompile(problem, new PrecompileOptions { ForwardOnly = !backward, Deterministic = are_deterministic_algorithms_enabled(), Weights = need_weights })
-            : [];
+        IReadOnlyList<string> kernels = engine.Precompile(
+            problem, new PrecompileOptions { ForwardOnly = !backward, Deterministic = are_deterministic_algorithms_enabled(), Weights = need_weights });
         return (kernels, clock.Elapsed);
     }
 }

@@ -77,8 +77,7 @@ public class GroupedQueryTests
     public void TheFusedPathReadsTheFewHeadsWhereTheyLie()
     {
         Tensor q = zeros(1, 4, 5, 8), k = zeros(1, 2, 5, 8);
-        AttentionCall call = new() { Query = q, Key = k, Value = k, Scale = 1 };
-        Assert.Equal(2, call.Problem.KeyHeads);
+        Assert.Equal(2, new AttentionCall(q, k, k).Problem.KeyHeads);
     }
 
     [Theory]

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using TorchFlash.Attention;
 using TorchFlash.Kernels;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace TorchFlash.Tests;
@@ -8,11 +9,15 @@ namespace TorchFlash.Tests;
 /// <summary>Which path takes what, and that the user is told.</summary>
 public class RouteTests
 {
+    private static readonly Tensor s_mask = ones([5, 5], ScalarType.Bool);
+
     private static AttentionCall Call(ScalarType dtype, bool masked = false, double dropout = 0, CausalMask causal = CausalMask.None)
     {
         Tensor x = zeros([1, 2, 5, 4], dtype);
-        return new() { Query = x, Key = x, Value = x, Scale = 0.5, Dropout = dropout, Causal = causal, Allowed = masked ? ones([5, 5], ScalarType.Bool) : null };
+        return new(x, x, x, causal, mask: masked ? s_mask : null, dropout: dropout);
     }
+
+    private static AttentionRoute Route(AttentionCall call, bool needWeights = false) => call.Choose(needWeights, out _, out _);
 
     [Fact]
     public void PlainFloatAttentionIsFusedAndTheRestIsNot()
@@ -20,113 +25,142 @@ public class RouteTests
         foreach (ScalarType dtype in new[] { ScalarType.Float32, ScalarType.Float64 })
         {
             foreach (CausalMask causal in Enum.GetValues<CausalMask>())
-                Assert.Equal(AttentionRoute.Fused, Call(dtype, causal: causal).Route);
-            Assert.Equal(AttentionRoute.Composed, Call(dtype, masked: true).Route);
-            Assert.Equal(AttentionRoute.Composed, Call(dtype, dropout: 0.1).Route);
+                Assert.Equal(AttentionRoute.Fused, Route(Call(dtype, causal: causal)));
+            Assert.Equal(AttentionRoute.Fused, Route(Call(dtype), needWeights: true));
+            Assert.Equal(AttentionRoute.Composed, Route(Call(dtype, masked: true)));
+            Assert.Equal(AttentionRoute.Composed, Route(Call(dtype, dropout: 0.1)));
         }
-        Assert.Equal(AttentionRoute.LibTorch, Call(ScalarType.BFloat16).Route);
-        Assert.Equal(AttentionRoute.LibTorch, Call(ScalarType.BFloat16, causal: CausalMask.TopLeft).Route);
-        Assert.Equal(AttentionRoute.Composed, Call(ScalarType.BFloat16, causal: CausalMask.BottomRight).Route);
-        Assert.Equal(AttentionRoute.Composed, Call(ScalarType.BFloat16, masked: true).Route);
-        Assert.Equal(AttentionRoute.Composed, Call(ScalarType.BFloat16, dropout: 0.1).Route);
+        foreach (ScalarType dtype in new[] { ScalarType.Float16, ScalarType.BFloat16 })
+            Assert.Equal(AttentionRoute.Widened, Route(Call(dtype, masked: true, dropout: 0.1, causal: CausalMask.BottomRight), needWeights: true));
     }
 
     [Fact]
     public void LibtorchGetsNoMoreThanOneMaskOnOtherDevices()
     {
-        Tensor x = zeros([1, 2, 5, 4], device: META);
-        Tensor allowed = ones([5, 5], ScalarType.Bool), bias = zeros(5, 5);
-        Assert.Equal(AttentionRoute.LibTorch, Route(null, null));
-        Assert.Equal(AttentionRoute.LibTorch, Route(allowed, null));
-        Assert.Equal(AttentionRoute.LibTorch, Route(null, bias));
-        Assert.Equal(AttentionRoute.LibTorch, Route(null, null, CausalMask.TopLeft));
-        Assert.Equal(AttentionRoute.Composed, Route(allowed, bias));
-        Assert.Equal(AttentionRoute.Composed, Route(allowed, null, CausalMask.TopLeft));
-        Assert.Equal(AttentionRoute.Composed, Route(null, null, CausalMask.BottomRight));
+        Tensor x = zeros([1, 2, 5, 4], device: META), none = zeros([1, 2, 0, 4], device: META), bias = zeros(5, 5);
+        Assert.Equal(AttentionRoute.LibTorch, Of());
+        Assert.Equal(AttentionRoute.LibTorch, Of(s_mask));
+        Assert.Equal(AttentionRoute.LibTorch, Of(null, bias));
+        Assert.Equal(AttentionRoute.LibTorch, Of(causal: CausalMask.TopLeft));
+        Assert.Equal(AttentionRoute.Composed, Of(s_mask, bias));
+        Assert.Equal(AttentionRoute.Composed, Of(s_mask, null, CausalMask.TopLeft));
+        Assert.Equal(AttentionRoute.Composed, Of(causal: CausalMask.BottomRight));
+        Assert.Equal(AttentionRoute.Composed, Route(new(x, x, x), needWeights: true));
+        Assert.Equal(AttentionRoute.Composed, Route(new(x, none, none)));
 
-        AttentionRoute Route(Tensor? allowed, Tensor? bias, CausalMask causal = CausalMask.None) =>
-            new AttentionCall { Query = x, Key = x, Value = x, Scale = 0.5, Allowed = allowed, Bias = bias, Causal = causal, Dropout = 0.1 }.Route;
+        AttentionRoute Of(Tensor? mask = null, Tensor? bias = null, CausalMask causal = CausalMask.None) =>
+            Route(new(x, x, x, causal, mask: mask, bias: bias, dropout: 0.1));
     }
 
     [Fact]
-    public void HalfPrecisionKeepsTheSemantics()
+    public void AProblemSaysWhatTheEnginesDoNotTake()
     {
-        Tensor empty = zeros([1, 2, 0, 4], ScalarType.BFloat16), x = ones([1, 2, 3, 4], ScalarType.BFloat16);
+        AttentionProblem masked = Call(ScalarType.Float32, masked: true).Problem, dropping = Call(ScalarType.Float32, dropout: 0.1).Problem;
+        Tensor x = zeros(1, 2, 5, 4);
+        AttentionProblem biased = new AttentionCall(x, x, x, bias: zeros(5, 5)).Problem;
+        IAttentionEngine engine = Kernels.Cpu.CpuEngine.Instance;
+        Assert.Null(engine.Refusal(Call(ScalarType.Float32, causal: CausalMask.BottomRight).Problem));
+        Assert.Contains("no mask", engine.Refusal(masked));
+        Assert.Contains("no mask", engine.Refusal(biased));
+        Assert.Contains("no dropout", engine.Refusal(dropping));
+        Assert.Throws<NotSupportedException>(() => engine.Forward(masked with { Batch = 0 }, new ForwardArguments { Query = default, Key = default, Value = default, Output = default, Statistics = default }));
+    }
+
+    [Theory]
+    [InlineData(ScalarType.Float16)]
+    [InlineData(ScalarType.BFloat16)]
+    public void HalfPrecisionOnTheCpuKeepsTheSemantics(ScalarType type)
+    {
+        Tensor empty = zeros([1, 2, 0, 4], type), x = ones([1, 2, 3, 4], type);
         TestData.Close(zeros_like(x), flash.nn.functional.scaled_dot_product_attention(x, empty, empty), 0);
         Tensor o = flash.nn.functional.scaled_dot_product_attention(x, x.narrow(2, 0, 1), x.narrow(2, 0, 1), is_causal: true, causal_alignment: CausalAlignment.BottomRight);
         TestData.Close(zeros([1, 2, 2, 4]), o.narrow(2, 0, 2), 0);
         TestData.Close(ones([1, 2, 1, 4]), o.narrow(2, 2, 1), 0);
+        Assert.Equal(type, o.dtype);
+    }
+
+    [Theory]
+    [InlineData(ScalarType.Float16, false)]
+    [InlineData(ScalarType.Float16, true)]
+    [InlineData(ScalarType.BFloat16, false)]
+    [InlineData(ScalarType.BFloat16, true)]
+    public void HalfPrecisionOnTheCpuIsThatOfFloat32Rounded(ScalarType type, bool masked)
+    {
+        (Tensor q, Tensor k, Tensor v, Tensor c) = TestData.Operands(2, 3, 9, 11, 8, 6, type);
+        Tensor? bias = masked ? TestData.Normal(5, [3, 9, 11], type) : null;
+        Tensor o = flash.nn.functional.scaled_dot_product_attention(q, k, v, bias, scale: 0.3);
+        (o * c).sum().backward();
+
+        Tensor[] wide = [.. new[] { q, k, v }.Select(x => x.detach().to(ScalarType.Float32).requires_grad_(true))];
+        Tensor expected = flash.nn.functional.scaled_dot_product_attention(wide[0], wide[1], wide[2], bias?.to(ScalarType.Float32), scale: 0.3);
+        (expected.to(type) * c).sum().backward();
+        TestData.Identical(expected.to(type), o);
+        foreach ((Tensor leaf, Tensor wideLeaf) in new[] { q, k, v }.Zip(wide))
+            TestData.Identical(wideLeaf.grad!.to(type), leaf.grad!);
     }
 
     [Fact]
-    public void FallingBackToLibtorchIsSaidOnce()
+    public void TheModuleTakesHalfPrecisionOnTheCpu()
     {
-        (Tensor q, Tensor k, Tensor v, _) = TestData.Operands(1, 2, 9, 9, 8, 8, ScalarType.BFloat16, requiresGrad: false);
-        Tensor expected = Reference.Attention(q.to(ScalarType.Float32), k.to(ScalarType.Float32), v.to(ScalarType.Float32), 0.3, Reference.Causal(9, 9));
-        List<string> said = Warnings(() =>
-        {
-            for (int i = 0; i < 2; i++)
-                TestData.Close(expected, flash.nn.functional.scaled_dot_product_attention(q, k, v, is_causal: true, scale: 0.3), 0.05);
-        });
-        string message = Assert.Single(said);
-        Assert.StartsWith("TorchFlash: libtorch's own attention is used, because ElementType is BFloat16", message);
+        Tensor x = TestData.Normal(1, [2, 5, 8], ScalarType.BFloat16);
+        using Modules.MultiheadAttention module = flash.nn.MultiheadAttention(8, 2, batch_first: true);
+        (Tensor expected, Tensor expectedWeights) = module.call(x.to(ScalarType.Float32), x.to(ScalarType.Float32), x.to(ScalarType.Float32));
+        module.to(ScalarType.BFloat16);
+        (Tensor output, Tensor weights) = module.call(x, x, x);
+        Assert.Equal((ScalarType.BFloat16, ScalarType.BFloat16), (output.dtype, weights.dtype));
+        TestData.Close(expected, output, 0.05);
+        TestData.Close(expectedWeights, weights, 0.02);
     }
 
     [Fact]
-    public void ComposingForWantOfAnEngineIsSaidOnce()
+    public void EveryWayRoundAnEngineIsSaidOnce()
     {
-        Tensor none = zeros([1, 2, 0, 4], ScalarType.BFloat16), x = zeros([1, 2, 5, 4], ScalarType.BFloat16);
-        AttentionCall[] calls =
-        [
-            Call(ScalarType.BFloat16, causal: CausalMask.BottomRight),
-            Call(ScalarType.BFloat16, masked: true),
-            Call(ScalarType.BFloat16, masked: true, causal: CausalMask.TopLeft),
-            Call(ScalarType.BFloat16, dropout: 0.1),
-            new() { Query = x, Key = none, Value = none, Scale = 0.5 },
-        ];
-        foreach (AttentionCall call in calls)
-            IsSaidOnce(() => call.Attend());
-        IsSaidOnce(() => Call(ScalarType.BFloat16).AttendWithWeights());
+        const string composed = "TorchFlash: attention is composed of libtorch's operators in O(Nq Nk) memory, because the cpu engine takes no ";
+        const string widened = "TorchFlash: attention is computed in float32 and rounded back, because ElementType is BFloat16; on the CPU Float32 and Float64 are taken.";
+        IsSaidOnce(() => Call(ScalarType.Float32, masked: true).Attend(), composed + "mask but the causal one.");
+        IsSaidOnce(() => Call(ScalarType.Float64, dropout: 0.1).Attend(needWeights: true), composed + "dropout.");
+        IsSaidOnce(() => Call(ScalarType.BFloat16).Attend(), widened);
+        IsSaidOnce(() => Call(ScalarType.BFloat16, masked: true).Attend(), widened, composed + "mask but the causal one.");
+        IsSaidOnce(() => Call(ScalarType.Float32).Attend(needWeights: true));
 
-        static void IsSaidOnce(Action attend)
+        static void IsSaidOnce(Action attend, params string[] messages) => Assert.Equal(messages, Warnings(() =>
         {
-            string message = Assert.Single(Warnings(() =>
-            {
-                attend();
-                attend();
-            }));
-            Assert.StartsWith("TorchFlash: composed of libtorch operators, O(Nq Nk) memory, because libtorch's own attention does not fit either and ElementType is BFloat16", message);
+            attend();
+            attend();
+        }));
+    }
+
+    [Fact]
+    public void AnotherDeviceIsNamedAsTheReason() => Assert.Equal(
+        ["TorchFlash: libtorch's own attention is used, because there is no engine for tensors on META."], Warnings(OnAnotherDevice));
+
+    [Fact]
+    public void LibtorchsOwnAttentionIsRefusedWhereDeterminismIsAskedFor()
+    {
+        using (flash.use_deterministic_algorithms())
+        {
+            NotSupportedException exception = Assert.Throws<NotSupportedException>(OnAnotherDevice);
+            Assert.Contains("there is no engine for tensors on META, and it need not be deterministic", exception.Message);
+            using (flash.use_deterministic_algorithms(warn_only: true))
+                Assert.Single(Warnings(OnAnotherDevice));
+            Assert.Throws<NotSupportedException>(OnAnotherDevice);
         }
     }
 
-    [Fact]
-    public void WhatAnEngineTakesAndDocumentedCompositionsSayNothing() => Assert.Empty(Warnings(() =>
-    {
-        Call(ScalarType.Float32).AttendWithWeights();
-        Call(ScalarType.Float32, masked: true).AttendWithWeights();
-        Call(ScalarType.Float64, masked: true, dropout: 0.1).Attend();
-    }));
-
-    [Fact]
-    public void AnotherDeviceIsNamedAsTheReason()
+    private static void OnAnotherDevice()
     {
         Tensor x = zeros([1, 2, 5, 4], device: META);
-        AttentionCall call = new() { Query = x, Key = x, Value = x, Scale = 0.5 };
-        List<string> said = Warnings(() =>
+        try
         {
-            try
-            {
-                call.Attend();
-            }
-            catch (ExternalException)
-            {
-                // An old libtorch has no attention for tensors without data; what is tested comes before it.
-            }
-        });
-        Assert.Equal(["TorchFlash: libtorch's own attention is used, because there is no engine for tensors on META."], said);
+            new AttentionCall(x, x, x).Attend();
+        }
+        catch (ExternalException)
+        {
+            // An old libtorch has no attention for tensors without data; what is tested comes before it.
+        }
     }
 
-    private static List<string> Warnings(Action action)
+    internal static List<string> Warnings(Action action)
     {
         List<string> said = [];
         Action<string> before = flash.warn;
@@ -146,10 +180,10 @@ public class RouteTests
     public void DescribeTellsTheEngineItsThreadsAndEveryPath()
     {
         string text = flash.describe();
-        Assert.Contains(TorchFlash.Kernels.Cpu.CpuEngine.Instance.Describe(), text);
+        Assert.Contains(Kernels.Cpu.CpuEngine.Instance.Describe(), text);
         Assert.Contains($"threads   {get_num_threads()}", text);
         Assert.Contains(__version__, text);
-        foreach (string word in new[] { "fused", "composed", "libtorch", "attn_mask", "key_padding_mask", "dropout", "float16", "bfloat16", "need_weights", "other devices" })
+        foreach (string word in new[] { "fused", "widened", "composed", "libtorch", "attn_mask", "key_padding_mask", "dropout", "float16", "bfloat16", "need_weights", "other devices" })
             Assert.Contains(word, text);
     }
 }

@@ -54,7 +54,8 @@ public sealed class CpuEngine : IAttentionEngine
 
     /// <inheritdoc/>
     public string? Refusal(in AttentionProblem problem)
-        => problem.ElementType.IsHalfWidth() ? $"ElementType is {problem.ElementType}; on the CPU Float32 and Float64 are taken." : null;
+        => problem.ElementType.IsHalfWidth() ? $"ElementType is {problem.ElementType}; on the CPU Float32 and Float64 are taken."
+            : Validation.RefusalOfScores(this, problem);
 
     /// <inheritdoc/>
     public long BackwardWorkspace(in AttentionProblem problem, in ExecutionOptions options = default) => 0;

@@ -62,7 +62,7 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
         if (problem.ValueDim > KernelChoice.MaxHeadDim)
             return $"ValueDim is {problem.ValueDim}; on a GPU it may be {KernelChoice.MaxHeadDim} at most.";
         Int128 units = (Int128)problem.Batch * problem.Heads * Units(Math.Max(problem.QueryLength, problem.KeyLength), ShortestUnit);
-        return units <= int.MaxValue ? null
+        return units <= int.MaxValue ? Validation.RefusalOfScores(this, problem)
             : $"Batch x Heads x {Math.Max(problem.QueryLength, problem.KeyLength)} rows make more blocks than a GPU takes at once.";
     }
 

@@ -1,165 +1,140 @@
+using TorchFlash.Arguments;
 using TorchFlash.Kernels;
 using TorchSharp;
 using static TorchSharp.torch;
 
 namespace TorchFlash.Attention;
 
-/// <summary>Who computes an attention.</summary>
+/// <summary>How an attention is computed.</summary>
 internal enum AttentionRoute
 {
-    /// <summary>One of this project's engines.</summary>
+    /// <summary>By one of this project's engines.</summary>
     Fused,
 
-    /// <summary>Matmul, softmax, matmul of libtorch with the semantics of the fused path.</summary>
-    Composed,
+    /// <summary>In float32, and rounded back.</summary>
+    Widened,
 
-    /// <summary>libtorch's own attention.</summary>
+    /// <summary>By libtorch's own attention.</summary>
     LibTorch,
+
+    /// <summary>By matmul, softmax, matmul of libtorch with the semantics of the fused passes.</summary>
+    Composed,
 }
 
-/// <summary>One attention over [B, H, N, d] operands, checked and broadcast: where every route starts from.</summary>
-internal sealed record AttentionCall
+/// <summary>One attention over checked and broadcast operands: the problem, which says everything, and the tensors.</summary>
+internal sealed class AttentionCall
 {
-    /// <summary>Q, [B, H, Nq, d].</summary>
-    public required Tensor Query { get; init; }
-
-    /// <summary>K, [B, key heads, Nk, d], where the number of key heads divides H.</summary>
-    public required Tensor Key { get; init; }
-
-    /// <summary>V, [B, key heads, Nk, d_v].</summary>
-    public required Tensor Value { get; init; }
-
-    /// <summary>Bool, broadcasts to [B, H, Nq, Nk]: true = may attend.</summary>
-    public Tensor? Allowed { get; init; }
-
-    /// <summary>Added to the scores, broadcasts to [B, H, Nq, Nk].</summary>
-    public Tensor? Bias { get; init; }
-
-    /// <summary>Which keys a query may attend to by position.</summary>
-    public CausalMask Causal { get; init; }
-
-    /// <summary>Factor of Q Kᵀ.</summary>
-    public required double Scale { get; init; }
-
-    /// <summary>Probability with which a weight is dropped.</summary>
-    public double Dropout { get; init; }
-
-    /// <summary>Nq.</summary>
-    public long QueryLength => Query.shape[2];
-
-    /// <summary>Nk.</summary>
-    public long KeyLength => Key.shape[2];
-
-    /// <summary>Heads of query for each head of key and value.</summary>
-    private long Group => Key.shape[1] == 0 ? 1 : Query.shape[1] / Key.shape[1];
-
-    /// <summary>The engines' terms for this call; they know of no mask but the causal one.</summary>
-    public AttentionProblem Problem => checked(new()
+    /// <param name="query">Q, [B, H, Nq, d].</param>
+    /// <param name="key">K, [B, key heads, Nk, d], where the number of key heads divides H.</param>
+    /// <param name="value">V, [B, key heads, Nk, d_v].</param>
+    /// <param name="causal">Which keys a query may attend to by position.</param>
+    /// <param name="scale">Factor of Q Kᵀ; null: 1 / sqrt(d).</param>
+    /// <param name="mask">Bool, broadcasts to [B, H, Nq, Nk]: true = may attend.</param>
+    /// <param name="bias">Added to the scores, broadcasts to [B, H, Nq, Nk].</param>
+    /// <param name="dropout">Probability with which a weight is dropped.</param>
+    public AttentionCall(
+        Tensor query, Tensor key, Tensor value, CausalMask causal = CausalMask.None, double? scale = null, Tensor? mask = null, Tensor? bias = null, double dropout = 0)
     {
-        Batch = (int)Query.shape[0],
-        Heads = (int)Query.shape[1],
-        KeyHeads = (int)Key.shape[1],
-        QueryLength = (int)QueryLength,
-        KeyLength = (int)KeyLength,
-        HeadDim = (int)Query.shape[3],
-        ValueDim = (int)Value.shape[3],
-        Scale = Scale,
-        ElementType = ElementTypeOf(Query.dtype),
-        Causal = Causal,
-    });
+        (Query, Key, Value, Mask, Bias) = (query, key, value, mask, bias);
+        long[] q = TensorMemory.Sizes(query), k = TensorMemory.Sizes(key);
+        Problem = checked(new AttentionProblem
+        {
+            Batch = (int)q[0],
+            Heads = (int)q[1],
+            KeyHeads = (int)k[1],
+            QueryLength = (int)q[2],
+            KeyLength = (int)k[2],
+            HeadDim = (int)q[3],
+            ValueDim = (int)value.size(3),
+            Scale = scale ?? AttentionProblem.DefaultScale((int)q[3]),
+            ElementType = ElementTypeOf(query.dtype),
+            Causal = causal,
+            HasMask = mask is not null,
+            HasBias = bias is not null,
+            Dropout = dropout,
+        });
+        Problem.Validate();
+    }
+
+    /// <summary>What is to be computed.</summary>
+    public AttentionProblem Problem { get; }
+
+    /// <summary>Q.</summary>
+    public Tensor Query { get; }
+
+    /// <summary>K.</summary>
+    public Tensor Key { get; }
+
+    /// <summary>V.</summary>
+    public Tensor Value { get; }
+
+    /// <summary>True = may attend.</summary>
+    public Tensor? Mask { get; }
+
+    /// <summary>Added to the scores.</summary>
+    public Tensor? Bias { get; }
 
     /// <summary>The engines' word for a type of elements.</summary>
     /// <exception cref="ArgumentException">It is none that a softmax can be computed in.</exception>
-    public static ElementType ElementTypeOf(ScalarType dtype)
+    public static ElementType ElementTypeOf(ScalarType dtype) => dtype switch
     {
-        switch (dtype)
+        ScalarType.Float32 => ElementType.Float32,
+        ScalarType.Float64 => ElementType.Float64,
+        ScalarType.BFloat16 => ElementType.BFloat16,
+        ScalarType.Float16 => ElementType.Float16,
+        _ => throw ArgumentChecks.Refusal(nameof(dtype), "takes Float32, Float64, Float16 or BFloat16", dtype),
+    };
+
+    /// <summary>O, [B, H, Nq, d_v], and the weights averaged over heads, [B, Nq, Nk], null where they are not wanted.</summary>
+    public (Tensor Output, Tensor? Weights) Attend(bool needWeights = false)
+    {
+        switch (Choose(needWeights, out IAttentionEngine? engine, out string? reason))
         {
-            case ScalarType.Float32:
-                return ElementType.Float32;
-            case ScalarType.Float64:
-                return ElementType.Float64;
-            case ScalarType.BFloat16:
-                return ElementType.BFloat16;
-            case ScalarType.Float16:
-                return ElementType.Float16;
+            case AttentionRoute.Fused:
+                return AttentionFunction.Attend(new EnginePass(engine!, Problem), Query, Key, Value, needWeights);
+            case AttentionRoute.Widened:
+                Settings.Announce("attention is computed in float32 and rounded back", reason!);
+                AttentionCall wide = new(
+                    Wide(Query), Wide(Key), Wide(Value), Problem.Causal, Problem.Scale, Mask, Bias is null ? null : Wide(Bias), Problem.Dropout);
+                (Tensor output, Tensor? weights) = wide.Attend(needWeights);
+                return (output.to(Query.dtype), weights?.to(Query.dtype));
+            case AttentionRoute.LibTorch:
+                if (Settings.Determinism is { Required: true, WarnOnly: false })
+                    throw new NotSupportedException($"Only libtorch's own attention takes this call, because {reason}, and it need not be deterministic, "
+                        + "which flash.use_deterministic_algorithms without warn_only asks for.");
+                Settings.Announce("libtorch's own attention is used", reason!);
+                return (LibTorchs(), null);
             default:
-                ArgumentChecks.Refuse(nameof(dtype), "takes Float32, Float64, Float16 or BFloat16", dtype);
-                return default;
+                Settings.Announce("attention is composed of libtorch's operators in O(Nq Nk) memory", reason!);
+                (output, Tensor probabilities) = ComposedAttention.Attend(this);
+                return (output, needWeights ? probabilities.mean([1L]) : null);
         }
+
+        static Tensor Wide(Tensor x) => x.to(ScalarType.Float32);
     }
 
-    /// <summary>The route for the output alone.</summary>
-    public AttentionRoute Route => Choose(out _);
-
-    /// <summary>O, [B, H, Nq, d_v].</summary>
-    public Tensor Attend()
+    /// <summary>The way this call goes, and why it is not that of an engine.</summary>
+    public AttentionRoute Choose(bool needWeights, out IAttentionEngine? engine, out string? reason)
     {
-        AttentionRoute route = Choose(out string? reason);
-        if (route == AttentionRoute.Fused)
-            return FusedAttention.Attend(this);
-        if (Group > 1)
-            return Ungrouped().Attend();
-        if (route == AttentionRoute.Composed)
-            return AttendComposed(reason).Output;
-        FallBack.Announce("libtorch's own attention is used", reason!);
-        return LibTorchAttention.Attend(this);
-    }
-
-    /// <summary>O, [B, H, Nq, d_v], and the weights averaged over heads, [B, Nq, Nk].</summary>
-    public (Tensor Output, Tensor Weights) AttendWithWeights()
-    {
-        if (Group > 1)
-            return Ungrouped().AttendWithWeights();
-        if (Choose(out string? reason) == AttentionRoute.Fused)
-            return FusedAttention.AttendWithWeights(this);
-        (Tensor output, Tensor weights) = AttendComposed(reason);
-        return (output, weights.mean([1L]));
-    }
-
-    /// <summary>
-    /// The route for the output alone, and why it is not an engine's; null where <see cref="flash.describe"/> has said so for good: the
-    /// CPU engine's masks and dropout are composed.
-    /// </summary>
-    private AttentionRoute Choose(out string? reason)
-    {
-        bool masked = Allowed is not null || Bias is not null;
-        IAttentionEngine? engine = Engines.For(Query, out reason);
+        engine = Engines.Taking(Problem, Query.device_type, Query.device_index, out reason);
         if (engine is not null)
-        {
-            reason = engine.Refusal(Problem);
-            if (reason is null && !masked && Dropout == 0)
-                return AttentionRoute.Fused;
-            if (reason is null && engine is Kernels.Cpu.CpuEngine)
-                return AttentionRoute.Composed;
-            reason ??= masked ? $"the {engine.Name} engine takes no mask but the causal one yet" : $"the {engine.Name} engine takes no dropout yet";
-        }
-        // libtorch takes one mask: Bool, added, or causal aligned top left; what it makes of no keys depends on its version.
-        bool oneMask = Causal switch
-        {
-            CausalMask.None => Allowed is null || Bias is null,
-            CausalMask.TopLeft => !masked,
-            _ => false,
-        };
-        bool plain = !masked && Dropout == 0;
-        return oneMask && (plain || Query.device_type != DeviceType.CPU) && KeyLength > 0 ? AttentionRoute.LibTorch : AttentionRoute.Composed;
+            return AttentionRoute.Fused;
+        bool onCpu = Query.device_type == DeviceType.CPU;
+        if (onCpu && Problem.ElementType is ElementType.Float16 or ElementType.BFloat16)
+            return AttentionRoute.Widened; // Not every libtorch has these operators for them.
+        // libtorch's attention takes one mask: Bool, added, or causal aligned top left; what it makes of no keys, and on the CPU of any
+        // mask and dropout, depends on its version.
+        bool oneMask = (Problem.HasMask ? 1 : 0) + (Problem.HasBias ? 1 : 0) + (Problem.Causal == CausalMask.None ? 0 : 1) <= 1;
+        bool suits = !onCpu && !needWeights && oneMask && Problem.Causal != CausalMask.BottomRight && Problem.KeyLength > 0;
+        return suits ? AttentionRoute.LibTorch : AttentionRoute.Composed;
     }
 
-    private (Tensor Output, Tensor Weights) AttendComposed(string? reason)
+    private Tensor LibTorchs()
     {
-        if (reason is not null)
-            FallBack.Announce("composed of libtorch operators, O(Nq Nk) memory", $"libtorch's own attention does not fit either and {reason}");
-        return ComposedAttention.Attend(this);
-    }
-
-    /// <summary>The same with every head of key and value repeated for its group; autograd sums over the repetitions.</summary>
-    private AttentionCall Ungrouped()
-    {
-        return this with { Key = Repeated(Key), Value = Repeated(Value) };
-
-        Tensor Repeated(Tensor x)
-        {
-            long[] shape = x.shape;
-            return x.unsqueeze(2).expand(shape[0], shape[1], Group, shape[2], shape[3]).reshape(shape[0], shape[1] * Group, shape[2], shape[3]);
-        }
+        // It has no argument for the scale.
+        double defaultScale = AttentionProblem.DefaultScale(Problem.HeadDim);
+        Tensor query = Problem.Scale == defaultScale ? Query : Query * (Problem.Scale / defaultScale);
+        return nn.functional.scaled_dot_product_attention(
+            query, ComposedAttention.Repeated(Key, Query), ComposedAttention.Repeated(Value, Query), Mask ?? Bias, Problem.Dropout, Problem.Causal == CausalMask.TopLeft);
     }
 }

@@ -4,47 +4,76 @@ using static TorchSharp.torch;
 namespace TorchFlash.Attention;
 
 /// <summary>
-/// Attention out of libtorch's operators, for what the engines do not take yet: masks, dropout, half precision with either.
-/// Exact, differentiable by libtorch, and O(Nq Nk) in memory.
+/// Attention out of libtorch's operators, with the semantics of the fused passes, for what no engine takes and for gradients that are
+/// differentiated themselves. Exact, differentiable by libtorch, and O(Nq Nk) in memory.
 /// </summary>
 internal static class ComposedAttention
 {
-    /// <summary>O, [B, H, Nq, d_v], and the weights P after dropout, [B, H, Nq, Nk].</summary>
+    /// <summary>O, [B, H, Nq, d_v], and P after dropout, [B, H, Nq, Nk].</summary>
     public static (Tensor Output, Tensor Weights) Attend(AttentionCall call)
     {
-        // S = scale Q Kᵀ + bias
-        Tensor scores = matmul(call.Query * call.Scale, call.Key.transpose(-2, -1));
-        if (call.Bias is not null)
-            scores = scores + call.Bias;
-        Tensor? allowed = Allowed(call);
-        if (allowed is not null)
-            scores = scores.masked_fill(allowed.logical_not(), double.NegativeInfinity);
-
-        Tensor weights = (allowed is not null || call.Bias is not null) && call.KeyLength > 0
-            ? SoftmaxOrZero(scores)
-            : scores.softmax(-1);
-        if (call.Dropout > 0)
-            weights = nn.functional.dropout(weights, call.Dropout, training: true);
-        return (matmul(weights, call.Value), weights);
+        Tensor p = Probabilities(call.Problem, call.Query, Repeated(call.Key, call.Query), call.Mask, call.Bias);
+        if (call.Problem.Dropout > 0)
+            p = nn.functional.dropout(p, call.Problem.Dropout, training: true);
+        return (matmul(p, Repeated(call.Value, call.Query)), p);
     }
 
     /// <summary>
-    /// Softmax over keys; a row with nothing to attend to (all -inf) gives 0, and its scores are cut off from the gradient.
+    /// dQ, dK, dV from dO and from dW, the gradient of 1/H sum over heads of P, where they are given; graph nodes themselves where grad
+    /// mode is on. Of 16-bit types all but the result is in float32. Not for masks and dropout.
     /// </summary>
-    private static Tensor SoftmaxOrZero(Tensor scores)
+    public static Tensor?[] Gradients(in AttentionProblem problem, Tensor query, Tensor key, Tensor value, Tensor? outputGradient, Tensor? weightsGradient)
     {
-        Tensor empty = scores.detach().amax([-1L], keepdim: true).eq(double.NegativeInfinity);
-        return scores.masked_fill(empty, 0).softmax(-1).masked_fill(empty, 0);
+        ScalarType type = query.dtype == ScalarType.Float64 ? ScalarType.Float64 : ScalarType.Float32;
+        Tensor q = query.to(type), k = Repeated(key.to(type), query), v = Repeated(value.to(type), query);
+        Tensor? dO = outputGradient?.to(type), dW = weightsGradient?.to(type);
+        Tensor p = Probabilities(problem, q, k);
+        // dV = Pᵀ dO
+        Tensor? dV = dO is null ? null : matmul(p.transpose(2, 3), dO);
+        // dP = dO Vᵀ + dW / H
+        Tensor? dP = dO is null ? null : matmul(dO, v.transpose(2, 3));
+        if (dW is not null)
+            dP = dP is null ? (dW / problem.Heads).unsqueeze(1) : dP + (dW / problem.Heads).unsqueeze(1);
+        // dS = P o (dP - rowsum(P o dP))
+        Tensor dS = p * dP!;
+        dS = (dS - p * dS.sum(-1L, keepdim: true)) * problem.Scale;
+        // dQ = scale dS K, dK = scale dSᵀ Q
+        Tensor dQ = matmul(dS, k), dK = matmul(dS.transpose(2, 3), q);
+        return [dQ.to(query.dtype), SumOfGroups(dK, key).to(query.dtype), dV is null ? null : SumOfGroups(dV, value).to(query.dtype)];
     }
 
-    /// <summary>The bool mask and the causal mask in one; null = everything.</summary>
-    private static Tensor? Allowed(AttentionCall call)
+    /// <summary>Every head of key or value for each head of query that it serves.</summary>
+    public static Tensor Repeated(Tensor x, Tensor query)
     {
-        if (call.Causal == CausalMask.None)
-            return call.Allowed;
-        long offset = call.Causal == CausalMask.BottomRight ? call.KeyLength - call.QueryLength : 0;
-        Tensor causal = CausalMatrix(call.QueryLength, call.KeyLength, offset, call.Query.device);
-        return call.Allowed is null ? causal : call.Allowed.logical_and(causal);
+        long[] shape = x.shape;
+        long heads = query.shape[1];
+        return heads == shape[1] ? x : x.unsqueeze(2).expand(shape[0], shape[1], heads / shape[1], shape[2], shape[3]).reshape(shape[0], heads, shape[2], shape[3]);
+    }
+
+    /// <summary>The gradient of what <see cref="Repeated"/> was given.</summary>
+    private static Tensor SumOfGroups(Tensor gradient, Tensor x)
+    {
+        long[] shape = x.shape, repeated = gradient.shape;
+        return repeated[1] == shape[1] ? gradient : gradient.reshape(shape[0], shape[1], repeated[1] / shape[1], shape[2], shape[3]).sum(2L);
+    }
+
+    /// <summary>P = softmax(scale Q Kᵀ + bias) over the keys that may be attended to; 0 in a row where nothing may, without gradient.</summary>
+    private static Tensor Probabilities(in AttentionProblem problem, Tensor q, Tensor k, Tensor? mask = null, Tensor? bias = null)
+    {
+        Tensor s = matmul(q * problem.Scale, k.transpose(2, 3));
+        if (bias is not null)
+            s = s + bias;
+        if (mask is not null)
+            s = s.masked_fill(mask.logical_not(), double.NegativeInfinity);
+        if (problem.Causal != CausalMask.None)
+        {
+            long offset = problem.Causal == CausalMask.BottomRight ? problem.KeyLength - problem.QueryLength : 0;
+            s = s.masked_fill(CausalMatrix(problem.QueryLength, problem.KeyLength, offset, q.device).logical_not(), double.NegativeInfinity);
+        }
+        if (problem.KeyLength == 0)
+            return s;
+        Tensor nothing = s.detach().amax([-1L], keepdim: true).eq(double.NegativeInfinity);
+        return s.masked_fill(nothing, 0).softmax(-1).masked_fill(nothing, 0);
     }
 
     /// <summary>[Nq, Nk], true where j &lt;= i + offset.</summary>

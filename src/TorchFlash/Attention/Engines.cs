@@ -3,7 +3,6 @@ using TorchFlash.Kernels;
 using TorchFlash.Kernels.Cpu;
 using TorchFlash.Kernels.Cuda;
 using TorchSharp;
-using static TorchSharp.torch;
 
 namespace TorchFlash.Attention;
 
@@ -12,10 +11,12 @@ internal static class Engines
 {
     private static readonly ConcurrentDictionary<DeviceType, IAttentionEngine> s_replaced = new();
 
-    /// <summary>The engine for a tensor's device; null, with the reason, where there is none.</summary>
-    public static IAttentionEngine? For(Tensor tensor, out string reason)
+    /// <summary>The engine for a device, if it takes a problem; null, with the reason, where there is none that does.</summary>
+    public static IAttentionEngine? Taking(in AttentionProblem problem, DeviceType type, int index, out string? reason)
     {
-        return For(tensor.device_type, tensor.device_index, out reason);
+        IAttentionEngine? engine = For(type, index, out string whyNone);
+        reason = engine is null ? whyNone : engine.Refusal(problem);
+        return reason is null ? engine : null;
     }
 
     /// <summary>The engine for a device; null, with the reason, where there is none.</summary>
@@ -35,10 +36,6 @@ internal static class Engines
                 return null;
         }
     }
-
-    /// <summary>The engine for a tensor's device, which has been asked for before.</summary>
-    /// <exception cref="NotSupportedException">There is none.</exception>
-    public static IAttentionEngine Required(Tensor tensor) => For(tensor, out string reason) ?? throw new NotSupportedException(reason);
 
     /// <summary>Another engine for a kind of device, until the result is disposed: for tests, such as the CUDA engine on an emulated GPU.</summary>
     public static IDisposable Replace(DeviceType type, IAttentionEngine engine)

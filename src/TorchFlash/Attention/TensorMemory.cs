@@ -18,15 +18,25 @@ internal static partial class TensorMemory
     public static nint Data(Tensor tensor) => THSTensor_data(tensor.Handle);
 
     /// <summary>An operand [B, H, N, d] with unit last stride; the caller keeps the tensor alive while it is used.</summary>
-    public static TensorView View(Tensor tensor)
+    public static TensorView View(Tensor tensor) =>
+        new(Data(tensor), tensor.stride(0), tensor.stride(1), tensor.stride(2));
+
+    /// <summary>
+    /// The shape, asked for size by size. TorchSharp's <c>shape</c> and <c>stride()</c> hand native code a delegate whose thunk lies in the
+    /// native heap until the next garbage collection, and keeps the free memory on its two sides apart: with a few in every step the
+    /// heap grows as if tensors leaked.
+    /// </summary>
+    public static long[] Sizes(Tensor tensor)
     {
-        long[] strides = tensor.stride();
-        return new TensorView(Data(tensor), strides[0], strides[1], strides[2]);
+        long[] sizes = new long[tensor.dim()];
+        for (int i = 0; i < sizes.Length; i++)
+            sizes[i] = tensor.size(i);
+        return sizes;
     }
 
     /// <summary>The tensor itself where the engines can read it, else a contiguous copy.</summary>
     public static Tensor Readable(Tensor tensor) =>
-        tensor.stride(-1) == 1 || tensor.shape[^1] == 1 ? tensor : tensor.contiguous();
+        tensor.stride(-1) == 1 || tensor.size(-1) == 1 ? tensor : tensor.contiguous();
 
     /// <summary>
     /// Uninitialised [B, H, N, width], dense, with its first three dimensions in the memory order of <paramref name="like"/>
@@ -35,9 +45,8 @@ internal static partial class TensorMemory
     /// </summary>
     public static Tensor EmptyInOrderOf(Tensor like, long width)
     {
-        long[] size = like.shape;
-        long[] source = like.stride();
-        size[3] = width;
+        long[] size = [like.size(0), like.size(1), like.size(2), width];
+        long[] source = [like.stride(0), like.stride(1), like.stride(2)];
         int[] innermostFirst = [2, 1, 0];
         if (!innermostFirst.Any(i => size[i] > 1 && source[i] == 0)) // An expanded dimension has no place in memory.
             Array.Sort(innermostFirst, (a, b) => source[a] != source[b] ? source[a].CompareTo(source[b]) : b.CompareTo(a));

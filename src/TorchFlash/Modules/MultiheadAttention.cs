@@ -1,4 +1,4 @@
-using TorchFlash.Attention;
+using TorchFlash.Arguments;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -9,8 +9,7 @@ namespace TorchFlash.Modules;
 /// Multi-head attention that never stores the matrix of scores; made by
 /// <see cref="flash.nn.MultiheadAttention(long, long, double, bool, bool, bool, long?, long?, bool, bool)"/>.
 /// Behaves as <see cref="TorchSharp.Modules.MultiheadAttention"/> does, except that a bool <c>attn_mask</c> masks (true = may not
-/// attend, as in PyTorch) where TorchSharp's adds 1 to the scores, and that its fused path is not differentiable twice:
-/// <c>backward()</c> then reports a gradient of the shape [0, 7, 7], and the reason is in <see cref="flash.last_backward_exception"/>.
+/// attend, as in PyTorch) where TorchSharp's adds 1 to the scores.
 /// </summary>
 public sealed class MultiheadAttention : nn.Module<Tensor, Tensor, Tensor, Tensor?, bool, Tensor?, Tuple<Tensor, Tensor>>
 {
@@ -37,7 +36,12 @@ public sealed class MultiheadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
         bool is_causal)
         : base(nameof(MultiheadAttention))
     {
-        CheckSizes(embedded_dim, num_heads, dropout, kdim, vdim);
+        ArgumentChecks.Positive(num_heads);
+        if (embedded_dim < 1 || embedded_dim % num_heads != 0)
+            ArgumentChecks.Refuse(nameof(embedded_dim), $"takes a positive multiple of num_heads, {num_heads}", embedded_dim);
+        ArgumentChecks.Probability(dropout);
+        ArgumentChecks.Positive(kdim);
+        ArgumentChecks.Positive(vdim);
         this.embedded_dim = embedded_dim;
         this.num_heads = num_heads;
         this.dropout = dropout;
@@ -116,71 +120,53 @@ public sealed class MultiheadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
     public override Tuple<Tensor, Tensor> forward(
         Tensor query, Tensor key, Tensor value, Tensor? key_padding_mask = null, bool need_weights = true, Tensor? attn_mask = null)
     {
-        CheckInputs(query, key, value, key_padding_mask, attn_mask);
+        MultiheadMasks masks = Check(query, key, value, key_padding_mask, attn_mask);
         using DisposeScope scope = NewDisposeScope();
         (Tensor q, Tensor k, Tensor v) = Project(query, key, value);
-        long queryLength = q.shape[SequenceDim], keyLength = k.shape[SequenceDim], batch = q.shape[BatchDim];
         if (bias_k is not null)
-        {
-            k = Append(k, bias_k.expand(AppendedShape(batch)));
-            v = Append(v, bias_v!.expand(AppendedShape(batch)));
-        }
+            (k, v) = (Append(k, bias_k), Append(v, bias_v!));
         if (add_zero_attn)
         {
-            Tensor zero = zeros(AppendedShape(batch), dtype: q.dtype, device: q.device);
-            k = Append(k, zero);
-            v = Append(v, zero);
+            Tensor zero = zeros([1, 1, embedded_dim], dtype: q.dtype, device: q.device);
+            (k, v) = (Append(k, zero), Append(v, zero));
         }
-        MultiheadMasks masks = MultiheadMasks.Combine(
-            key_padding_mask, attn_mask, is_causal, batch, num_heads, queryLength, keyLength, k.shape[SequenceDim] - keyLength, q);
-        AttentionCall call = new()
-        {
-            Query = SplitHeads(q),
-            Key = SplitHeads(k),
-            Value = SplitHeads(v),
-            Allowed = masks.Allowed,
-            Bias = masks.Bias,
-            Causal = masks.Causal,
-            Scale = Kernels.AttentionProblem.DefaultScale((int)(embedded_dim / num_heads)),
-            Dropout = training ? dropout : 0,
-        };
-        (Tensor attended, Tensor weights) = need_weights
-            ? call.AttendWithWeights()
-            : (call.Attend(), Tensor.UnsafeCreateTensor(IntPtr.Zero));
+        (Tensor attended, Tensor? weights) =
+            masks.Apply(SplitHeads(q), SplitHeads(k), SplitHeads(v), training ? dropout : 0).Attend(need_weights);
         Tensor output = out_proj.call(MergeHeads(attended));
-        return Tuple.Create(output.MoveToOuterDisposeScope(), need_weights ? weights.MoveToOuterDisposeScope() : weights);
+        return Tuple.Create(output.MoveToOuterDisposeScope(), weights?.MoveToOuterDisposeScope() ?? Tensor.UnsafeCreateTensor(IntPtr.Zero));
     }
 
     private int SequenceDim => batch_first ? 1 : 0;
 
     private int BatchDim => batch_first ? 0 : 1;
 
-    /// <summary>x W_qᵀ + b_q and so on, each in the layout of its input with width E.</summary>
+    /// <summary>x W_qᵀ + b_q and so on, each in the layout of its input with width E; what has the same input in one product.</summary>
     private (Tensor Query, Tensor Key, Tensor Value) Project(Tensor query, Tensor key, Tensor value)
     {
-        if (in_proj_weight is not null && ReferenceEquals(query, key) && ReferenceEquals(key, value))
-        {
-            Tensor[] all = nn.functional.linear(query, in_proj_weight, in_proj_bias).chunk(3, -1);
-            return (all[0], all[1], all[2]);
-        }
-        if (in_proj_weight is not null && ReferenceEquals(key, value))
-        {
-            Tensor[] both = nn.functional.linear(key, Rows(in_proj_weight, 1, 2)!, Rows(in_proj_bias, 1, 2)).chunk(2, -1);
-            return (nn.functional.linear(query, Rows(in_proj_weight, 0, 1)!, Rows(in_proj_bias, 0, 1)), both[0], both[1]);
-        }
-        return (
-            nn.functional.linear(query, q_proj_weight ?? Rows(in_proj_weight, 0, 1)!, Rows(in_proj_bias, 0, 1)),
-            nn.functional.linear(key, k_proj_weight ?? Rows(in_proj_weight, 1, 1)!, Rows(in_proj_bias, 1, 1)),
-            nn.functional.linear(value, v_proj_weight ?? Rows(in_proj_weight, 2, 1)!, Rows(in_proj_bias, 2, 1)));
+        bool shared = in_proj_weight is not null && ReferenceEquals(key, value);
+        if (!shared)
+            return (Projected(query, 0, 1), Projected(key, 1, 1), Projected(value, 2, 1));
+        Tensor[] all = ReferenceEquals(query, key)
+            ? Projected(query, 0, 3).chunk(3, -1)
+            : [Projected(query, 0, 1), .. Projected(key, 1, 2).chunk(2, -1)];
+        return (all[0], all[1], all[2]);
     }
 
-    /// <summary>Rows of a packed parameter that belong to projections <paramref name="first"/> and so many after it.</summary>
-    private Tensor? Rows(Tensor? packed, int first, int count) =>
-        packed?.narrow(0, first * embedded_dim, count * embedded_dim);
+    /// <summary>Projection <paramref name="first"/> (0: query, 1: key, 2: value) and so many after it.</summary>
+    private Tensor Projected(Tensor x, int first, int count)
+    {
+        Parameter? separate = first switch { 0 => q_proj_weight, 1 => k_proj_weight, _ => v_proj_weight };
+        return nn.functional.linear(x, separate ?? Rows(in_proj_weight)!, Rows(in_proj_bias));
 
-    private Tensor Append(Tensor sequence, Tensor element) => cat([sequence, element], SequenceDim);
+        Tensor? Rows(Tensor? packed) => count == 3 ? packed : packed?.narrow(0, first * embedded_dim, count * embedded_dim);
+    }
 
-    private long[] AppendedShape(long batch) => batch_first ? [batch, 1, embedded_dim] : [1, batch, embedded_dim];
+    /// <summary>An element [1, 1, E] after the last of every sequence.</summary>
+    private Tensor Append(Tensor sequences, Tensor element)
+    {
+        long batch = sequences.shape[BatchDim];
+        return cat([sequences, batch_first ? element.expand(batch, 1, embedded_dim) : element.expand(1, batch, embedded_dim)], SequenceDim);
+    }
 
     /// <summary>(L, N, E) or (N, L, E) to [N, H, L, d]: a view.</summary>
     private Tensor SplitHeads(Tensor x)
@@ -241,26 +227,9 @@ public sealed class MultiheadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
         return element;
     }
 
-    private static void CheckSizes(long embedded_dim, long num_heads, double dropout, long? kdim, long? vdim)
+    /// <summary>Refuses inputs that do not fit, before anything is allocated.</summary>
+    private MultiheadMasks Check(Tensor query, Tensor key, Tensor value, Tensor? key_padding_mask, Tensor? attn_mask)
     {
-        if (num_heads < 1)
-            ArgumentChecks.Refuse(nameof(num_heads), "takes 1 or more", num_heads);
-        if (embedded_dim < 1 || embedded_dim % num_heads != 0)
-            ArgumentChecks.Refuse(nameof(embedded_dim), $"takes a positive multiple of num_heads, {num_heads}", embedded_dim);
-        ArgumentChecks.Probability(dropout);
-        if (kdim < 1)
-            ArgumentChecks.Refuse(nameof(kdim), "takes 1 or more", kdim);
-        if (vdim < 1)
-            ArgumentChecks.Refuse(nameof(vdim), "takes 1 or more", vdim);
-    }
-
-    private void CheckInputs(Tensor query, Tensor key, Tensor value, Tensor? key_padding_mask, Tensor? attn_mask)
-    {
-        ArgumentChecks.Usable(query);
-        ArgumentChecks.Usable(key);
-        ArgumentChecks.Usable(value);
-        string takes = batch_first ? "(N, L, E)" : "(L, N, E)";
-        Tensor parameter = out_proj.weight;
         CheckInput(query, embedded_dim, nameof(query));
         CheckInput(key, kdim, nameof(key));
         CheckInput(value, vdim, nameof(value));
@@ -270,13 +239,16 @@ public sealed class MultiheadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
         if (value.shape[BatchDim] != batch || value.shape[SequenceDim] != keyLength)
             ArgumentChecks.Refuse(
                 nameof(value), $"takes the batch size and length of key, {ArgumentChecks.Text(key.shape)}", ArgumentChecks.Text(value.shape));
-        MultiheadMasks.Check(key_padding_mask, attn_mask, batch, num_heads, queryLength, keyLength, query);
+        MultiheadMasks masks = new(key_padding_mask, attn_mask, is_causal, batch, num_heads, queryLength, keyLength);
+        masks.Check(query);
+        return masks;
 
         void CheckInput(Tensor input, long width, string name)
         {
+            ArgumentChecks.Usable(input, name);
             if (input.shape.Length != 3 || input.shape[2] != width)
-                ArgumentChecks.Refuse(name, $"takes {takes} of width {width}", ArgumentChecks.Text(input.shape));
-            ArgumentChecks.SameKind(input, parameter, name, "the module's parameters");
+                ArgumentChecks.Refuse(name, $"takes {(batch_first ? "(N, L, E)" : "(L, N, E)")} of width {width}", ArgumentChecks.Text(input.shape));
+            ArgumentChecks.SameKind(input, out_proj.weight, name, "the module's parameters");
         }
     }
 }

@@ -1,3 +1,4 @@
+using TorchFlash.Arguments;
 using TorchFlash.Attention;
 using TorchFlash.Kernels;
 using static TorchSharp.torch;
@@ -5,40 +6,54 @@ using static TorchSharp.torch;
 namespace TorchFlash.Modules;
 
 /// <summary>
-/// The masks of multi-head attention in the terms of <see cref="AttentionCall"/>. There true means "may attend"; in the
-/// module's arguments it means "may not". Keys that the module appends may always be attended to.
+/// The masks of multi-head attention over N sequences, H heads, L queries and S keys. In the module's arguments true means "may not
+/// attend", in an <see cref="AttentionCall"/> "may".
 /// </summary>
-/// <param name="Allowed">Bool, broadcasts to [N, H, L, S].</param>
-/// <param name="Bias">Added to the scores, broadcasts to [N, H, L, S].</param>
-/// <param name="Causal">The causal mask where it need not be in <paramref name="Allowed"/>.</param>
-internal readonly record struct MultiheadMasks(Tensor? Allowed, Tensor? Bias, CausalMask Causal)
+internal readonly record struct MultiheadMasks(Tensor? key_padding_mask, Tensor? attn_mask, bool IsCausal, long Batch, long Heads, long QueryLength, long KeyLength)
 {
-    /// <summary>Masks that <see cref="Check"/> has let through, over S = keyLength + appended keys.</summary>
-    public static MultiheadMasks Combine(
-        Tensor? keyPaddingMask,
-        Tensor? attentionMask,
-        bool isCausal,
-        long batch,
-        long heads,
-        long queryLength,
-        long keyLength,
-        long appended,
-        Tensor like)
+    /// <summary>Refuses masks that do not fit, in the module's terms.</summary>
+    public void Check(Tensor query)
+    {
+        if (key_padding_mask is not null)
+        {
+            ArgumentChecks.Usable(key_padding_mask);
+            if (key_padding_mask.dtype is not (ScalarType.Bool or ScalarType.Byte))
+                ArgumentChecks.Refuse(nameof(key_padding_mask), "takes Bool or Byte (true = leave out)", key_padding_mask.dtype);
+            if (!key_padding_mask.shape.SequenceEqual([Batch, KeyLength]))
+                ArgumentChecks.Refuse(nameof(key_padding_mask), $"takes (N, S) = [{Batch}, {KeyLength}]", ArgumentChecks.Text(key_padding_mask.shape));
+            ArgumentChecks.SameDevice(key_padding_mask, query, nameof(key_padding_mask));
+        }
+        if (attn_mask is not null)
+        {
+            ArgumentChecks.Usable(attn_mask);
+            if (attn_mask.dtype is not (ScalarType.Bool or ScalarType.Float16 or ScalarType.BFloat16 or ScalarType.Float32 or ScalarType.Float64))
+                ArgumentChecks.Refuse(nameof(attn_mask), "takes Bool (true = may not attend) or floating point (added to the scores)", attn_mask.dtype);
+            long[] shape = attn_mask.shape, ofEveryHead = [Batch * Heads, QueryLength, KeyLength];
+            if (!shape.SequenceEqual([QueryLength, KeyLength]) && !shape.SequenceEqual(ofEveryHead))
+                ArgumentChecks.Refuse(
+                    nameof(attn_mask), $"takes (L, S) = [{QueryLength}, {KeyLength}] or (N * H, L, S) = {ArgumentChecks.Text(ofEveryHead)}", ArgumentChecks.Text(shape));
+            ArgumentChecks.SameDevice(attn_mask, query, nameof(attn_mask));
+        }
+    }
+
+    /// <summary>The attention of [N, H, L, d] operands under these masks; keys beyond S were appended, and may always be attended to.</summary>
+    public AttentionCall Apply(Tensor query, Tensor key, Tensor value, double dropout)
     {
         Tensor? allowed = null, bias = null;
-        if (keyPaddingMask is not null)
-            Restrict(keyPaddingMask.eq(0).view(batch, 1, 1, keyLength));
-        if (attentionMask is not null)
+        long appended = key.shape[2] - KeyLength;
+        if (key_padding_mask is not null)
+            Restrict(key_padding_mask.eq(0).view(Batch, 1, 1, KeyLength));
+        if (attn_mask is not null)
         {
-            Tensor mask = attentionMask.shape.Length == 3 ? attentionMask.reshape(batch, heads, queryLength, keyLength) : attentionMask;
+            Tensor mask = attn_mask.shape.Length == 3 ? attn_mask.reshape(Batch, Heads, QueryLength, KeyLength) : attn_mask;
             if (mask.dtype == ScalarType.Bool)
                 Restrict(mask.logical_not());
             else
-                bias = Extend(mask.to(like.dtype));
+                bias = Extend(mask.to(query.dtype));
         }
-        if (isCausal && appended > 0)
-            Restrict(ComposedAttention.CausalMatrix(queryLength, keyLength, 0, like.device));
-        return new MultiheadMasks(allowed, bias, isCausal && appended == 0 ? CausalMask.TopLeft : CausalMask.None);
+        if (IsCausal && appended > 0)
+            Restrict(ComposedAttention.CausalMatrix(QueryLength, KeyLength, 0, query.device));
+        return new AttentionCall(query, key, value, IsCausal && appended == 0 ? CausalMask.TopLeft : CausalMask.None, mask: allowed, bias: bias, dropout: dropout);
 
         void Restrict(Tensor mask)
         {
@@ -48,46 +63,9 @@ internal readonly record struct MultiheadMasks(Tensor? Allowed, Tensor? Bias, Ca
 
         Tensor Extend(Tensor mask)
         {
-            if (appended == 0)
-                return mask;
             long[] shape = [.. mask.shape[..^1], appended];
-            return cat([mask, mask.dtype == ScalarType.Bool ? ones(shape, mask.dtype, mask.device) : zeros(shape, mask.dtype, mask.device)], -1);
-        }
-    }
-
-    /// <summary>Refuses masks that do not fit, in the module's terms.</summary>
-    public static void Check(
-        Tensor? key_padding_mask, Tensor? attn_mask, long batch, long heads, long queryLength, long keyLength, Tensor query)
-    {
-        if (key_padding_mask is not null)
-        {
-            ArgumentChecks.Usable(key_padding_mask);
-            if (key_padding_mask.dtype is not (ScalarType.Bool or ScalarType.Byte))
-                ArgumentChecks.Refuse(nameof(key_padding_mask), "takes Bool or Byte (true = leave out)", key_padding_mask.dtype);
-            if (!key_padding_mask.shape.SequenceEqual([batch, keyLength]))
-                ArgumentChecks.Refuse(nameof(key_padding_mask), $"takes (N, S) = [{batch}, {keyLength}]", ArgumentChecks.Text(key_padding_mask.shape));
-            OnDevice(key_padding_mask, nameof(key_padding_mask));
-        }
-        if (attn_mask is not null)
-        {
-            ArgumentChecks.Usable(attn_mask);
-            if (attn_mask.dtype is not (ScalarType.Bool or ScalarType.Float16 or ScalarType.BFloat16 or ScalarType.Float32 or ScalarType.Float64))
-                ArgumentChecks.Refuse(nameof(attn_mask), "takes Bool (true = may not attend) or floating point (added to the scores)", attn_mask.dtype);
-            long[] shape = attn_mask.shape;
-            if (!shape.SequenceEqual([queryLength, keyLength]) && !shape.SequenceEqual([batch * heads, queryLength, keyLength]))
-            {
-                ArgumentChecks.Refuse(
-                    nameof(attn_mask),
-                    $"takes (L, S) = [{queryLength}, {keyLength}] or (N * H, L, S) = [{batch * heads}, {queryLength}, {keyLength}]",
-                    ArgumentChecks.Text(shape));
-            }
-            OnDevice(attn_mask, nameof(attn_mask));
-        }
-
-        void OnDevice(Tensor mask, string name)
-        {
-            if (mask.device_type != query.device_type || mask.device_index != query.device_index)
-                ArgumentChecks.Refuse(name, $"takes a tensor on the device of query, {query.device}", mask.device);
+            return appended == 0 ? mask
+                : cat([mask, mask.dtype == ScalarType.Bool ? ones(shape, mask.dtype, mask.device) : zeros(shape, mask.dtype, mask.device)], -1);
         }
     }
 }

@@ -50,21 +50,19 @@ internal sealed class FlashContestant(string name, TorchGpu gpu, IAttentionEngin
 {
     public override ForwardResult Forward(BenchOperands x, BenchCase size)
     {
-        using IDisposable? mine = Mine();
-        var pass = new FusedPass(size.Problem);
-        Tensor output = FusedAttention.Forward(pass, x.Query, x.Key, x.Value);
-        return new ForwardResult(output, pass.Max!, pass.Sum!);
+        (Tensor output, Tensor max, Tensor sum) = Pass(size).Forward(x.Query, x.Key, x.Value);
+        return new ForwardResult(output, max, sum);
     }
 
     public override Tensor[] Backward(BenchOperands x, ForwardResult forward, BenchCase size)
     {
-        using IDisposable? mine = Mine();
-        (Tensor dQ, Tensor dK, Tensor dV) = FusedAttention.Backward(
-            size.Problem, x.Query, x.Key, x.Value, forward.Output, (Tensor)forward.Values[1], (Tensor)forward.Values[2], x.OutputGradient);
+        (Tensor dQ, Tensor dK, Tensor dV) =
+            Pass(size).Backward(x.Query, x.Key, x.Value, forward.Output, (Tensor)forward.Values[1], (Tensor)forward.Values[2], x.OutputGradient);
         return [dQ, dK, dV];
     }
 
-    private IDisposable? Mine() => gpu.IsRehearsal ? null : Engines.Replace(DeviceType.CUDA, engine);
+    // In a rehearsal tensors lie in the host's memory, which the engine that stands in for the CPU's copies from.
+    private EnginePass Pass(BenchCase size) => new(gpu.IsRehearsal ? Engines.For(DeviceType.CPU, 0, out _)! : engine, size.Problem);
 }
 
 /// <summary>One of the kernels behind libtorch's scaled_dot_product_attention, by the name of its operator.</summary>

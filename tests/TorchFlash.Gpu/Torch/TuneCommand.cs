@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using TorchFlash.Gpu.Report;
+using TorchFlash.Kernels;
 using TorchFlash.Kernels.Cuda;
 using TorchSharp;
 using static TorchSharp.torch;
