@@ -1,0 +1,99 @@
+using System.Diagnostics;
+using System.Runtime.Versioning;
+
+namespace TorchFlash.Build.Tests;
+
+[UnsupportedOSPlatform("windows")]
+public sealed class SignalTests
+{
+    private static readonly TimeSpan s_limit = TimeSpan.FromMinutes(1);
+
+    [LinuxTheory]
+    [InlineData("TERM")]
+    [InlineData("HUP")]
+    [InlineData("INT")]
+    public async Task SignalToTheScriptReachesTheProgramThatItRuns(string signal)
+    {
+        using ScratchCheckout checkout = new();
+        checkout.WriteCommand("dotnet-stand-in", """
+            [ "$1" != msbuild ] || exit 0
+            for signal in TERM HUP INT; do trap "echo $signal; exit 42" $signal; done
+            echo ready
+            while :; do sleep 0.05; done
+            """);
+        using var script = checkout.Start(["./build.sh", "train"]);
+        try
+        {
+            Assert.Equal("ready", await script.StandardOutput.ReadLineAsync().WaitAsync(s_limit));
+
+            Send(signal, script);
+
+            Assert.Equal(signal + "\n", await script.StandardOutput.ReadToEndAsync().WaitAsync(s_limit));
+            await script.WaitForExitAsync().WaitAsync(s_limit);
+            Assert.Equal(42, script.ExitCode);
+        }
+        finally
+        {
+            script.Kill(entireProcessTree: true);
+        }
+    }
+
+    [LinuxTheory]
+    [InlineData("TERM")]
+    [InlineData("HUP")]
+    [InlineData("INT")]
+    public async Task SignalToTheTestsLeavesNothingRunning(string signal)
+    {
+        using ScratchCheckout checkout = new();
+        string started = checkout.PathOf("started");
+        Directory.CreateDirectory(checkout.PathOf("tests", "A.Tests"));
+        checkout.WriteCommand("dotnet-stand-in", """
+            [ "$1" != msbuild ] || exit 0
+            sleep 1000 &
+            echo $$ $! > "$STARTED.new"
+            mv "$STARTED.new" "$STARTED"
+            wait
+            """);
+        using var script = checkout.Start(["./build.sh", "test"], ("STARTED", started));
+        try
+        {
+            var clock = Stopwatch.StartNew();
+            while (!File.Exists(started))
+            {
+                Assert.False(script.HasExited || clock.Elapsed > s_limit, "The stand-in did not start.");
+                await Task.Delay(20);
+            }
+
+            Send(signal, script);
+            await script.WaitForExitAsync().WaitAsync(s_limit);
+
+            Assert.NotEqual(0, script.ExitCode);
+            Assert.All(File.ReadAllText(started).Split(' '), id => Assert.False(Runs(int.Parse(id)), $"Process {id} still runs."));
+        }
+        finally
+        {
+            script.Kill(entireProcessTree: true);
+        }
+    }
+
+    // The shell's own kill: a minimal system has no program of that name.
+    private static void Send(string signal, Process process)
+    {
+        using var kill = Process.Start("sh", ["-c", "kill -$0 $1", signal, process.Id.ToString()]);
+        kill.WaitForExit();
+        Assert.Equal(0, kill.ExitCode);
+    }
+
+    // A process that ended but was not waited for has no command line any more.
+    private static bool Runs(int process)
+    {
+        try
+        {
+            return File.ReadAllText($"/proc/{process}/cmdline").Length > 0;
+        }
+        catch (IOException)
+        {
+            return false;
+        }
+    }
+}
