@@ -12,7 +12,7 @@ internal sealed class RunningProgram : IDisposable
 
     /// <summary>Starts the program.</summary>
     /// <param name="start">The program, its arguments and streams.</param>
-    /// <param name="onSignal">Called on SIGTERM, SIGHUP and SIGINT while the program runs; after it this process ends, unless the context says Cancel.</param>
+    /// <param name="onSignal">Called on SIGTERM, SIGHUP and SIGINT while the program runs: <see cref="PassOn"/> or <see cref="End"/>.</param>
     public RunningProgram(ProcessStartInfo start, Action<Process, PosixSignalContext> onSignal)
     {
         // Registered first, so that no signal ends this process and leaves the program behind.
@@ -46,8 +46,12 @@ internal sealed class RunningProgram : IDisposable
         }
     }
 
-    /// <summary>The program and all that it started end at once, and so does this process.</summary>
-    public static void End(Process program, PosixSignalContext context) => program.Kill(entireProcessTree: true);
+    /// <summary>The program and all that it started end at once, and so does this process: it comes no further than <see cref="Dispose"/>.</summary>
+    public static void End(Process program, PosixSignalContext context)
+    {
+        program.Kill(entireProcessTree: true);
+        Environment.Exit(128 + NumberOf(context.Signal));
+    }
 
     public void Dispose()
     {
