@@ -9,49 +9,35 @@ internal static class Executable
     /// <summary>The exit code reported for a program that was stopped because it exceeded its time limit.</summary>
     public const int TimedOut = 124;
 
-    // SIGTERM has this number on every Unix.
-    private const int TerminationSignal = 15;
-
-    /// <summary>Runs a program on this console and returns its exit code.</summary>
+    /// <summary>Runs a program on this console and returns its exit code. A signal that asks to end, ends both.</summary>
     /// <param name="program">A name on the PATH.</param>
     /// <param name="arguments">Its arguments, one element each.</param>
-    /// <param name="workingDirectory">The repository's root when null.</param>
-    public static int Run(string program, IEnumerable<string> arguments, string? workingDirectory = null)
-    {
-        // Ctrl-C reaches the whole process group: the program decides what it means, this process waits for it.
-        ConsoleCancelEventHandler leaveToProgram = (_, e) => e.Cancel = true;
-        Console.CancelKeyPress += leaveToProgram;
-        try
-        {
-            using var process = Start(new ProcessStartInfo(program, arguments) { WorkingDirectory = workingDirectory ?? Repository.Root });
-            using var terminated = PosixSignalRegistration.Create(PosixSignal.SIGTERM, context =>
-            {
-                context.Cancel = true;
-                Terminate(process);
-            });
-            process.WaitForExit();
-            return process.ExitCode;
-        }
-        finally
-        {
-            Console.CancelKeyPress -= leaveToProgram;
-        }
-    }
+    public static int Run(string program, IEnumerable<string> arguments) =>
+        ExitCode(new ProcessStartInfo(program, arguments) { WorkingDirectory = Repository.Root }, RunningProgram.End);
 
-    /// <summary>Runs a program in the repository's root to its end and returns its exit code and everything it wrote.</summary>
+    /// <summary>Gives the console, in the folder that this process was started in, to a program and returns its exit code: it decides what a signal that asks to end means.</summary>
+    /// <param name="program">A name on the PATH.</param>
+    /// <param name="arguments">Its arguments, one element each.</param>
+    public static int HandOver(string program, IEnumerable<string> arguments) => ExitCode(new ProcessStartInfo(program, arguments), RunningProgram.PassOn);
+
+    /// <summary>Runs a program and returns its exit code and everything it wrote.</summary>
     /// <param name="program">A name on the PATH.</param>
     /// <param name="arguments">Its arguments, one element each.</param>
     /// <param name="environment">Variables set in addition to this process's own.</param>
     /// <param name="limit">When given, the program and its children are stopped after this time.</param>
+    /// <param name="workingDirectory">The repository's root when null.</param>
+    /// <param name="onSignal">What a signal that asks to end does: both end when null.</param>
     public static (int ExitCode, string Output, string Errors) Capture(
         string program,
         IEnumerable<string> arguments,
         IReadOnlyDictionary<string, string>? environment = null,
-        TimeSpan? limit = null)
+        TimeSpan? limit = null,
+        string? workingDirectory = null,
+        Action<Process, PosixSignalContext>? onSignal = null)
     {
         var start = new ProcessStartInfo(program, arguments)
         {
-            WorkingDirectory = Repository.Root,
+            WorkingDirectory = workingDirectory ?? Repository.Root,
             RedirectStandardOutput = true,
             RedirectStandardError = true,
         };
@@ -63,7 +49,8 @@ internal static class Executable
             start.Environment[name] = value;
         }
 
-        using var process = Start(start);
+        using var running = new RunningProgram(start, onSignal ?? RunningProgram.End);
+        var process = running.Process;
         var output = process.StandardOutput.ReadToEndAsync();
         var errors = process.StandardError.ReadToEndAsync();
         bool inTime = process.WaitForExit(limit ?? Timeout.InfiniteTimeSpan);
@@ -81,27 +68,10 @@ internal static class Executable
             .Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries)
             .Any(folder => File.Exists(Path.Combine(folder, program)));
 
-    // The program may have something to save: it gets the very signal, as often as this process does. Windows has none to send.
-    private static void Terminate(Process process)
+    private static int ExitCode(ProcessStartInfo start, Action<Process, PosixSignalContext> onSignal)
     {
-        if (process.HasExited)
-        {
-            return;
-        }
-
-        if (OperatingSystem.IsWindows())
-        {
-            process.Kill(entireProcessTree: true);
-        }
-        else
-        {
-            _ = SendSignal(process.Id, TerminationSignal);
-        }
+        using var running = new RunningProgram(start, onSignal);
+        running.Process.WaitForExit();
+        return running.Process.ExitCode;
     }
-
-    [DllImport("libc", EntryPoint = "kill")]
-    private static extern int SendSignal(int processId, int signal);
-
-    private static Process Start(ProcessStartInfo start) =>
-        Process.Start(start) ?? throw new InvalidOperationException($"{start.FileName} did not start.");
 }

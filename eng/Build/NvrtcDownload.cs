@@ -9,8 +9,10 @@ namespace TorchFlash.Build;
 /// </summary>
 internal static class NvrtcDownload
 {
-    private const string Keys = "/usr/share/keyrings/debian-archive-keyring.gpg";
-    private const string Packages = "libnvrtc12 libnvrtc-builtins12.4";
+    /// <summary>What verifies the packages.</summary>
+    public const string Keys = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+    private static readonly string[] s_packages = ["libnvrtc12", "libnvrtc-builtins12.4"];
 
     private static string Folder => Repository.PathOf("artifacts", "nvrtc");
 
@@ -63,13 +65,16 @@ internal static class NvrtcDownload
         File.WriteAllText(sources, $"deb [arch=amd64 signed-by={Keys}] {mirror} trixie non-free\n");
 
         // apt with lists of its own: the machine's are neither read nor changed.
-        string apt = $"apt-get -qq -o Dir::Etc::SourceList={sources} -o Dir::Etc::SourceParts=- -o Dir::State::Lists={state}/lists "
-            + $"-o Dir::Cache={state} -o Dir::State::Status=/dev/null -o APT::Sandbox::User=root";
-        Require(Repository.Root, $"{apt} update");
-        Require(packages, $"{apt} download {Packages}");
+        string[] ownLists =
+        [
+            "-qq", "-o", $"Dir::Etc::SourceList={sources}", "-o", "Dir::Etc::SourceParts=-", "-o", $"Dir::State::Lists={state}/lists",
+            "-o", $"Dir::Cache={state}", "-o", "Dir::State::Status=/dev/null",
+        ];
+        Require(packages, "apt-get", [.. ownLists, "update"]);
+        Require(packages, "apt-get", [.. ownLists, "download", .. s_packages]);
         foreach (string package in Directory.EnumerateFiles(packages, "*.deb"))
         {
-            Require(Repository.Root, $"dpkg-deb -x '{package}' '{unpacked}'");
+            Require(packages, "dpkg-deb", ["-x", package, unpacked]);
         }
 
         // Complete or not there at all.
@@ -94,12 +99,12 @@ internal static class NvrtcDownload
             ?? throw new BuildException("apt knows no mirror of Debian here ('apt-get update' makes it read its sources).");
     }
 
-    private static void Require(string folder, string command)
+    private static void Require(string folder, string program, string[] arguments)
     {
-        var (exitCode, output, errors) = Executable.Capture("sh", ["-c", $"cd '{folder}' && {command}"]);
+        var (exitCode, output, errors) = Executable.Capture(program, arguments, workingDirectory: folder);
         if (exitCode != 0)
         {
-            throw new BuildException($"'{command}' failed with exit code {exitCode}:\n{output}{errors}");
+            throw new BuildException($"'{program} {string.Join(' ', arguments)}' failed with exit code {exitCode}:\n{output}{errors}");
         }
     }
 }

@@ -73,7 +73,7 @@ int Build(string target)
 int RunProject(string project, IEnumerable<string> arguments)
 {
     Build(project);
-    return Executable.Run("dotnet", [Repository.ReleaseAssembly(project), .. arguments], Environment.CurrentDirectory);
+    return Executable.HandOver("dotnet", [Repository.ReleaseAssembly(project), .. arguments]);
 }
 
 int Pack()

@@ -18,9 +18,9 @@ internal static class Repository
     public static string ReleaseAssembly(string projectFolder) =>
         PathOf(projectFolder, "bin", "Release", "net10.0", Path.GetFileName(projectFolder) + ".dll");
 
-    /// <summary>The folders of the test projects, by the name's ending; benchmarks live beside them and are none.</summary>
-    public static IEnumerable<string> TestProjects() =>
-        new[] { PathOf("tests"), PathOf("eng", "SystemLibTorch") }
+    /// <summary>The folders of the test projects, by the name's ending; the provider's own hold nothing where another one is built against.</summary>
+    public static IEnumerable<string> TestProjects(TorchSharpProvider provider) =>
+        (provider == TorchSharpProvider.SystemLibTorch ? new[] { PathOf("tests"), PathOf("eng", "SystemLibTorch") } : [PathOf("tests")])
             .SelectMany(folder => Directory.EnumerateDirectories(folder, "*.Tests"))
             .Select(folder => Path.GetRelativePath(Root, folder))
             .Order(StringComparer.Ordinal);

@@ -99,7 +99,8 @@ internal static class SystemLibTorch
 
     private static void Require(string[] line)
     {
-        var (exitCode, output, errors) = Executable.Capture(line[0], line[1..]);
+        // apt finishes what would leave half a package behind.
+        var (exitCode, output, errors) = Executable.Capture(line[0], line[1..], onSignal: RunningProgram.PassOn);
         if (exitCode != 0)
         {
             throw new BuildException($"'{string.Join(' ', line)}' failed with exit code {exitCode}:\n{output}{errors}");

@@ -4,7 +4,11 @@ using System.Xml.Linq;
 namespace TorchFlash.Build;
 
 /// <summary>One run of one test project, as its TRX file tells it.</summary>
-internal sealed record TestReport(string Name, int Passed, int Skipped, IReadOnlyList<TestFailure> Failures)
+/// <param name="Name">What the run is called in the summary.</param>
+/// <param name="Passed">How many tests passed.</param>
+/// <param name="Skipped">Why each skipped test was.</param>
+/// <param name="Failures">The tests that failed, and what else went wrong.</param>
+internal sealed record TestReport(string Name, int Passed, IReadOnlyList<string> Skipped, IReadOnlyList<TestFailure> Failures)
 {
     /// <summary>Reads a run's result file.</summary>
     /// <param name="name">What the run is called in the summary.</param>
@@ -16,7 +20,7 @@ internal sealed record TestReport(string Name, int Passed, int Skipped, IReadOnl
         string ending = (exitCode == Executable.TimedOut ? "stopped at the time limit" : $"exit code {exitCode}") + Excerpt(errors);
         if (!File.Exists(trxPath))
         {
-            return new TestReport(name, 0, 0, [new TestFailure(name, $"the run left no result file ({ending})")]);
+            return new TestReport(name, 0, [], [new TestFailure(name, $"the run left no result file ({ending})")]);
         }
 
         XNamespace ns = "http://microsoft.com/schemas/VisualStudio/TeamTest/2010";
@@ -27,7 +31,7 @@ internal sealed record TestReport(string Name, int Passed, int Skipped, IReadOnl
         }
         catch (XmlException e)
         {
-            return new TestReport(name, 0, 0, [new TestFailure(name, $"the run left a broken result file: {e.Message} ({ending})")]);
+            return new TestReport(name, 0, [], [new TestFailure(name, $"the run left a broken result file: {e.Message} ({ending})")]);
         }
 
         var failures = results.Where(r => Outcome(r) is not ("Passed" or "NotExecuted")).Select(Failure).ToList();
@@ -41,7 +45,8 @@ internal sealed record TestReport(string Name, int Passed, int Skipped, IReadOnl
             failures.Add(new TestFailure(name, "no test ran"));
         }
 
-        return new TestReport(name, results.Count(r => Outcome(r) == "Passed"), results.Count(r => Outcome(r) == "NotExecuted"), failures);
+        var skipped = results.Where(r => Outcome(r) == "NotExecuted").Select(r => Text(r, "Message") ?? "no reason given").ToList();
+        return new TestReport(name, results.Count(r => Outcome(r) == "Passed"), skipped, failures);
 
         TestFailure Failure(XElement result) =>
             new((string)result.Attribute("testName")!, Text(result, "Message") ?? Outcome(result), Text(result, "StackTrace"));
@@ -51,14 +56,17 @@ internal sealed record TestReport(string Name, int Passed, int Skipped, IReadOnl
         static string Outcome(XElement result) => (string?)result.Attribute("outcome") ?? "without outcome";
     }
 
-    public override string ToString() => $"{Passed} passed, {Failures.Count} failed" + (Skipped > 0 ? $", {Skipped} skipped" : "");
+    public override string ToString() => $"{Passed} passed, {Failures.Count} failed" + (Skipped.Count > 0 ? $", {Skipped.Count} skipped" : "");
 
-    /// <summary>Writes the sums; the last line is exactly <c>N passed, N failed</c>.</summary>
+    /// <summary>Writes what was skipped and why, and the sums; the last line is exactly <c>N passed, N failed</c>.</summary>
     public static void WriteTotals(IReadOnlyCollection<TestReport> reports, TextWriter writer)
     {
-        if (reports.Sum(r => r.Skipped) is > 0 and var skipped)
+        foreach (var (name, _, skipped, _) in reports)
         {
-            writer.WriteLine($"{skipped} skipped");
+            foreach (var (reason, count) in skipped.CountBy(reason => reason))
+            {
+                writer.WriteLine($"skipped: {count} of {name}: {reason}");
+            }
         }
 
         writer.WriteLine($"{reports.Sum(r => r.Passed)} passed, {reports.Sum(r => r.Failures.Count)} failed");

@@ -15,9 +15,10 @@ internal sealed record TestRun(string Project, string Variant, IReadOnlyDictiona
     public string Name => Path.GetFileName(Project) + (Variant.Length > 0 ? $" ({Variant})" : "");
 
     /// <summary>Every test project once, and the kernels' again without AVX-512 and without any vector instruction.</summary>
-    public static IEnumerable<TestRun> All()
+    /// <param name="provider">The TorchSharp that was built against.</param>
+    public static IEnumerable<TestRun> All(TorchSharpProvider provider)
     {
-        foreach (string project in Repository.TestProjects())
+        foreach (string project in Repository.TestProjects(provider))
         {
             yield return new TestRun(project, "", Path.GetFileName(project) == "TorchFlash.Cuda.Tests" ? CompilerForTests() : new Dictionary<string, string>());
             if (Path.GetFileName(project) == "TorchFlash.Kernels.Tests")
@@ -38,7 +39,8 @@ internal sealed record TestRun(string Project, string Variant, IReadOnlyDictiona
     public static int RunAll(IReadOnlyCollection<string> names)
     {
         List<TestReport> reports = [];
-        foreach (var run in All().Where(run => names.Count == 0 || names.Any(n => run.Name.Contains(n, StringComparison.OrdinalIgnoreCase))))
+        var provider = LocalSettings.Read(LocalSettings.DefaultPath)!.Provider;
+        foreach (var run in All(provider).Where(run => names.Count == 0 || names.Any(n => run.Name.Contains(n, StringComparison.OrdinalIgnoreCase))))
         {
             Console.Write($"{run.Name,-55} ");
             var clock = Stopwatch.StartNew();

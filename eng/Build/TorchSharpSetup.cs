@@ -113,7 +113,7 @@ internal static partial class TorchSharpSetup
         var (exitCode, output, errors) = Executable.Capture(
             "dotnet",
             [
-                "restore", Repository.PathOf("eng", "TorchSharpProbe", "TorchSharpProbe.csproj"), "--force", "-v", "quiet",
+                "restore", Repository.PathOf("eng", "Build", "TorchSharpProbe", "TorchSharpProbe.csproj"), "--force", "-v", "quiet",
                 "-p:TorchSharpProvider=NuGet", $"-p:TorchRuntime={runtime.ToString().ToLowerInvariant()}",
             ],
             // One attempt a request: a machine without a network is told apart in seconds.

@@ -20,7 +20,8 @@ git -C "$root" describe --always --dirty > "$folder/version.txt" 2> /dev/null ||
 
 # English for the sample to learn: the documentation and the comments of the source.
 cat "$root"/README.md "$root"/CHANGELOG.md > "$folder/text.txt"
-find "$root/src" "$root/samples" "$root/native" -name '*.cs' -o -name '*.cuh' -o -name '*.cu' | grep -v /obj/ | sort | xargs cat >> "$folder/text.txt"
+find "$root/src" "$root/samples" "$root/native" \( -name '*.cs' -o -name '*.cuh' -o -name '*.cu' \) ! -path '*/obj/*' -print0 \
+  | sort -z | xargs -0 cat >> "$folder/text.txt"
 
 tar -C "$stage" -cJf "$output" torchflash-gpu
 echo "$output: $(du -h "$output" | cut -f1), unpacked $(du -sh "$folder" | cut -f1), version $(cat "$folder/version.txt")"
