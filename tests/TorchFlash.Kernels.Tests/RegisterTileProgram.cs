@@ -47,7 +47,7 @@ public static unsafe class RegisterTileProgram
             Product<L, V, T>.Add(columns, a, 2, 1, new(b, 64), new(c, 64), 2, 1);
         }
         Strip<L, V, T>.Softmax(new(c, 64), 2, L.Count, new(a, a, a, a), T.One);
-        Strip<L, V, T>.Probabilities(new(c, 64), 2, L.Count, a, a, T.One, T.One);
+        Strip<L, V, T>.Probabilities(new(c, 64), 2, L.Count, a, a, T.One);
         Strip<L, V, T>.ScoreGradients(new(c, 64), new(b, 64), 2, L.Count, a);
     }
 }

@@ -40,10 +40,10 @@ internal sealed unsafe class BackwardPass<L, V, T>
     private readonly int _valueColumns;
     private readonly Turns _turns;
 
-    /// <summary>delta, [B, H, Nq].</summary>
-    private readonly T* _delta;
+    /// <summary>m, 1/l and delta of every row, three times [B, H, Nq].</summary>
+    private readonly T* _rowTerms;
 
-    private BackwardPass(in AttentionProblem problem, in BackwardArguments arguments, T* delta)
+    private BackwardPass(in AttentionProblem problem, in BackwardArguments arguments, T* rowTerms)
     {
         _problem = problem;
         _arguments = arguments;
@@ -56,14 +56,14 @@ internal sealed unsafe class BackwardPass<L, V, T>
         _columns = Product<L, V, T>.PadColumns(problem.HeadDim);
         _valueColumns = Product<L, V, T>.PadColumns(problem.ValueDim);
         _turns = new Turns(problem.Batch * problem.KeyHeadCount, _keyTiles, checked(problem.Batch * problem.Heads * _queryTiles));
-        _delta = delta;
+        _rowTerms = rowTerms;
     }
 
     public static void Run(in AttentionProblem problem, in BackwardArguments arguments, int threads)
     {
         long rows = Validation.Rows(problem);
-        using Scratch scratch = Scratch.Rent(cursor => (nint)cursor.Take<T>(rows), out nint delta);
-        var pass = new BackwardPass<L, V, T>(problem, arguments, (T*)delta);
+        using Scratch scratch = Scratch.Rent(cursor => (nint)cursor.Take<T>(3 * rows), out nint rowTerms);
+        var pass = new BackwardPass<L, V, T>(problem, arguments, (T*)rowTerms);
         for (int head = 0; pass._keyTiles == 0 && head < problem.Batch * problem.Heads; head++)
             pass.ClearQueryGradient(head, problem.QueryLength);
         WorkerPool.Run((int)Math.Min(threads, (long)problem.Batch * problem.KeyHeadCount * pass._keyTiles), pass.Work);
@@ -145,16 +145,17 @@ internal sealed unsafe class BackwardPass<L, V, T>
         Matrix<T> query = Packing<L, V, T>.Pad(OfHead(_arguments.Query), queries, available, _problem.HeadDim, t.QueryPadding);
         Matrix<T> outputGradient = Packing<L, V, T>.Pad(OfHead(_arguments.OutputGradient), queries, available, _problem.ValueDim, t.OutputGradientPadding);
         Matrix<T> queryGradient = OfHead(_arguments.QueryGradient);
-        nint row = (nint)head * _problem.QueryLength + first;
+        nint row = (nint)head * _problem.QueryLength + first, rows = (nint)Validation.Rows(_problem);
+        T* m = _rowTerms + row, inverse = m + rows, delta = inverse + rows;
         int turn = head * _queryTiles + index;
         if (keyTile == 0)
-            SetDelta(OfHead(_arguments.Output), OfHead(_arguments.OutputGradient), queries, _delta + row);
+            SetRowTerms(row, OfHead(_arguments.Output), OfHead(_arguments.OutputGradient), queries, m, inverse, delta);
         else
             _turns.Await(turn, 1);
 
-        Probabilities(tile, query, (T*)_arguments.Statistics.Max + row, (T*)_arguments.Statistics.Sum + row, t);
+        Probabilities(tile, query, m, inverse, t);
         AddToKeySide(tile, outputGradient, t.ValueGradient, _valueColumns, t);
-        ScoreGradients(tile, outputGradient, _delta + row, t);
+        ScoreGradients(tile, outputGradient, delta, t);
         AddToKeySide(tile, query, t.KeyGradient, _columns, t);
         _turns.Await(turn, keyTile);
         AddToQueryGradient(tile, key, queryGradient, keyTile == 0, t);
@@ -167,7 +168,7 @@ internal sealed unsafe class BackwardPass<L, V, T>
 
     /// <summary>S = Q Kᵀ and P = exp(S - m) / l, 0 for pairs that do not exist.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Probabilities(Cover tile, Matrix<T> query, T* m, T* l, in Tile t)
+    private void Probabilities(Cover tile, Matrix<T> query, T* m, T* inverse, in Tile t)
     {
         for (int x = 0; x < tile.Keys; x += Product<L, V, T>.Width)
         {
@@ -178,7 +179,7 @@ internal sealed unsafe class BackwardPass<L, V, T>
                     continue;
                 Matrix<T> s = t.Scores.From(i, x);
                 Product<L, V, T>.Panel(columns, query.From(i), t.KeyTransposed + (nint)x * _problem.HeadDim, s, _problem.HeadDim, Product<L, V, T>.Tiles(rows));
-                Strip<L, V, T>.Probabilities(s, rows, columns, m + i, l + i, _factor, T.One);
+                Strip<L, V, T>.Probabilities(s, rows, columns, m + i, inverse + i, _factor);
             }
         }
         for (int i = 0; i < tile.Queries && !tile.IsAll; i++)
@@ -244,12 +245,14 @@ internal sealed unsafe class BackwardPass<L, V, T>
             Packing<L, V, T>.Copy(to, gradient, tile.Queries, _problem.HeadDim, T.One, add: !isFirst);
     }
 
-    /// <summary>delta = rowsum(dO o O)</summary>
+    /// <summary>m and 1/l, and delta = rowsum(dO o O). A row that attends to nothing (l = 0, m = -inf) has weights of 0.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void SetDelta(Matrix<T> output, Matrix<T> gradient, int queries, T* delta)
+    private void SetRowTerms(nint row, Matrix<T> output, Matrix<T> gradient, int queries, T* m, T* inverse, T* delta)
     {
+        T* max = (T*)_arguments.Statistics.Max + row, sum = (T*)_arguments.Statistics.Sum + row;
         for (int i = 0; i < queries; i++)
         {
+            (m[i], inverse[i]) = sum[i] == T.Zero ? (T.Zero, T.Zero) : (max[i], T.One / sum[i]);
             T* o = output.Row(i), g = gradient.Row(i);
             V lanes = L.Zero;
             int x = 0;

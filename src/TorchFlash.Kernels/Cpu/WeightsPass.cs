@@ -62,12 +62,17 @@ internal sealed unsafe class WeightsPass<L, V, T>
 
         public readonly T* QueryPadding;
 
+        /// <summary>m and 1 / (H l) of the rows.</summary>
+        public readonly T* Max, Inverse;
+
         public Tile(WeightsPass<L, V, T> pass, Scratch.Cursor scratch)
         {
             int queries = Product<L, V, T>.PadRows(pass._sizes.Queries), panels = Product<L, V, T>.PadPanels(pass._sizes.Keys), stride = Product<L, V, T>.OddLines(panels);
             KeyTransposed = scratch.Take<T>((long)panels * pass._problem.HeadDim);
             Scores = new(scratch.Take<T>((long)queries * stride), stride);
             Sum = new(scratch.Take<T>((long)queries * stride), stride);
+            Max = scratch.Take<T>(queries);
+            Inverse = scratch.Take<T>(queries);
             QueryPadding = scratch.Take<T>((long)queries * Product<L, V, T>.PadColumns(pass._problem.HeadDim));
         }
     }
@@ -86,12 +91,17 @@ internal sealed unsafe class WeightsPass<L, V, T>
             Packing<L, V, T>.Transpose(key.Data, key.Stride, keys, d, Exponential.Sign<T>(_problem.Scale), t.KeyTransposed);
             Matrix<T> query = Packing<L, V, T>.Pad(Matrix<T>.OfHead(_arguments.Query, head, _problem.Heads).From(first), queries, _problem.QueryLength - first, d, t.QueryPadding);
             nint row = (nint)head * _problem.QueryLength + first;
+            for (int i = 0; i < queries; i++)
+            {
+                T m = ((T*)_arguments.Statistics.Max)[row + i], l = ((T*)_arguments.Statistics.Sum)[row + i];
+                (t.Max[i], t.Inverse[i]) = l == T.Zero ? (T.Zero, T.Zero) : (m, perHead / l); // a row that attends to nothing has weights of 0
+            }
             Matrix<T> to = h == 0 ? t.Sum : t.Scores;
             for (int x = 0; x < columns; x += Product<L, V, T>.Width)
             {
                 int width = Math.Min(Product<L, V, T>.Width, columns - x);
                 Product<L, V, T>.Panel(width, query, t.KeyTransposed + (nint)x * d, to.From(0, x), d, Product<L, V, T>.Tiles(queries));
-                Strip<L, V, T>.Probabilities(to.From(0, x), queries, width, (T*)_arguments.Statistics.Max + row, (T*)_arguments.Statistics.Sum + row, _factor, perHead);
+                Strip<L, V, T>.Probabilities(to.From(0, x), queries, width, t.Max, t.Inverse, _factor);
             }
             if (h > 0)
                 Packing<L, V, T>.Copy(t.Scores, t.Sum, queries, columns, T.One, add: true);

@@ -74,16 +74,15 @@ internal static unsafe class Strip<L, V, T>
         return isRaised;
     }
 
-    /// <summary>P = exp(S - m) / l over S (queries x keys) times <paramref name="weight"/>.</summary>
+    /// <summary>P = exp(S - m) / l over S (queries x keys), with 1/l given.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Probabilities(Matrix<T> scores, int rows, int columns, T* m, T* l, T factor, T weight)
+    public static void Probabilities(Matrix<T> scores, int rows, int columns, T* m, T* inverse, T factor)
     {
         V f = L.Broadcast(factor);
         for (int r = 0; r < rows; r++)
         {
             T* s = scores.Row(r);
-            bool isEmpty = l[r] == T.Zero; // a row that attends to nothing, whose m is -inf: its weights are 0
-            V max = L.Broadcast(isEmpty ? T.Zero : m[r]), scale = L.Broadcast(isEmpty ? T.Zero : weight / l[r]);
+            V max = L.Broadcast(m[r]), scale = L.Broadcast(inverse[r]);
             for (int x = 0; x < columns; x += L.Count)
                 L.Store(s + x, L.Multiply(Exponential.Weight<L, V, T>(L.Load(s + x), max, f), scale));
         }
