@@ -1,7 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Numerics;
-using TorchFlash.Kernels;
 using TorchFlash.Kernels.Cpu;
 
 namespace TorchFlash.Benchmarks;
@@ -90,46 +89,15 @@ internal static class KernelBenchmark
     /// <summary>Forward, backward and ceiling in turn.</summary>
     private static Result MeasureCase<T>(Case c, int rounds) where T : unmanaged, IBinaryFloatingPointIeee754<T>
     {
-        var problem = new AttentionProblem
-        {
-            Batch = 1,
-            Heads = c.Heads,
-            QueryLength = c.Length,
-            KeyLength = c.Length,
-            HeadDim = c.HeadDim,
-            ValueDim = c.HeadDim,
-            Scale = AttentionProblem.DefaultScale(c.HeadDim),
-            ElementType = typeof(T) == typeof(float) ? ElementType.Float32 : ElementType.Float64,
-            Causal = c.Causal ? CausalMask.TopLeft : CausalMask.None,
-        };
-        var random = new Random(1);
-        using NativeArray<T> q = Input(), k = Input(), v = Input(), outputGradient = Input();
-        using NativeArray<T> o = Output(c.HeadDim), dq = Output(c.HeadDim), dk = Output(c.HeadDim), dv = Output(c.HeadDim), m = Output(1), l = Output(1);
-        var statistics = new RowStatistics(m.View.Data, l.View.Data);
-        var forward = new ForwardArguments { Query = q.View, Key = k.View, Value = v.View, Output = o.View, Statistics = statistics };
-        var backward = new BackwardArguments
-        {
-            Query = q.View,
-            Key = k.View,
-            Value = v.View,
-            Output = o.View,
-            OutputGradient = outputGradient.View,
-            Statistics = statistics,
-            QueryGradient = dq.View,
-            KeyGradient = dk.View,
-            ValueGradient = dv.View,
-        };
-        var options = new ExecutionOptions { Threads = c.Threads };
+        using var passes = new EnginePasses<T>(c.Heads, c.Length, c.HeadDim, c.Causal, c.Threads);
         var ceilings = new List<double>();
         double[] seconds = Measure.Interleaved(_ => rounds,
-            () => CpuEngine.Instance.Forward(problem, forward, options),
+            passes.Forward,
             Ceiling,
-            () => CpuEngine.Instance.Backward(problem, backward, options),
+            passes.Backward,
             Ceiling);
         return new Result(Measure.Median(ceilings), seconds[0], seconds[2]);
 
-        NativeArray<T> Input() => new(c.Heads, c.Length, c.HeadDim, random);
-        NativeArray<T> Output(int width) => new(c.Heads, c.Length, width);
         void Ceiling() => ceilings.Add(FmaCeiling.Sample<T>(c.Threads));
     }
 

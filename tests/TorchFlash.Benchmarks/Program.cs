@@ -4,6 +4,7 @@ using TorchFlash.Benchmarks;
 return new RootCommand("Measurements of TorchFlash: ratios, taken side by side in one run.")
 {
     KernelBenchmark.Command(),
+    VersusBenchmark.Command(),
     AttentionBenchmark.Command(),
     MemoryBenchmark.Command(),
     MixedBenchmark.Command(),

@@ -1,0 +1,76 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Reflection;
+using System.Runtime.Loader;
+using TorchFlash.Kernels.Cpu;
+
+namespace TorchFlash.Benchmarks;
+
+/// <summary>
+/// The CPU engine of this build against that of another, turn by turn in one process: what a change has cost or brought, on machines whose
+/// speed drifts by more than that.
+/// </summary>
+internal static class VersusBenchmark
+{
+    private const double SecondsPerTurn = 0.02;
+
+    public static Command Command()
+    {
+        var other = new Argument<FileInfo>("kernels") { Description = "TorchFlash.Kernels.dll of the other build." };
+        other.AcceptExistingOnly();
+        var threads = new Option<int>("--threads") { Description = "Threads.", DefaultValueFactory = _ => 1 };
+        var rounds = new Option<int>("--repeat") { Description = "Rounds per case.", DefaultValueFactory = _ => 21 };
+        var command = new Command("versus", "The CPU engine against that of another build, in one process (no libtorch).") { other, threads, rounds };
+        command.SetAction(parsed => Run(parsed.GetValue(other)!.FullName, parsed.GetValue(threads), parsed.GetValue(rounds)));
+        return command;
+    }
+
+    private static void Run(string otherKernels, int threads, int rounds)
+    {
+        // This very program once more, over the other kernels.
+        Type passes = new OtherBuild(otherKernels).LoadFromAssemblyPath(typeof(VersusBenchmark).Assembly.Location).GetType($"{typeof(EnginePasses<float>).Namespace}.EnginePasses`1")!.MakeGenericType(typeof(float));
+
+        Console.WriteLine(CpuEngine.Instance.Describe());
+        Console.WriteLine($"this build's time over that of {otherKernels}: medians of {rounds} pairs, {threads} threads, float32");
+        Console.WriteLine();
+        Console.WriteLine("| case | forward | backward |");
+        Console.WriteLine("| --- | ---: | ---: |");
+        foreach ((int heads, int length, int dim) in new[] { (12, 256, 64), (12, 1024, 64), (12, 4096, 64), (8, 2048, 128), (12, 2048, 32) })
+        {
+            foreach (bool causal in new[] { false, true })
+            {
+                using var mine = new EnginePasses<float>(heads, length, dim, causal, threads);
+                using var theirs = (IDisposable)Activator.CreateInstance(passes, heads, length, dim, causal, threads)!;
+                double forward = Ratio(mine.Forward, Pass(nameof(EnginePasses<>.Forward)), rounds), backward = Ratio(mine.Backward, Pass(nameof(EnginePasses<>.Backward)), rounds);
+                Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"| H={heads} N={length} d={dim} {(causal ? "causal" : "full")} | {forward:F3} | {backward:F3} |"));
+
+                Action Pass(string name) => passes.GetMethod(name)!.CreateDelegate<Action>(theirs);
+            }
+        }
+    }
+
+    /// <summary>Where the name of the kernels means another file.</summary>
+    private sealed class OtherBuild(string kernels) : AssemblyLoadContext
+    {
+        protected override Assembly? Load(AssemblyName assemblyName) => assemblyName.Name == typeof(CpuEngine).Assembly.GetName().Name ? LoadFromAssemblyPath(kernels) : null;
+    }
+
+    /// <summary>Median of the ratios of neighbours in time, whose order alternates.</summary>
+    private static double Ratio(Action mine, Action theirs, int rounds)
+    {
+        mine();
+        theirs();
+        int repeats = Math.Max(1, (int)(SecondsPerTurn / Measure.Seconds(mine)));
+        return Measure.Median([.. Enumerable.Range(0, rounds).Select(round =>
+        {
+            double first = Turn(round % 2 == 0 ? mine : theirs), second = Turn(round % 2 == 0 ? theirs : mine);
+            return round % 2 == 0 ? first / second : second / first;
+        })]);
+
+        double Turn(Action pass) => Measure.Seconds(() =>
+        {
+            for (int i = 0; i < repeats; i++)
+                pass();
+        });
+    }
+}
