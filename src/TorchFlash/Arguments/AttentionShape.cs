@@ -73,7 +73,7 @@ internal sealed class AttentionShape
         if (attn_mask.dtype != ScalarType.Bool && attn_mask.dtype != query.dtype)
             Refuse(nameof(attn_mask), $"takes Bool (true = may attend) or the type of query, {query.dtype} (added to the scores)", attn_mask.dtype);
         SameDevice(attn_mask, query, nameof(attn_mask));
-        long[] shape = attn_mask.shape, scores = [.. _leading, _queryLength, _keyLength];
+        long[] shape = TensorMemory.Sizes(attn_mask), scores = [.. _leading, _queryLength, _keyLength];
         if (!TryBroadcast(shape, scores, out long[]? both) || !both.AsSpan().SequenceEqual(scores))
             Refuse(nameof(attn_mask), $"takes a shape that broadcasts to (..., Nq, Nk) = {Text(scores)}", Text(shape));
         // Up to three dimensions broadcast from the right as they are.

@@ -45,15 +45,15 @@ internal static class ComposedAttention
     /// <summary>Every head of key or value for each head of query that it serves.</summary>
     public static Tensor Repeated(Tensor x, Tensor query)
     {
-        long[] shape = x.shape;
-        long heads = query.shape[1];
+        long[] shape = TensorMemory.Sizes(x);
+        long heads = query.size(1);
         return heads == shape[1] ? x : x.unsqueeze(2).expand(shape[0], shape[1], heads / shape[1], shape[2], shape[3]).reshape(shape[0], heads, shape[2], shape[3]);
     }
 
     /// <summary>The gradient of what <see cref="Repeated"/> was given.</summary>
     private static Tensor SumOfGroups(Tensor gradient, Tensor x)
     {
-        long[] shape = x.shape, repeated = gradient.shape;
+        long[] shape = TensorMemory.Sizes(x), repeated = TensorMemory.Sizes(gradient);
         return repeated[1] == shape[1] ? gradient : gradient.reshape(shape[0], shape[1], repeated[1] / shape[1], shape[2], shape[3]).sum(2L);
     }
 

@@ -1,4 +1,5 @@
 using TorchFlash.Arguments;
+using TorchFlash.Attention;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -164,14 +165,14 @@ public sealed class MultiheadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
     /// <summary>An element [1, 1, E] after the last of every sequence.</summary>
     private Tensor Append(Tensor sequences, Tensor element)
     {
-        long batch = sequences.shape[BatchDim];
+        long batch = sequences.size(BatchDim);
         return cat([sequences, batch_first ? element.expand(batch, 1, embedded_dim) : element.expand(1, batch, embedded_dim)], SequenceDim);
     }
 
     /// <summary>(L, N, E) or (N, L, E) to [N, H, L, d]: a view.</summary>
     private Tensor SplitHeads(Tensor x)
     {
-        long[] shape = x.shape;
+        long[] shape = TensorMemory.Sizes(x);
         Tensor heads = x.view(shape[0], shape[1], num_heads, embedded_dim / num_heads);
         return batch_first ? heads.permute(0, 2, 1, 3) : heads.permute(1, 2, 0, 3);
     }
@@ -179,7 +180,7 @@ public sealed class MultiheadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
     /// <summary>[N, H, L, d] to (L, N, E) or (N, L, E): a view of what attention returns for operands that <see cref="SplitHeads"/> made.</summary>
     private Tensor MergeHeads(Tensor x)
     {
-        long[] shape = x.shape;
+        long[] shape = TensorMemory.Sizes(x);
         return batch_first
             ? x.permute(0, 2, 1, 3).reshape(shape[0], shape[2], embedded_dim)
             : x.permute(2, 0, 1, 3).reshape(shape[2], shape[0], embedded_dim);
@@ -233,10 +234,10 @@ public sealed class MultiheadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
         CheckInput(query, embedded_dim, nameof(query));
         CheckInput(key, kdim, nameof(key));
         CheckInput(value, vdim, nameof(value));
-        long batch = query.shape[BatchDim], queryLength = query.shape[SequenceDim], keyLength = key.shape[SequenceDim];
-        if (key.shape[BatchDim] != batch)
+        long batch = query.size(BatchDim), queryLength = query.size(SequenceDim), keyLength = key.size(SequenceDim);
+        if (key.size(BatchDim) != batch)
             ArgumentChecks.Refuse(nameof(key), $"takes the batch size of query, {batch}", ArgumentChecks.Text(key.shape));
-        if (value.shape[BatchDim] != batch || value.shape[SequenceDim] != keyLength)
+        if (value.size(BatchDim) != batch || value.size(SequenceDim) != keyLength)
             ArgumentChecks.Refuse(
                 nameof(value), $"takes the batch size and length of key, {ArgumentChecks.Text(key.shape)}", ArgumentChecks.Text(value.shape));
         MultiheadMasks masks = new(key_padding_mask, attn_mask, is_causal, batch, num_heads, queryLength, keyLength);
@@ -246,7 +247,7 @@ public sealed class MultiheadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
         void CheckInput(Tensor input, long width, string name)
         {
             ArgumentChecks.Usable(input, name);
-            if (input.shape.Length != 3 || input.shape[2] != width)
+            if (input.dim() != 3 || input.size(2) != width)
                 ArgumentChecks.Refuse(name, $"takes {(batch_first ? "(N, L, E)" : "(L, N, E)")} of width {width}", ArgumentChecks.Text(input.shape));
             ArgumentChecks.SameKind(input, out_proj.weight, name, "the module's parameters");
         }

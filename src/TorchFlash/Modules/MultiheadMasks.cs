@@ -19,7 +19,7 @@ internal readonly record struct MultiheadMasks(Tensor? key_padding_mask, Tensor?
             ArgumentChecks.Usable(key_padding_mask);
             if (key_padding_mask.dtype is not (ScalarType.Bool or ScalarType.Byte))
                 ArgumentChecks.Refuse(nameof(key_padding_mask), "takes Bool or Byte (true = leave out)", key_padding_mask.dtype);
-            if (!key_padding_mask.shape.SequenceEqual([Batch, KeyLength]))
+            if (!TensorMemory.Sizes(key_padding_mask).SequenceEqual([Batch, KeyLength]))
                 ArgumentChecks.Refuse(nameof(key_padding_mask), $"takes (N, S) = [{Batch}, {KeyLength}]", ArgumentChecks.Text(key_padding_mask.shape));
             ArgumentChecks.SameDevice(key_padding_mask, query, nameof(key_padding_mask));
         }
@@ -28,7 +28,7 @@ internal readonly record struct MultiheadMasks(Tensor? key_padding_mask, Tensor?
             ArgumentChecks.Usable(attn_mask);
             if (attn_mask.dtype is not (ScalarType.Bool or ScalarType.Float16 or ScalarType.BFloat16 or ScalarType.Float32 or ScalarType.Float64))
                 ArgumentChecks.Refuse(nameof(attn_mask), "takes Bool (true = may not attend) or floating point (added to the scores)", attn_mask.dtype);
-            long[] shape = attn_mask.shape, ofEveryHead = [Batch * Heads, QueryLength, KeyLength];
+            long[] shape = TensorMemory.Sizes(attn_mask), ofEveryHead = [Batch * Heads, QueryLength, KeyLength];
             if (!shape.SequenceEqual([QueryLength, KeyLength]) && !shape.SequenceEqual(ofEveryHead))
                 ArgumentChecks.Refuse(
                     nameof(attn_mask), $"takes (L, S) = [{QueryLength}, {KeyLength}] or (N * H, L, S) = {ArgumentChecks.Text(ofEveryHead)}", ArgumentChecks.Text(shape));
@@ -40,12 +40,12 @@ internal readonly record struct MultiheadMasks(Tensor? key_padding_mask, Tensor?
     public AttentionCall Apply(Tensor query, Tensor key, Tensor value, double dropout)
     {
         Tensor? allowed = null, bias = null;
-        long appended = key.shape[2] - KeyLength;
+        long appended = key.size(2) - KeyLength;
         if (key_padding_mask is not null)
             Restrict(key_padding_mask.eq(0).view(Batch, 1, 1, KeyLength));
         if (attn_mask is not null)
         {
-            Tensor mask = attn_mask.shape.Length == 3 ? attn_mask.reshape(Batch, Heads, QueryLength, KeyLength) : attn_mask;
+            Tensor mask = attn_mask.dim() == 3 ? attn_mask.reshape(Batch, Heads, QueryLength, KeyLength) : attn_mask;
             if (mask.dtype == ScalarType.Bool)
                 Restrict(mask.logical_not());
             else
@@ -63,7 +63,7 @@ internal readonly record struct MultiheadMasks(Tensor? key_padding_mask, Tensor?
 
         Tensor Extend(Tensor mask)
         {
-            long[] shape = [.. mask.shape[..^1], appended];
+            long[] shape = [.. TensorMemory.Sizes(mask)[..^1], appended];
             return appended == 0 ? mask
                 : cat([mask, mask.dtype == ScalarType.Bool ? ones(shape, mask.dtype, mask.device) : zeros(shape, mask.dtype, mask.device)], -1);
         }
