@@ -168,6 +168,9 @@ public class TrainingTests
         trainer.Validate();
         long Living() => Tensor.TotalCount;
 
+        // What earlier tests have left to the finaliser must not go in between.
+        GC.Collect();
+        GC.WaitForPendingFinalizers();
         long before = Living();
         TinyRun.Train(trainer, 10);
         trainer.Validate();
