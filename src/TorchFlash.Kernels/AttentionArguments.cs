@@ -11,6 +11,17 @@ namespace TorchFlash.Kernels;
 /// <param name="RowStride">Elements from one row (query or key) to the next.</param>
 public readonly record struct TensorView(nint Data, long BatchStride, long HeadStride, long RowStride);
 
+/// <summary>
+/// A tensor that the score program captured, in somebody else's memory: element (a, b, ...) lies at Data + a * Stride0 + b * Stride1 + ...
+/// Any strides. Real numbers are of the problem's element type, integers of 64 bits, truth values bytes of 0 or 1.
+/// </summary>
+/// <param name="Data">Address of its first element; may be null when it has none.</param>
+/// <param name="Stride0">Elements from one index of the first dimension to the next.</param>
+/// <param name="Stride1">The same of the second dimension.</param>
+/// <param name="Stride2">The same of the third dimension.</param>
+/// <param name="Stride3">The same of the fourth dimension.</param>
+public readonly record struct CapturedView(nint Data, long Stride0, long Stride1 = 0, long Stride2 = 0, long Stride3 = 0);
+
 /// <summary>Operands of the forward pass.</summary>
 public readonly record struct ForwardArguments
 {
@@ -28,6 +39,12 @@ public readonly record struct ForwardArguments
 
     /// <summary>Row statistics: written.</summary>
     public required RowStatistics Statistics { get; init; }
+
+    /// <summary>The tensors of <see cref="AttentionProblem.Score"/>, in its order; may be null where it has none.</summary>
+    public CapturedView[]? ScoreTensors { get; init; }
+
+    /// <summary>Address of the score of every head's sink, [H] of the compute type; see <see cref="AttentionProblem.HasSinks"/>.</summary>
+    public nint Sinks { get; init; }
 }
 
 /// <summary>Operands of the backward pass; O and the statistics are those that the forward pass wrote.</summary>
@@ -60,6 +77,24 @@ public readonly record struct BackwardArguments
     /// <summary>dV, [B, key heads, Nk, d_v], the sum over the query heads that share a head of V: written (not added to).</summary>
     public required TensorView ValueGradient { get; init; }
 
+    /// <summary>The tensors of <see cref="AttentionProblem.Score"/>, in its order; may be null where it has none.</summary>
+    public CapturedView[]? ScoreTensors { get; init; }
+
+    /// <summary>Address of the score of every head's sink, [H] of the compute type; see <see cref="AttentionProblem.HasSinks"/>.</summary>
+    public nint Sinks { get; init; }
+
+    /// <summary>
+    /// Addresses of the gradients of <see cref="ScoreTensors"/>, each contiguous in the tensor's own shape and of the compute type: written (not added
+    /// to). 0 for those that are not wanted; may be null where none is.
+    /// </summary>
+    public nint[]? ScoreTensorGradients { get; init; }
+
+    /// <summary>Address of the gradient of the sinks, [H] of the compute type: written; 0 where it is not wanted.</summary>
+    public nint SinkGradient { get; init; }
+
+    /// <summary>Address of the gradient of the rows' log-sum-exp, [B, H, Nq] contiguous of the compute type; 0 where there is none.</summary>
+    public nint LogSumExpGradient { get; init; }
+
     /// <summary>
     /// Address of <see cref="IAttentionEngine.BackwardWorkspace"/> bytes for the pass's own use, aligned to 256 bytes; written. May be
     /// null where that is 0.
@@ -67,7 +102,7 @@ public readonly record struct BackwardArguments
     public nint Workspace { get; init; }
 }
 
-/// <summary>Operands of the attention weights averaged over heads.</summary>
+/// <summary>Operands of the attention weights.</summary>
 public readonly record struct WeightsArguments
 {
     /// <summary>Q, [B, H, Nq, d].</summary>
@@ -79,14 +114,21 @@ public readonly record struct WeightsArguments
     /// <summary>Row statistics of the forward pass.</summary>
     public required RowStatistics Statistics { get; init; }
 
-    /// <summary>1/H sum over heads of P, [B, Nq, Nk] (the head stride is not used): written.</summary>
+    /// <summary>1/H of the sum over heads of P after dropout, [B, Nq, Nk] (the head stride is not used), or with <see cref="PerHead"/> P itself, [B, H, Nq, Nk]: written.</summary>
     public required TensorView Weights { get; init; }
+
+    /// <summary>Whether the weights of every head are wanted instead of their average.</summary>
+    public bool PerHead { get; init; }
+
+    /// <summary>The tensors of <see cref="AttentionProblem.Score"/>, in its order; may be null where it has none.</summary>
+    public CapturedView[]? ScoreTensors { get; init; }
 }
 
 /// <summary>
 /// The softmax statistics of every row of S, two contiguous [B, H, Nq] arrays of the compute type (double for Float64,
 /// else float). m is kept before scaling, so that the backward pass finds the same exponents again whatever their size:
-/// m_i = max_j sign(scale) q_i·k_j and l_i = sum_j exp(|scale| (sign(scale) q_i·k_j - m_i)) over the keys that query i attends to.
+/// m_i = max_j sign(scale) q_i·k_j and l_i = sum_j exp(|scale| (sign(scale) q_i·k_j - m_i)) over the keys that query i attends to. With a
+/// program that modifies scores m and l are of the modified ones, with 1 for the scale. A sink counts as one more key.
 /// A row that attends to nothing, for want of keys or because every score is -inf, has m = -inf, l = 0 and O = 0 (on CUDA a row of scores
 /// of -inf has O = NaN and no meaningful statistics). The log-sum-exp of a row is |scale| m + ln(l). The CUDA engine's m of 16-bit types
 /// may lie below the maximum, with an l to match: exp(|scale| (max - m)) is 2⁸ at most.

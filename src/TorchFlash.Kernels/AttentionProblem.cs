@@ -1,3 +1,5 @@
+using TorchFlash.Kernels.Scores;
+
 namespace TorchFlash.Kernels;
 
 /// <summary>
@@ -44,14 +46,17 @@ public readonly record struct AttentionProblem
     /// <summary>Which keys a query may attend to by position.</summary>
     public CausalMask Causal { get; init; }
 
-    /// <summary>Whether a Boolean matrix says which pairs of query and key exist.</summary>
-    public bool HasMask { get; init; }
+    /// <summary>What is done to the scores, and which pairs exist besides what <see cref="Causal"/> says; null: nothing, all.</summary>
+    public ScoreProgram? Score { get; init; }
 
-    /// <summary>Whether something is added to the scores.</summary>
-    public bool HasBias { get; init; }
+    /// <summary>Whether every head has an attention sink: one more column of S, the same in every row, whose value is 0.</summary>
+    public bool HasSinks { get; init; }
 
     /// <summary>Probability with which an element of P is dropped, 0 to 1; the others are divided by what is left of 1.</summary>
     public double Dropout { get; init; }
+
+    /// <summary>Seed of the dropout: which elements are dropped depends on it and on their batch entry, head, query and key alone.</summary>
+    public ulong DropoutSeed { get; init; }
 
     /// <summary>1 / sqrt(d), the scale of "Attention Is All You Need", section 3.2.1.</summary>
     public static double DefaultScale(int headDim) => 1 / Math.Sqrt(headDim);

@@ -28,7 +28,7 @@ public interface IAttentionEngine
     /// <summary>The weights P averaged over heads, recomputed in tiles from the row statistics (ValueDim must be valid, but changes nothing).</summary>
     /// <exception cref="ArgumentException">The problem or an operand is not valid; nothing was written.</exception>
     /// <exception cref="NotSupportedException">The engine does not take the problem, see <see cref="Refusal"/>; nothing was written.</exception>
-    void AverageWeights(in AttentionProblem problem, in WeightsArguments arguments, in ExecutionOptions options = default);
+    void Weights(in AttentionProblem problem, in WeightsArguments arguments, in ExecutionOptions options = default);
 
     /// <summary>
     /// Compiles what the passes over such a problem need, as far as that can be told without the operands, so that the first of them need

@@ -51,7 +51,8 @@ internal static class Validation
 
     /// <summary>Why an engine whose passes know the causal mask and nothing else about scores does not take a problem; null where it does.</summary>
     public static string? RefusalOfScores(IAttentionEngine engine, in AttentionProblem problem) =>
-        problem.HasMask || problem.HasBias ? $"the {engine.Name} engine takes no mask but the causal one."
+        problem.Score is not null ? $"the {engine.Name} engine takes no score program and no mask but the causal one."
+            : problem.HasSinks ? $"the {engine.Name} engine takes no attention sinks."
             : problem.Dropout > 0 ? $"the {engine.Name} engine takes no dropout."
             : null;
 

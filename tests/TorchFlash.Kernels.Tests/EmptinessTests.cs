@@ -52,7 +52,7 @@ public abstract class EmptinessTests<T> where T : unmanaged, IBinaryFloatingPoin
         IAttentionEngine engine = Cpu.CpuEngine.Instance;
         engine.Forward(attention.Problem, default);
         engine.Backward(attention.Problem, default);
-        engine.AverageWeights(attention.Problem, default);
+        engine.Weights(attention.Problem, default);
 
         using var keyless = new AttentionCase<T>(Problem with { KeyLength = 0 });
         engine.Forward(keyless.Problem, keyless.ForwardArguments with { Key = default, Value = default });

@@ -129,7 +129,7 @@ public class ValidationTests
     [Theory]
     [MemberData(nameof(WeightsOperands))]
     public void NullOperandOfAverageWeights(string name) =>
-        AssertRefused<ArgumentException>(c => CpuEngine.Instance.AverageWeights(c.Problem, Weights[name](c.WeightsArguments)),
+        AssertRefused<ArgumentException>(c => CpuEngine.Instance.Weights(c.Problem, Weights[name](c.WeightsArguments)),
             e => Assert.Contains(name, e.Message, StringComparison.Ordinal));
 
     /// <summary>Two threads would write the same element.</summary>
@@ -140,7 +140,7 @@ public class ValidationTests
         AssertOverlapRefused("QueryGradient", c => CpuEngine.Instance.Backward(c.Problem, c.BackwardArguments with { QueryGradient = Overlapping(c.BackwardArguments.QueryGradient) }));
         AssertOverlapRefused("KeyGradient", c => CpuEngine.Instance.Backward(c.Problem, c.BackwardArguments with { KeyGradient = c.BackwardArguments.KeyGradient with { HeadStride = 0 } }));
         AssertOverlapRefused("ValueGradient", c => CpuEngine.Instance.Backward(c.Problem, c.BackwardArguments with { ValueGradient = c.BackwardArguments.ValueGradient with { BatchStride = 0 } }));
-        AssertOverlapRefused("Weights", c => CpuEngine.Instance.AverageWeights(c.Problem, c.WeightsArguments with { Weights = Overlapping(c.WeightsArguments.Weights) }));
+        AssertOverlapRefused("Weights", c => CpuEngine.Instance.Weights(c.Problem, c.WeightsArguments with { Weights = Overlapping(c.WeightsArguments.Weights) }));
 
         static TensorView Overlapping(TensorView view) => view with { RowStride = -1 };
     }
@@ -157,7 +157,7 @@ public class ValidationTests
     {
         AssertRefused(c => CpuEngine.Instance.Forward(problem, c.ForwardArguments, options), check);
         AssertRefused(c => CpuEngine.Instance.Backward(problem, c.BackwardArguments, options), check);
-        AssertRefused(c => CpuEngine.Instance.AverageWeights(problem, c.WeightsArguments, options), check);
+        AssertRefused(c => CpuEngine.Instance.Weights(problem, c.WeightsArguments, options), check);
     }
 
     private static void AssertRefused<TException>(Action<AttentionCase<float>> call, Action<TException> check) where TException : Exception

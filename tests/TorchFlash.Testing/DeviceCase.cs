@@ -135,7 +135,7 @@ internal class DeviceCase : IDisposable
         if (passes.HasFlag(Passes.Backward))
             engine.Backward(_problem, BackwardArguments(engine, options), options);
         if (passes.HasFlag(Passes.Weights))
-            engine.AverageWeights(_problem, WeightsArguments, options);
+            engine.Weights(_problem, WeightsArguments, options);
         return this;
     }
 

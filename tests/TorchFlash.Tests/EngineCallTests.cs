@@ -37,10 +37,10 @@ public class EngineCallTests
             CpuEngine.Instance.Backward(problem, arguments, options);
         }
 
-        public void AverageWeights(in AttentionProblem problem, in WeightsArguments arguments, in ExecutionOptions options = default)
+        public void Weights(in AttentionProblem problem, in WeightsArguments arguments, in ExecutionOptions options = default)
         {
             Calls.Add(("weights", problem, options, 0));
-            CpuEngine.Instance.AverageWeights(problem, arguments, options);
+            CpuEngine.Instance.Weights(problem, arguments, options);
         }
     }
 

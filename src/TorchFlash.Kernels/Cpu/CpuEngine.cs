@@ -79,12 +79,12 @@ public sealed class CpuEngine : IAttentionEngine
     }
 
     /// <inheritdoc/>
-    public void AverageWeights(in AttentionProblem problem, in WeightsArguments arguments, in ExecutionOptions options = default)
+    public void Weights(in AttentionProblem problem, in WeightsArguments arguments, in ExecutionOptions options = default)
     {
         Validation.Check(problem, arguments, options);
         Validation.Check(this, problem);
         if (Validation.Rows(problem) > 0 && problem.KeyLength > 0)
-            Passes(problem).AverageWeights(problem, arguments, Threads(problem, options));
+            Passes(problem).Weights(problem, arguments, Threads(problem, options));
     }
 
     private ICpuPasses Passes(in AttentionProblem problem) => problem.ElementType == ElementType.Float64 ? _double : _single;
@@ -102,7 +102,7 @@ public sealed class CpuEngine : IAttentionEngine
 
         void Backward(in AttentionProblem problem, in BackwardArguments arguments, int threads);
 
-        void AverageWeights(in AttentionProblem problem, in WeightsArguments arguments, int threads);
+        void Weights(in AttentionProblem problem, in WeightsArguments arguments, int threads);
     }
 
     private sealed class CpuPasses<L, V, T> : ICpuPasses
@@ -114,6 +114,6 @@ public sealed class CpuEngine : IAttentionEngine
 
         public void Backward(in AttentionProblem problem, in BackwardArguments arguments, int threads) => BackwardPass<L, V, T>.Run(problem, arguments, threads);
 
-        public void AverageWeights(in AttentionProblem problem, in WeightsArguments arguments, int threads) => WeightsPass<L, V, T>.Run(problem, arguments, threads);
+        public void Weights(in AttentionProblem problem, in WeightsArguments arguments, int threads) => WeightsPass<L, V, T>.Run(problem, arguments, threads);
     }
 }

@@ -126,7 +126,7 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
 
     /// <inheritdoc/>
     /// <exception cref="CudaException">The driver or the compiler failed.</exception>
-    public void AverageWeights(in AttentionProblem problem, in WeightsArguments arguments, in ExecutionOptions options = default)
+    public void Weights(in AttentionProblem problem, in WeightsArguments arguments, in ExecutionOptions options = default)
     {
         problem.Validate();
         Validation.Check(this, problem);

@@ -49,8 +49,6 @@ internal sealed class AttentionCall
             Scale = scale ?? AttentionProblem.DefaultScale((int)q[3]),
             ElementType = ElementTypeOf(query.dtype),
             Causal = causal,
-            HasMask = mask is not null,
-            HasBias = bias is not null,
             Dropout = dropout,
         });
         Problem.Validate();
@@ -124,7 +122,7 @@ internal sealed class AttentionCall
             return AttentionRoute.Widened; // Not every libtorch has these operators for them.
         // libtorch's attention takes one mask: Bool, added, or causal aligned top left; what it makes of no keys, and on the CPU of any
         // mask and dropout, depends on its version.
-        bool oneMask = (Problem.HasMask ? 1 : 0) + (Problem.HasBias ? 1 : 0) + (Problem.Causal == CausalMask.None ? 0 : 1) <= 1;
+        bool oneMask = (Mask is null ? 0 : 1) + (Bias is null ? 0 : 1) + (Problem.Causal == CausalMask.None ? 0 : 1) <= 1;
         bool suits = !onCpu && !needWeights && oneMask && Problem.Causal != CausalMask.BottomRight && Problem.KeyLength > 0;
         return suits ? AttentionRoute.LibTorch : AttentionRoute.Composed;
     }

@@ -53,7 +53,7 @@ internal sealed class AttentionFunction : MultiTensorFunction<AttentionFunction>
         ctx?.set_materialize_grads(false);
         ctx?.save_data(nameof(EnginePass), pass);
         ctx?.save_for_backward([q, k, v, o, m, l]);
-        return needWeights ? [o, pass.AverageWeights(q, k, m, l)] : [o];
+        return needWeights ? [o, pass.Weights(q, k, m, l)] : [o];
     }
 
     // Called by libtorch's C++ engine: an exception that left this would end the process, and what it returns is read after it has.

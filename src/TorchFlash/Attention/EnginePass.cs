@@ -73,10 +73,10 @@ internal sealed record EnginePass(IAttentionEngine Engine, AttentionProblem Prob
     }
 
     /// <summary>1/H sum over heads of P, [B, Nq, Nk].</summary>
-    public Tensor AverageWeights(Tensor q, Tensor k, Tensor m, Tensor l)
+    public Tensor Weights(Tensor q, Tensor k, Tensor m, Tensor l)
     {
         Tensor w = empty([Problem.Batch, Problem.QueryLength, Problem.KeyLength], dtype: q.dtype, device: q.device);
-        Engine.AverageWeights(
+        Engine.Weights(
             Problem,
             new WeightsArguments
             {

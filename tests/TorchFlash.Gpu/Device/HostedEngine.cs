@@ -49,7 +49,7 @@ internal sealed class HostedEngine(IAttentionEngine inner, GpuDriver gpu) : IAtt
         copies.Return();
     }
 
-    public void AverageWeights(in AttentionProblem problem, in WeightsArguments arguments, in ExecutionOptions options = default)
+    public void Weights(in AttentionProblem problem, in WeightsArguments arguments, in ExecutionOptions options = default)
     {
         using var copies = new Copies(gpu, problem);
         inner.AverageWeights(problem, new WeightsArguments

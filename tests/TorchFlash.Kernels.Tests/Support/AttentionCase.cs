@@ -115,7 +115,7 @@ internal sealed class AttentionCase<T> : IDisposable where T : unmanaged, IBinar
         engine ??= CpuEngine.Instance;
         var options = new ExecutionOptions { Threads = threads };
         engine.Forward(Problem, ForwardArguments, options);
-        engine.AverageWeights(Problem, WeightsArguments, options);
+        engine.Weights(Problem, WeightsArguments, options);
         return this;
     }
 
