@@ -32,6 +32,8 @@ internal sealed unsafe class BoundScore<T> : IDisposable
         }
         for (int k = 0; k < _wantsGradient.Length; k++)
             _wantsGradient[k] = gradients is not null && gradients[k] != 0;
+        IsAdditive = !Modifies || _program.IsAdditive;
+        StagedTiles = Graph.Order(_program.Output, _program.Visible).Count(node => node is { Op: Op.Load, Arguments.Length: > 1 });
         _analysis = new TileAnalysis(_program, problem, tensors);
         Visibility = new Visibility(problem, _analysis);
         _memory = Scratch.Rent(
@@ -53,7 +55,7 @@ internal sealed unsafe class BoundScore<T> : IDisposable
     public double ExponentScale => Modifies ? 1 : _problem.Scale;
 
     /// <summary>Whether a modified score is s and something that does not depend on it: the gradient of s is that of the modified score.</summary>
-    public bool IsAdditive => !Modifies || _program!.IsAdditive;
+    public bool IsAdditive { get; } = true;
 
     /// <summary>The tensors, as many as the program has; without gradients.</summary>
     public CapturedTensor* Tensors { get; private set; }
@@ -62,7 +64,7 @@ internal sealed unsafe class BoundScore<T> : IDisposable
     public int TensorCount => _wantsGradient.Length;
 
     /// <summary>Tiles of scratch memory for what lies across the lanes.</summary>
-    public int StagedTiles => _program is null ? 0 : Graph.Order(_program.Output, _analysis!.Where).Count(node => node is { Op: Op.Load, Arguments.Length: > 1 });
+    public int StagedTiles { get; }
 
     /// <summary>The code for a tile in which so many pairs exist; null where there is nothing to do.</summary>
     public TileProgram? Code(ScorePass pass, TileClass tile)
