@@ -240,8 +240,7 @@ internal sealed unsafe class Emitter
             case Op.LoadAscending when isBool: At(_addresses[node], 1, isBool).Helper("Widen", _whole, _i).IsTrue(); break;
             case Op.LoadAscending: At(_addresses[node], 1).Load(Element(node)); break;
             case Op.LoadDescending:
-                At(_addresses[node], -1).Number((1 - _count) * _size).Do(Add).Load(Element(node));
-                Number(_count - 1).Broadcast(ScoreKind.Int).Whole("get_Indices", _whole).Call("Subtract", _whole, _whole).Call("Shuffle", type, _whole);
+                Down(_addresses[node]).Load(Element(node)).Reverse(type);
                 break;
             case Op.LoadStaged:
                 Local(_row).Do(Conv_I).Field(nameof(TileArguments.StagedStride)).Do(Mul).Local(_x).Do(Add);
@@ -288,8 +287,7 @@ internal sealed unsafe class Emitter
     {
         if (sink.Place is not { } place)
         {
-            Push(sink.Value).At(sink.Target switch { Target.Raw => _raw, Target.Scores => _scores, _ => _gradients }, 1);
-            _il.Emit(OpCodes.Call, Method(_vectors, "Store", 2).MakeGenericMethod(_t));
+            Push(sink.Value).At(sink.Target switch { Target.Raw => _raw, Target.Scores => _scores, _ => _gradients }, 1).Store();
             return;
         }
         LocalBuilder p = _places[sink];
@@ -302,8 +300,10 @@ internal sealed unsafe class Emitter
                 Local(_sums[sink]).Call("Add", _real, _real).Set(_sums[sink]);
                 break;
             case Op.LoadAscending when !tail:
-                At(p, 1).Load(_t).Push(sink.Value).Call("Add", _real, _real).At(p, 1);
-                _il.Emit(OpCodes.Call, Method(_vectors, "Store", 2).MakeGenericMethod(_t));
+                At(p, 1).Load(_t).Push(sink.Value).Call("Add", _real, _real).At(p, 1).Store();
+                break;
+            case Op.LoadDescending when !tail:
+                Down(p).Load(_t).Push(sink.Value).Reverse(_real).Call("Add", _real, _real).Down(p).Store();
                 break;
             case Op.LoadGather:
                 Push(sink.Value).Local(p).Offset(place.Arguments[0], tail).Lanes(tail).Helper("Scatter", _real, _whole, _t, _i);
@@ -416,6 +416,12 @@ internal sealed unsafe class Emitter
     /// <summary>p ± x</summary>
     private Emitter At(LocalBuilder p, int step, bool isBool = false) => Local(p).Local(_x).Number(step * (isBool ? 1 : _size)).Do(Conv_I).Do(Mul).Do(Add);
 
+    /// <summary>p - x, where the last lane of the register lies.</summary>
+    private Emitter Down(LocalBuilder p) => At(p, -1).Number((1 - _count) * _size).Do(Add);
+
+    private Emitter Reverse(Type type)
+        => Number(_count - 1).Broadcast(ScoreKind.Int).Whole("get_Indices", _whole).Call("Subtract", _whole, _whole).Call("Shuffle", type, _whole);
+
     private Emitter Lanes(bool tail) => tail ? Local(_left) : Number(_count);
 
     /// <summary>Of lanes that do not exist the offset is 0.</summary>
@@ -450,6 +456,12 @@ internal sealed unsafe class Emitter
     private Emitter Load(Type element)
     {
         _il.Emit(OpCodes.Call, Method(_vectors, "Load", 1).MakeGenericMethod(element));
+        return this;
+    }
+
+    private Emitter Store()
+    {
+        _il.Emit(OpCodes.Call, Method(_vectors, "Store", 2).MakeGenericMethod(_t));
         return this;
     }
 

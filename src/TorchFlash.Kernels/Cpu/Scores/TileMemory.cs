@@ -11,7 +11,7 @@ namespace TorchFlash.Kernels.Cpu.Scores;
 /// </summary>
 internal static unsafe class TileMemory
 {
-    private const MethodImplOptions Inline = MethodImplOptions.AggressiveInlining, Apart = MethodImplOptions.NoInlining, Optimize = MethodImplOptions.AggressiveOptimization;
+    private const MethodImplOptions Inline = MethodImplOptions.AggressiveInlining, Optimize = MethodImplOptions.AggressiveOptimization;
 
     /// <summary>a / b to an ulp, for finite a and b that are not small.</summary>
     [MethodImpl(Inline)]
@@ -38,11 +38,11 @@ internal static unsafe class TileMemory
         }
         if (sizeof(N) == 16 && sizeof(I) == 4)
             return Unsafe.BitCast<Vector128<uint>, N>(Vector128.WidenLower(Vector128.WidenLower(Vector128.CreateScalarUnsafe(*(uint*)p).AsByte())));
-        return Bytes<N, I>(p, 1, sizeof(N) / sizeof(I));
+        return sizeof(N) == 16 ? Unsafe.BitCast<Vector128<long>, N>(Vector128.Create((long)p[0], p[1])) : Bytes<N, I>(p, 1, sizeof(N) / sizeof(I));
     }
 
     /// <summary>n bytes, one a lane, from one to the next of which it is so far.</summary>
-    [MethodImpl(Apart)]
+    [MethodImpl(Optimize)]
     public static N Bytes<N, I>(byte* p, nint stride, int n) where N : unmanaged where I : unmanaged, IBinaryInteger<I>
     {
         N lanes = default;
@@ -52,7 +52,7 @@ internal static unsafe class TileMemory
     }
 
     /// <summary>The first n lanes.</summary>
-    [MethodImpl(Apart)]
+    [MethodImpl(Optimize)]
     public static R Elements<R, E>(E* p, nint stride, int n) where R : unmanaged where E : unmanaged
     {
         R lanes = default;
@@ -83,7 +83,7 @@ internal static unsafe class TileMemory
         => sizeof(I) == 4 ? Avx2.GatherVector256((int*)p, index.AsInt32(), 4).AsInt64() : Avx2.GatherVector256((long*)p, index, 8);
 
     /// <summary>The byte p[index] of every lane.</summary>
-    [MethodImpl(Apart)]
+    [MethodImpl(Optimize)]
     public static N GatherBytes<N, I>(byte* p, N index) where N : unmanaged where I : unmanaged, IBinaryInteger<I>
     {
         N lanes = default;
@@ -93,7 +93,7 @@ internal static unsafe class TileMemory
     }
 
     /// <summary>Quotients towards 0, and 0 where the divisor is 0, as it may be in lanes that do not exist.</summary>
-    [MethodImpl(Apart)]
+    [MethodImpl(Optimize)]
     public static N Divide<N, I>(N a, N b) where N : unmanaged where I : unmanaged, IBinaryInteger<I>
     {
         N lanes = default;
@@ -106,19 +106,30 @@ internal static unsafe class TileMemory
     }
 
     /// <summary>Adds the first n lanes where p and the stride say, one after the other.</summary>
-    [MethodImpl(Apart)]
+    [MethodImpl(Optimize)]
     public static void Add<V, T>(V value, T* p, nint stride, int n) where V : unmanaged where T : unmanaged, INumberBase<T>
     {
         for (int k = 0; k < n; k++)
             p[k * stride] += ((T*)&value)[k];
     }
 
-    /// <summary>Adds the first n lanes where p and an index say, one after the other.</summary>
-    [MethodImpl(Apart)]
+    /// <summary>Adds the first n lanes where p and an index say, one after the other; what goes to one place is summed up first.</summary>
+    [MethodImpl(Optimize)]
     public static void Scatter<V, N, T, I>(V value, T* p, N index, int n) where V : unmanaged where N : unmanaged where T : unmanaged, INumberBase<T> where I : unmanaged, IBinaryInteger<I>
     {
-        for (int k = 0; k < n; k++)
-            p[nint.CreateTruncating(((I*)&index)[k])] += ((T*)&value)[k];
+        nint place = nint.CreateTruncating(*(I*)&index);
+        T sum = *(T*)&value;
+        for (int k = 1; k < n; k++)
+        {
+            nint next = nint.CreateTruncating(((I*)&index)[k]);
+            if (next != place)
+            {
+                p[place] += sum;
+                (place, sum) = (next, T.Zero);
+            }
+            sum += ((T*)&value)[k];
+        }
+        p[place] += sum;
     }
 
     /// <summary>
