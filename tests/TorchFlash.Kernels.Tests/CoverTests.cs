@@ -29,7 +29,7 @@ public class CoverTests
     {
         int[] queries = [.. Enumerable.Range(0, cover.Queries)], keys = [.. Enumerable.Range(0, cover.Keys)];
         foreach (int q in queries)
-            Assert.Equal(keys.Count(k => exists(q, k)), cover.KeysOf(q));
+            Assert.Equal(keys.Count(k => exists(q, k)), cover.EndKeyOf(q));
         foreach (int k in keys)
             Assert.Equal(queries.Count(q => !exists(q, k)), cover.FirstQueryOf(k));
         Assert.Equal(queries.All(q => !keys.Any(k => exists(q, k))), cover.IsNone);

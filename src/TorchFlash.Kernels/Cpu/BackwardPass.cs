@@ -1,7 +1,9 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
 using TorchFlash.Kernels.Cpu.Lanes;
+using TorchFlash.Kernels.Cpu.Scores;
 using TorchFlash.Kernels.Cpu.Tiles;
+using TorchFlash.Kernels.Scores;
 
 namespace TorchFlash.Kernels.Cpu;
 
@@ -9,9 +11,11 @@ namespace TorchFlash.Kernels.Cpu;
 /// dQ, dK and dV with S and P recomputed tile by tile from (m, l) (FlashAttention-2, algorithm 2): the key-value tile stays, query tiles
 /// pass by.
 /// <code>
-/// S  = Q Kᵀ      P = exp(S - m) / l           delta = rowsum(dO o O)
-/// dV += Pᵀ dO
-/// dP = dO Vᵀ     dS = P o (dP - delta)        (over P in place)
+/// S  = Q Kᵀ      X = modify(S)                (X = S without a score program)
+/// P  = exp(X - m) / l                         delta = rowsum(dO o O) - dLSE
+/// dV += (Z o P)ᵀ dO                           (Z: what dropout keeps, over 1 - p)
+/// dP = Z o dO Vᵀ dX = P o (dP - delta)        (over P in place)
+/// dS = modify'(dX, S)                         (captured tensors receive their gradients)
 /// dK += dSᵀ Q                                 (times scale at the end)
 /// dQ += dS K                                  (times scale at the end)
 /// </code>
@@ -30,7 +34,9 @@ internal sealed unsafe class BackwardPass<L, V, T>
 
     private readonly AttentionProblem _problem;
     private readonly BackwardArguments _arguments;
-    private readonly Cover _cover;
+    private readonly BoundScore<T> _score;
+    private readonly CapturedGradients<T> _captured;
+    private readonly ScorePass _modification;
     private readonly T _factor;
     private readonly T _scale;
     private readonly TileSizes _sizes;
@@ -39,35 +45,47 @@ internal sealed unsafe class BackwardPass<L, V, T>
     private readonly int _columns;
     private readonly int _valueColumns;
     private readonly Turns _turns;
+    private readonly Lazy<TileMap>[] _maps;
 
     /// <summary>m, 1/l and delta of every row, three times [B, H, Nq].</summary>
     private readonly T* _rowTerms;
 
-    private BackwardPass(in AttentionProblem problem, in BackwardArguments arguments, T* rowTerms)
+    private BackwardPass(in AttentionProblem problem, in BackwardArguments arguments, BoundScore<T> score, T* rowTerms)
     {
         _problem = problem;
         _arguments = arguments;
-        _cover = Cover.Of(problem);
-        _factor = Exponential.Factor<T>(problem.Scale);
+        _score = score;
+        _factor = Exponential.Factor<T>(score.ExponentScale);
         _scale = T.CreateChecked(problem.Scale);
         _sizes = TileSizes.Backward(problem, sizeof(T));
-        _queryTiles = (problem.QueryLength + _sizes.Queries - 1) / _sizes.Queries;
-        _keyTiles = (problem.KeyLength + _sizes.Keys - 1) / _sizes.Keys;
+        _queryTiles = _sizes.QueryTiles(problem);
+        _keyTiles = _sizes.KeyTiles(problem);
         _columns = Product<L, V, T>.PadColumns(problem.HeadDim);
         _valueColumns = Product<L, V, T>.PadColumns(problem.ValueDim);
         _turns = new Turns(problem.Batch * problem.KeyHeadCount, _keyTiles, checked(problem.Batch * problem.Heads * _queryTiles));
+        _captured = new CapturedGradients<T>(problem, arguments.ScoreTensorGradients, _keyTiles);
+        _modification = _score.IsAdditive || _captured.Any ? ScorePass.ModifyAgain : ScorePass.ModifyWithDerivative;
         _rowTerms = rowTerms;
+        AttentionProblem p = problem;
+        _maps = [.. Enumerable.Range(0, score.Visibility.Kinds).Select(kind => new Lazy<TileMap>(() => new TileMap(score.Visibility, score.Visibility.HeadOf(kind), p, _sizes)))];
     }
 
     public static void Run(in AttentionProblem problem, in BackwardArguments arguments, int threads)
     {
         long rows = Validation.Rows(problem);
         using Scratch scratch = Scratch.Rent(cursor => (nint)cursor.Take<T>(3 * rows), out nint rowTerms);
-        var pass = new BackwardPass<L, V, T>(problem, arguments, (T*)rowTerms);
+        using var score = new BoundScore<T>(problem, arguments.ScoreTensors, Product<L, V, T>.VectorBits, arguments.ScoreTensorGradients);
+        var pass = new BackwardPass<L, V, T>(problem, arguments, score, (T*)rowTerms);
+        using CapturedGradients<T> captured = pass._captured;
         for (int head = 0; pass._keyTiles == 0 && head < problem.Batch * problem.Heads; head++)
-            pass.ClearQueryGradient(head, problem.QueryLength);
+            pass.BeginUnvisited(head);
         WorkerPool.Run((int)Math.Min(threads, (long)problem.Batch * problem.KeyHeadCount * pass._keyTiles), pass.Work);
+        captured.End();
+        if (arguments.SinkGradient != 0)
+            pass.SetSinkGradient();
     }
+
+    private TileMap MapOf(int head) => _maps[_score.Visibility.KindOf(head)].Value;
 
     private void Work()
     {
@@ -97,6 +115,22 @@ internal sealed unsafe class BackwardPass<L, V, T>
         public readonly T* QueryPadding;
         public readonly T* OutputGradientPadding;
 
+        /// <summary>For a modified score that is no sum: S, or d(modified score)/dS. Laid out as <see cref="Scores"/>.</summary>
+        public readonly Matrix<T> Raw;
+
+        /// <summary>With dropout: Z o P. Laid out as <see cref="Scores"/>.</summary>
+        public readonly Matrix<T> Kept;
+
+        /// <summary>Of every panel of keys whether none of the tile's pairs exists.</summary>
+        public readonly TileClass* Panels;
+
+        /// <summary>For the score program: its tensors, with the gradients of this key-value tile, and what lies across the lanes.</summary>
+        public readonly CapturedTensor* Tensors;
+        public readonly T* Staged;
+
+        /// <summary>For dropout: random words.</summary>
+        public readonly uint* Words;
+
         public Tile(BackwardPass<L, V, T> pass, Scratch.Cursor scratch)
         {
             int queries = Product<L, V, T>.PadRows(pass._sizes.Queries), keys = Product<L, V, T>.PadRows(pass._sizes.Keys);
@@ -111,6 +145,12 @@ internal sealed unsafe class BackwardPass<L, V, T>
             KeyPadding = scratch.Take<T>((long)keys * pass._columns);
             QueryPadding = scratch.Take<T>((long)queries * pass._columns);
             OutputGradientPadding = scratch.Take<T>((long)queries * pass._valueColumns);
+            Raw = pass._score.IsAdditive ? Scores : new(scratch.Take<T>((long)queries * stride), stride);
+            Kept = pass._problem.Dropout > 0 ? new(scratch.Take<T>((long)queries * stride), stride) : Scores;
+            Panels = scratch.Take<TileClass>(panels / width);
+            Tensors = scratch.Take<CapturedTensor>(pass._score.TensorCount);
+            Staged = scratch.Take<T>((long)pass._score.StagedTiles * queries * width);
+            Words = scratch.Take<uint>(pass._problem.Dropout > 0 ? DropoutStrip<L, V, T>.Words : 0);
         }
     }
 
@@ -118,138 +158,235 @@ internal sealed unsafe class BackwardPass<L, V, T>
     {
         int start = index * _sizes.Keys, keys = Math.Min(_sizes.Keys, _problem.KeyLength - start), keyHeads = _problem.KeyHeadCount, group = _problem.Group;
         Matrix<T> key = Matrix<T>.OfHead(_arguments.Key, keyHead, keyHeads).From(start), value = Matrix<T>.OfHead(_arguments.Value, keyHead, keyHeads).From(start);
-        Packing<L, V, T>.Transpose(key.Data, key.Stride, keys, _problem.HeadDim, Exponential.Sign<T>(_problem.Scale), t.KeyTransposed);
+        Packing<L, V, T>.Transpose(key.Data, key.Stride, keys, _problem.HeadDim, Exponential.Sign<T>(_score.ExponentScale), t.KeyTransposed);
         Packing<L, V, T>.Transpose(value.Data, value.Stride, keys, _problem.ValueDim, T.One, t.ValueTransposed);
         key = Packing<L, V, T>.Pad(key, keys, int.MaxValue, _problem.HeadDim, t.KeyPadding);
         new Span<T>(t.KeyGradient.Data, Product<L, V, T>.PadRows(keys) * _columns).Clear();
         new Span<T>(t.ValueGradient.Data, Product<L, V, T>.PadRows(keys) * _valueColumns).Clear();
 
-        // Query tiles before the first query that sees a key of this tile are not touched.
-        int firstQuery = _cover.FirstQueryOf(start), firstTile = firstQuery < _problem.QueryLength ? firstQuery / _sizes.Queries : _queryTiles;
+        for (int k = 0; k < _score.TensorCount; k++)
+            t.Tensors[k] = _score.Tensors[k];
+        _captured.Begin(keyHead, index, _turns, t.Tensors);
         for (int head = keyHead * group; head < (keyHead + 1) * group; head++)
         {
             if (index == 0)
-                ClearQueryGradient(head, Math.Min(firstTile * _sizes.Queries, _problem.QueryLength));
-            for (int q = firstTile; q < _queryTiles; q++)
-                PassBy(head, q, index, key, keys, t);
+                BeginUnvisited(head);
+            foreach (TileMap.Visit visit in MapOf(head).Of(index))
+                PassBy(head, visit, start, key, keys, t);
         }
 
         Packing<L, V, T>.Copy(t.KeyGradient, Matrix<T>.OfHead(_arguments.KeyGradient, keyHead, keyHeads).From(start), keys, _problem.HeadDim, _scale);
-        Packing<L, V, T>.Copy(t.ValueGradient, Matrix<T>.OfHead(_arguments.ValueGradient, keyHead, keyHeads).From(start), keys, _problem.ValueDim, T.One);
+        Packing<L, V, T>.Copy(t.ValueGradient, Matrix<T>.OfHead(_arguments.ValueGradient, keyHead, keyHeads).From(start), keys, _problem.ValueDim, T.CreateChecked(Dropout.Factor(_problem.Dropout)));
     }
 
-    private void PassBy(int head, int index, int keyTile, Matrix<T> key, int keys, in Tile t)
+    private void PassBy(int head, TileMap.Visit visit, int start, Matrix<T> key, int keys, in Tile t)
     {
-        int first = index * _sizes.Queries, available = _problem.QueryLength - first, queries = Math.Min(_sizes.Queries, available);
-        Cover tile = _cover.Tile(first, queries, keyTile * _sizes.Keys, keys);
+        int first = visit.QueryTile * _sizes.Queries, available = _problem.QueryLength - first, queries = Math.Min(_sizes.Queries, available);
+        Cover tile = _score.Visibility.Cover.Tile(first, queries, start, keys);
         Matrix<T> query = Packing<L, V, T>.Pad(OfHead(_arguments.Query), queries, available, _problem.HeadDim, t.QueryPadding);
         Matrix<T> outputGradient = Packing<L, V, T>.Pad(OfHead(_arguments.OutputGradient), queries, available, _problem.ValueDim, t.OutputGradientPadding);
         Matrix<T> queryGradient = OfHead(_arguments.QueryGradient);
         nint row = (nint)head * _problem.QueryLength + first, rows = (nint)Validation.Rows(_problem);
         T* m = _rowTerms + row, inverse = m + rows, delta = inverse + rows;
-        int turn = head * _queryTiles + index;
-        if (keyTile == 0)
-            SetRowTerms(row, OfHead(_arguments.Output), OfHead(_arguments.OutputGradient), queries, m, inverse, delta);
+        int turn = head * _queryTiles + visit.QueryTile;
+        if (visit.Turn == 0)
+            SetRowTerms(head, first, queries);
         else
             _turns.Await(turn, 1);
 
-        Probabilities(tile, query, m, inverse, t);
-        AddToKeySide(tile, outputGradient, t.ValueGradient, _valueColumns, t);
-        ScoreGradients(tile, outputGradient, delta, t);
-        AddToKeySide(tile, query, t.KeyGradient, _columns, t);
-        _turns.Await(turn, keyTile);
-        AddToQueryGradient(tile, key, queryGradient, keyTile == 0, t);
-        if (_cover.KeysOf(first + queries - 1) <= keyTile * _sizes.Keys + keys) // no later tile holds a key that these queries see
+        for (int x = 0; x < keys; x += Product<L, V, T>.Width)
+        {
+            t.Panels[x / Product<L, V, T>.Width] = visit.Class != TileClass.Some ? visit.Class
+                : _score.Visibility.Classify(head, first, queries, start + x, Math.Min(Product<L, V, T>.Width, keys - x));
+        }
+        var place = new Place(head, first, start);
+        Probabilities(tile, place, query, m, inverse, t);
+        AddToKeySide(tile, t.Kept, outputGradient, t.ValueGradient, _valueColumns, t);
+        ScoreGradients(tile, place, outputGradient, delta, t);
+        AddToKeySide(tile, t.Scores, query, t.KeyGradient, _columns, t);
+        _turns.Await(turn, visit.Turn);
+        AddToQueryGradient(tile, key, queryGradient, visit.Turn == 0, t);
+        if (visit.IsLast)
             Packing<L, V, T>.Copy(queryGradient, queryGradient, queries, _problem.HeadDim, _scale);
-        _turns.Pass(turn, keyTile);
+        _turns.Pass(turn, visit.Turn + 1);
 
         Matrix<T> OfHead(in TensorView view) => Matrix<T>.OfHead(view, head, _problem.Heads).From(first);
     }
 
-    /// <summary>S = Q Kᵀ and P = exp(S - m) / l, 0 for pairs that do not exist.</summary>
+    /// <summary>Where a tile lies: head (of all batch entries), first query, first key.</summary>
+    private readonly record struct Place(int Head, int Query, int Key);
+
+    /// <summary>S = Q Kᵀ, X = modify(S), P = exp(X - m) / l, 0 for pairs that do not exist, and Z o P.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Probabilities(Cover tile, Matrix<T> query, T* m, T* inverse, in Tile t)
+    private void Probabilities(Cover tile, Place place, Matrix<T> query, T* m, T* inverse, in Tile t)
     {
-        for (int x = 0; x < tile.Keys; x += Product<L, V, T>.Width)
+        for (int x = 0, p = 0; x < tile.Keys; x += Product<L, V, T>.Width, p++)
         {
+            int width = Math.Min(Product<L, V, T>.Width, Product<L, V, T>.PadColumns(tile.Keys - x));
+            TileProgram? code = _score.Code(_modification, t.Panels[p]);
             for (int i = 0, rows; i < tile.Queries; i += rows)
             {
-                (rows, int columns) = Block(tile, i, x);
-                if (columns == 0)
-                    continue;
-                Matrix<T> s = t.Scores.From(i, x);
-                Product<L, V, T>.Panel(columns, query.From(i), t.KeyTransposed + (nint)x * _problem.HeadDim, s, _problem.HeadDim, Product<L, V, T>.Tiles(rows));
-                Strip<L, V, T>.Probabilities(s, rows, columns, m + i, inverse + i, _factor);
+                (rows, int skip, int columns) = Block(tile, i, x, t.Panels[p]);
+                if (columns > 0)
+                {
+                    Matrix<T> s = t.Scores.From(i, x + skip), raw = code is null ? s : t.Raw.From(i, x + skip);
+                    Product<L, V, T>.Panel(columns, query.From(i), t.KeyTransposed + (nint)x * _problem.HeadDim + skip, raw, _problem.HeadDim, Product<L, V, T>.Tiles(rows));
+                    if (code is not null)
+                        RunProgram(code, place, i, x + skip, rows, Math.Min(columns, tile.Keys - x - skip), t);
+                    Strip<L, V, T>.Probabilities(s, rows, columns, m + i, inverse + i, _factor);
+                }
+                if (columns == 0 || !tile.Tile(i, rows, x, Math.Min(width, tile.Keys - x)).IsAll)
+                    Hide(tile, i, rows, x, width, columns == 0, t);
+                if (_problem.Dropout > 0)
+                    DropoutStrip<L, V, T>.Drop(t.Scores.From(i, x), t.Kept.From(i, x), rows, width, _problem, place.Head, place.Query + i, place.Key + x, t.Words);
             }
         }
-        for (int i = 0; i < tile.Queries && !tile.IsAll; i++)
-            t.Scores.Span(i, tile.KeysOf(i), Product<L, V, T>.PadColumns(tile.Keys) - tile.KeysOf(i)).Clear();
     }
 
-    /// <summary>dP = dO Vᵀ and dS = P o (dP - delta), over P.</summary>
+    /// <summary>P = 0 for pairs outside of the band, or for all, of a block of S that is a panel wide.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void ScoreGradients(Cover tile, Matrix<T> outputGradient, T* delta, in Tile t)
+    private static void Hide(Cover tile, int i, int rows, int x, int width, bool all, in Tile t)
     {
-        for (int x = 0; x < tile.Keys; x += Product<L, V, T>.Width)
+        for (int r = i; r < i + rows; r++)
         {
+            int from = Math.Clamp(tile.FirstKeyOf(r) - x, 0, width), to = all ? from : Math.Clamp(tile.EndKeyOf(r) - x, from, width);
+            t.Scores.Span(r, x, from).Clear();
+            t.Scores.Span(r, x + to, width - to).Clear();
+        }
+    }
+
+    /// <summary>dP = Z o dO Vᵀ, dX = P o (dP - delta) over P, and dS = modify'(dX, S) over that.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void ScoreGradients(Cover tile, Place place, Matrix<T> outputGradient, T* delta, in Tile t)
+    {
+        T factor = T.CreateChecked(Dropout.Factor(_problem.Dropout));
+        for (int x = 0, p = 0; x < tile.Keys; x += Product<L, V, T>.Width, p++)
+        {
+            TileProgram? code = _modification == ScorePass.ModifyWithDerivative ? null : _score.Code(ScorePass.Gradient, t.Panels[p]);
             for (int i = 0, rows; i < tile.Queries; i += rows)
             {
-                (rows, int columns) = Block(tile, i, x);
+                (rows, int skip, int columns) = Block(tile, i, x, t.Panels[p]);
                 if (columns == 0)
                     continue;
-                Matrix<T> dp = t.ProbabilityGradient;
-                Product<L, V, T>.Panel(columns, outputGradient.From(i), t.ValueTransposed + (nint)x * _problem.ValueDim, dp, _problem.ValueDim, Product<L, V, T>.Tiles(rows));
-                Strip<L, V, T>.ScoreGradients(t.Scores.From(i, x), dp, rows, columns, delta + i);
+                Matrix<T> s = t.Scores.From(i, x + skip), dp = t.ProbabilityGradient;
+                Product<L, V, T>.Panel(columns, outputGradient.From(i), t.ValueTransposed + (nint)x * _problem.ValueDim + skip, dp, _problem.ValueDim, Product<L, V, T>.Tiles(rows));
+                if (_problem.Dropout > 0)
+                    Strip<L, V, T>.ScoreGradients(s, t.Kept.From(i, x + skip), factor, dp, rows, columns, delta + i);
+                else
+                    Strip<L, V, T>.ScoreGradients(s, dp, rows, columns, delta + i);
+                if (_modification == ScorePass.ModifyWithDerivative)
+                    Strip<L, V, T>.Multiply(s, t.Raw.From(i, x + skip), rows, columns);
+                else if (code is not null)
+                    RunProgram(code, place, i, x + skip, rows, Math.Min(columns, tile.Keys - x - skip), t);
             }
         }
+    }
+
+    private void RunProgram(TileProgram code, Place place, int row, int column, int rows, int columns, in Tile t)
+    {
+        Matrix<T> scores = t.Scores.From(row, column), raw = t.Raw.From(row, column);
+        var arguments = new TileArguments
+        {
+            Raw = raw.Data,
+            Scores = scores.Data,
+            Gradients = scores.Data,
+            RawStride = raw.Stride,
+            ScoresStride = scores.Stride,
+            GradientsStride = scores.Stride,
+            Rows = rows,
+            Lanes = columns,
+            FirstRow = place.Query + row,
+            FirstLane = place.Key + column,
+            Batch = place.Head / _problem.Heads,
+            Head = place.Head % _problem.Heads,
+            Scale = _problem.Scale,
+            Tensors = t.Tensors,
+            Staged = t.Staged,
+            StagedStride = Product<L, V, T>.Width,
+        };
+        code.Run(ref arguments);
     }
 
     /// <summary>
-    /// Size of the block of S at query i and key x that is computed in one go: a panel wide and many rows high where every pair exists, else
-    /// six rows high and no wider than these queries see.
+    /// Size of the block of S at query i and key x that is computed in one go: a panel wide and many rows high where every pair of the band
+    /// exists, else six rows high and no wider than these queries see; the columns skipped at its left. No columns where nothing is seen.
     /// </summary>
-    private static (int Rows, int Columns) Block(Cover tile, int i, int x)
+    private static (int Rows, int Skip, int Columns) Block(Cover tile, int i, int x, TileClass panel)
     {
-        int width = Math.Min(Product<L, V, T>.Width, Product<L, V, T>.PadColumns(tile.Keys - x));
-        if (tile.KeysOf(i) >= Math.Min(x + width, tile.Keys))
-            return (Math.Min(BlockRows, tile.Queries - i), width);
-        int rows = Math.Min(Product<L, V, T>.TileRows, tile.Queries - i), seen = tile.KeysOf(i + rows - 1) - x;
-        return (rows, Math.Min(width, Product<L, V, T>.PadColumns(Math.Max(0, seen))));
+        int width = Math.Min(Product<L, V, T>.Width, Product<L, V, T>.PadColumns(tile.Keys - x)), end = Math.Min(x + width, tile.Keys);
+        if (panel == TileClass.None)
+            return (tile.Queries - i, 0, 0);
+        int whole = Math.Min(BlockRows, tile.EndQueryOf(x) - i); // Rows that see the panel's first key: as long as they do, ...
+        if (tile.EndKeyOf(i) >= end && (whole >= Product<L, V, T>.TileRows || whole == tile.Queries - i)) // ... if the first of them sees its last key.
+            return (whole == tile.Queries - i ? whole : whole / Product<L, V, T>.TileRows * Product<L, V, T>.TileRows, 0, width);
+        int rows = Math.Min(Product<L, V, T>.TileRows, tile.Queries - i);
+        int skip = Math.Clamp(tile.FirstKeyOf(i) - x, 0, width) / L.Count * L.Count;
+        int columns = Math.Min(width, Product<L, V, T>.PadColumns(Math.Max(0, tile.EndKeyOf(i + rows - 1) - x))) - skip;
+        return (rows, skip, Math.Max(0, columns));
     }
 
-    /// <summary>dV += Pᵀ dO, or dK += dSᵀ Q: six keys at a time over the queries that see the first of them.</summary>
-    private static void AddToKeySide(Cover tile, Matrix<T> x, Matrix<T> gradient, int columns, in Tile t)
+    /// <summary>dV += (Z o P)ᵀ dO, or dK += dSᵀ Q: six keys at a time over the queries that see one of them.</summary>
+    private static void AddToKeySide(Cover tile, Matrix<T> weights, Matrix<T> x, Matrix<T> gradient, int columns, in Tile t)
     {
-        int blocks = tile.IsAll ? Product<L, V, T>.Tiles(tile.Keys) : 1;
-        for (int j = 0; j < tile.Keys; j += blocks * Product<L, V, T>.TileRows)
+        const int six = Product<L, V, T>.TileRows;
+        bool isWhole = tile.IsAll && !HasHidden(tile, t);
+        int blocks = isWhole ? Product<L, V, T>.Tiles(tile.Keys) : 1;
+        for (int j = 0; j < tile.Keys; j += blocks * six)
         {
-            int first = tile.FirstQueryOf(j);
-            Product<L, V, T>.Add(columns, t.Scores.Row(first) + j, 1, t.Scores.Stride, x.From(first), gradient.From(j), tile.Queries - first, blocks);
+            int last = Math.Min(j + six, tile.Keys) - 1, from = isWhole ? 0 : tile.FirstQueryOf(j), to = isWhole ? tile.Queries : tile.EndQueryOf(last);
+            if (from < to && (isWhole || !IsHidden(j, t) || !IsHidden(last, t)))
+                Product<L, V, T>.Add(columns, weights.Row(from) + j, 1, weights.Stride, x.From(from), gradient.From(j), to - from, blocks);
         }
     }
 
-    /// <summary>dQ += dS K, the first time dQ = dS K: six queries at a time over the keys that the last of them sees.</summary>
+    /// <summary>dQ += dS K, the first time dQ = dS K: six queries at a time over the keys that one of them sees.</summary>
     private void AddToQueryGradient(Cover tile, Matrix<T> key, Matrix<T> gradient, bool isFirst, in Tile t)
     {
         bool inPlace = _problem.HeadDim == _columns && tile.Queries % Product<L, V, T>.TileRows == 0;
         Matrix<T> to = inPlace ? gradient : t.QueryGradient;
         for (int i = 0; i < Product<L, V, T>.PadRows(tile.Queries) && (isFirst || !inPlace); i++)
             to.Span(i, 0, _columns).Clear();
-        int blocks = tile.IsAll ? Product<L, V, T>.Tiles(tile.Queries) : 1;
-        for (int i = 0; i < tile.Queries; i += blocks * Product<L, V, T>.TileRows)
+        // Runs of panels with nothing hidden between them.
+        for (int x = 0, end; x < tile.Keys; x = end)
         {
-            int keys = tile.KeysOf(Math.Min(i + Product<L, V, T>.TileRows, tile.Queries) - 1);
-            Product<L, V, T>.Add(_columns, t.Scores.Row(i), t.Scores.Stride, 1, key, to.From(i), keys, blocks);
+            bool isHidden = IsHidden(x, t);
+            for (end = x; end < tile.Keys && IsHidden(end, t) == isHidden;)
+                end = Math.Min(end + Product<L, V, T>.Width, tile.Keys);
+            if (!isHidden)
+                AddKeys(tile.Tile(0, tile.Queries, x, end - x), t.Scores.From(0, x), key.From(x), to);
         }
         if (!inPlace)
             Packing<L, V, T>.Copy(to, gradient, tile.Queries, _problem.HeadDim, T.One, add: !isFirst);
     }
 
-    /// <summary>m and 1/l, and delta = rowsum(dO o O). A row that attends to nothing (l = 0, m = -inf) has weights of 0.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void SetRowTerms(nint row, Matrix<T> output, Matrix<T> gradient, int queries, T* m, T* inverse, T* delta)
+    private void AddKeys(Cover tile, Matrix<T> gradients, Matrix<T> key, Matrix<T> to)
     {
-        T* max = (T*)_arguments.Statistics.Max + row, sum = (T*)_arguments.Statistics.Sum + row;
+        bool isAll = tile.IsAll;
+        int blocks = isAll ? Product<L, V, T>.Tiles(tile.Queries) : 1;
+        for (int i = 0; i < tile.Queries; i += blocks * Product<L, V, T>.TileRows)
+        {
+            int from = isAll ? 0 : tile.FirstKeyOf(i), end = isAll ? tile.Keys : tile.EndKeyOf(Math.Min(i + Product<L, V, T>.TileRows, tile.Queries) - 1);
+            if (from < end)
+                Product<L, V, T>.Add(_columns, gradients.Row(i) + from, gradients.Stride, 1, key.From(from), to.From(i), end - from, blocks);
+        }
+    }
+
+    private static bool IsHidden(int key, in Tile t) => t.Panels[key / Product<L, V, T>.Width] == TileClass.None;
+
+    private static bool HasHidden(Cover tile, in Tile t)
+        => new Span<TileClass>(t.Panels, (tile.Keys - 1) / Product<L, V, T>.Width + 1).Contains(TileClass.None);
+
+    /// <summary>
+    /// m and 1/l, and delta = rowsum(dO o O) - dLSE, of the queries of a tile. A row that attends to nothing (l = 0, m = -inf) has weights of 0.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void SetRowTerms(int head, int first, int queries)
+    {
+        nint row = (nint)head * _problem.QueryLength + first, rows = (nint)Validation.Rows(_problem);
+        T* m = _rowTerms + row, inverse = m + rows, delta = inverse + rows;
+        Matrix<T> output = Matrix<T>.OfHead(_arguments.Output, head, _problem.Heads).From(first);
+        Matrix<T> gradient = Matrix<T>.OfHead(_arguments.OutputGradient, head, _problem.Heads).From(first);
+        T* max = (T*)_arguments.Statistics.Max + row, sum = (T*)_arguments.Statistics.Sum + row, logSumExp = (T*)_arguments.LogSumExpGradient;
         for (int i = 0; i < queries; i++)
         {
             (m[i], inverse[i]) = sum[i] == T.Zero ? (T.Zero, T.Zero) : (max[i], T.One / sum[i]);
@@ -261,14 +398,46 @@ internal sealed unsafe class BackwardPass<L, V, T>
             delta[i] = L.Sum(lanes);
             for (; x < _problem.ValueDim; x++)
                 delta[i] += o[x] * g[x];
+            if (logSumExp != null)
+                delta[i] -= logSumExp[row + i];
         }
     }
 
-    /// <summary>dQ = 0 for the first queries of a head, which see no key.</summary>
-    private void ClearQueryGradient(int head, int queries)
+    /// <summary>For queries that see no key: dQ = 0, and what their sink needs.</summary>
+    private void BeginUnvisited(int head)
     {
         Matrix<T> gradient = Matrix<T>.OfHead(_arguments.QueryGradient, head, _problem.Heads);
-        for (int i = 0; i < queries; i++)
-            gradient.Span(i, 0, _problem.HeadDim).Clear();
+        for (int tile = 0; tile < _queryTiles; tile++)
+        {
+            if (!MapOf(head).IsUnvisited(tile))
+                continue;
+            int first = tile * _sizes.Queries, queries = Math.Min(_sizes.Queries, _problem.QueryLength - first);
+            SetRowTerms(head, first, queries);
+            for (int i = first; i < first + queries; i++)
+                gradient.Span(i, 0, _problem.HeadDim).Clear();
+        }
+    }
+
+    /// <summary>d(sink) = - sum over rows of P of the sink times delta: its value is 0, so is dP.</summary>
+    private void SetSinkGradient()
+    {
+        T* sinks = (T*)_arguments.Sinks, gradient = (T*)_arguments.SinkGradient;
+        nint rows = (nint)Validation.Rows(_problem);
+        for (int h = 0; h < _problem.Heads; h++)
+        {
+            T sink = Exponential.Unscaled(sinks[h], _factor), sum = T.Zero;
+            for (int b = 0; b < _problem.Batch; b++)
+            {
+                T* m = _rowTerms + ((nint)b * _problem.Heads + h) * _problem.QueryLength, inverse = m + rows, delta = inverse + rows;
+                T ofHead = T.Zero;
+                for (int i = 0; i < _problem.QueryLength; i++)
+                {
+                    if (inverse[i] != T.Zero)
+                        ofHead += Exponential.Weight(sink, m[i], _factor) * inverse[i] * delta[i];
+                }
+                sum -= ofHead;
+            }
+            gradient[h] = sum;
+        }
     }
 }

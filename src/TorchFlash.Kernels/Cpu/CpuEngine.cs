@@ -54,8 +54,7 @@ public sealed class CpuEngine : IAttentionEngine
 
     /// <inheritdoc/>
     public string? Refusal(in AttentionProblem problem)
-        => problem.ElementType.IsHalfWidth() ? $"ElementType is {problem.ElementType}; on the CPU Float32 and Float64 are taken."
-            : Validation.RefusalOfScores(this, problem);
+        => problem.ElementType.IsHalfWidth() ? $"ElementType is {problem.ElementType}; on the CPU Float32 and Float64 are taken." : null;
 
     /// <inheritdoc/>
     public long BackwardWorkspace(in AttentionProblem problem, in ExecutionOptions options = default) => 0;
@@ -74,8 +73,7 @@ public sealed class CpuEngine : IAttentionEngine
     {
         Validation.Check(problem, arguments, options);
         Validation.Check(this, problem);
-        if ((long)problem.Batch * problem.Heads > 0)
-            Passes(problem).Backward(problem, arguments, Threads(problem, options));
+        Passes(problem).Backward(problem, arguments, Threads(problem, options));
     }
 
     /// <inheritdoc/>

@@ -40,6 +40,12 @@ internal static class Exponential
         where T : unmanaged, IBinaryFloatingPointIeee754<T>
         => L.Exp2(L.Multiply(L.Subtract(x, m), factor));
 
+    /// <summary>2^(factor (x - m)) of single numbers.</summary>
+    public static T Weight<T>(T x, T m, T factor) where T : unmanaged, IBinaryFloatingPointIeee754<T> => T.Exp2((x - m) * factor);
+
+    /// <summary>What a score has to be divided by for it to have this factor in the exponent: a score as the passes' maxima count it.</summary>
+    public static T Unscaled<T>(T score, T factor) where T : unmanaged, IBinaryFloatingPointIeee754<T> => score * T.CreateChecked(Log2E) / factor;
+
     /// <summary>p(f).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static V Polynomial<L, V, T>(V f)

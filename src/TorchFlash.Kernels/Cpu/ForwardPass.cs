@@ -1,16 +1,18 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
 using TorchFlash.Kernels.Cpu.Lanes;
+using TorchFlash.Kernels.Cpu.Scores;
 using TorchFlash.Kernels.Cpu.Tiles;
+using TorchFlash.Kernels.Scores;
 
 namespace TorchFlash.Kernels.Cpu;
 
 /// <summary>
 /// O = softmax(scale Q Kᵀ) V, query tile by query tile (FlashAttention-2, algorithm 1), and (m, l) as <see cref="RowStatistics"/> has them:
 /// <code>
-/// S = Q Kᵀ
+/// S = Q Kᵀ               S = modify(S), -inf for pairs that do not exist
 /// m' = max(m, rowmax S)      P = exp(S - m')      l = exp(m - m') l + rowsum P
-/// O = diag(exp(m - m')) O + P V
+/// O = diag(exp(m - m')) O + (Z o P) V            (Z: what dropout keeps)
 /// O = diag(1/l) O                                (after the last key-value tile)
 /// </code>
 /// </summary>
@@ -27,19 +29,19 @@ internal sealed unsafe class ForwardPass<L, V, T>
 {
     private readonly AttentionProblem _problem;
     private readonly ForwardArguments _arguments;
-    private readonly Cover _cover;
+    private readonly BoundScore<T> _score;
     private readonly T _factor;
     private readonly TileSizes _sizes;
     private readonly int _queryTiles;
     private readonly int _valueColumns;
     private long _next;
 
-    private ForwardPass(in AttentionProblem problem, in ForwardArguments arguments)
+    private ForwardPass(in AttentionProblem problem, in ForwardArguments arguments, BoundScore<T> score)
     {
         _problem = problem;
         _arguments = arguments;
-        _cover = Cover.Of(problem);
-        _factor = Exponential.Factor<T>(problem.Scale);
+        _score = score;
+        _factor = Exponential.Factor<T>(score.ExponentScale);
         _sizes = TileSizes.Forward(problem, sizeof(T));
         _queryTiles = (problem.QueryLength + _sizes.Queries - 1) / _sizes.Queries;
         _valueColumns = Product<L, V, T>.PadColumns(problem.ValueDim);
@@ -47,7 +49,8 @@ internal sealed unsafe class ForwardPass<L, V, T>
 
     public static void Run(in AttentionProblem problem, in ForwardArguments arguments, int threads)
     {
-        var pass = new ForwardPass<L, V, T>(problem, arguments);
+        using var score = new BoundScore<T>(problem, arguments.ScoreTensors, Product<L, V, T>.VectorBits);
+        var pass = new ForwardPass<L, V, T>(problem, arguments, score);
         WorkerPool.Run((int)Math.Min(threads, pass.Items), pass.Work);
     }
 
@@ -78,6 +81,18 @@ internal sealed unsafe class ForwardPass<L, V, T>
 
         public readonly SoftmaxState<T> State;
 
+        /// <summary>Of every panel whether none of the tile's pairs exists.</summary>
+        public readonly bool* IsHidden;
+
+        /// <summary>For the score program: what lies across the lanes.</summary>
+        public readonly T* Staged;
+
+        /// <summary>For dropout: random words.</summary>
+        public readonly uint* Words;
+
+        /// <summary>The key tiles to visit.</summary>
+        public readonly List<(int Tile, TileClass Class)> Visits = [];
+
         public Tile(ForwardPass<L, V, T> pass, Scratch.Cursor scratch)
         {
             int queries = Product<L, V, T>.PadPanels(pass._sizes.Queries), keys = Product<L, V, T>.PadRows(pass._sizes.Keys);
@@ -88,30 +103,45 @@ internal sealed unsafe class ForwardPass<L, V, T>
             KeyPadding = scratch.Take<T>((long)keys * Product<L, V, T>.PadColumns(pass._problem.HeadDim));
             ValuePadding = scratch.Take<T>((long)keys * pass._valueColumns);
             State = new(scratch.Take<T>(queries), scratch.Take<T>(queries), scratch.Take<T>(queries), scratch.Take<T>(queries));
+            IsHidden = scratch.Take<bool>(queries / Product<L, V, T>.Width);
+            Staged = scratch.Take<T>((long)pass._score.StagedTiles * keys * Product<L, V, T>.Width);
+            Words = scratch.Take<uint>(pass._problem.Dropout > 0 ? DropoutStrip<L, V, T>.Words : 0);
         }
     }
 
     private void QueryTile(int head, int index, in Tile t)
     {
         int first = index * _sizes.Queries, queries = Math.Min(_sizes.Queries, _problem.QueryLength - first);
-        Cover cover = _cover.Tile(first, queries, 0, _problem.KeyLength);
         Matrix<T> key = Matrix<T>.OfKeyHead(_arguments.Key, head, _problem), value = Matrix<T>.OfKeyHead(_arguments.Value, head, _problem);
-
         Begin(Matrix<T>.OfHead(_arguments.Query, head, _problem.Heads).From(first), queries, t);
-        int keys = cover.KeysOf(queries - 1);
-        for (int start = 0; start < keys; start += _sizes.Keys)
+        _score.Visibility.KeyTiles(head, first, queries, _sizes.Keys, t.Visits);
+        foreach ((int keyTile, TileClass tileClass) in t.Visits)
         {
-            int count = Math.Min(_sizes.Keys, keys - start);
-            Cover tile = cover.Tile(0, queries, start, count);
+            int start = keyTile * _sizes.Keys, count = Math.Min(_sizes.Keys, _problem.KeyLength - start);
+            Cover tile = _score.Visibility.Cover.Tile(first, queries, start, count);
+            count = tile.EndKeyOf(queries - 1);
+            tile = tile.Tile(0, queries, 0, count);
             Matrix<T> k = Packing<L, V, T>.Pad(key.From(start), count, _problem.KeyLength - start, _problem.HeadDim, t.KeyPadding);
             Matrix<T> v = Packing<L, V, T>.Pad(value.From(start), count, int.MaxValue, _problem.ValueDim, t.ValuePadding);
             for (int x = 0; x < queries; x += Product<L, V, T>.Width)
             {
                 int columns = Math.Min(Product<L, V, T>.Width, Product<L, V, T>.PadColumns(queries - x));
                 Cover panel = tile.Tile(x, Math.Min(columns, queries - x), 0, count);
-                int seen = Scores(panel, k, x, columns, t);
-                if (Strip<L, V, T>.Softmax(t.Scores.From(0, x), seen, columns, t.State.From(x), _factor))
+                TileClass panelClass = tileClass != TileClass.Some ? tileClass : _score.Visibility.Classify(head, first + x, panel.Queries, start, count);
+                if (t.IsHidden[x / Product<L, V, T>.Width] = panelClass == TileClass.None || panel.IsNone)
+                {
+                    HidePanel(tile, x, columns, t);
+                    continue;
+                }
+                (int from, int to) = Scores(panel, k, x, columns, t);
+                Matrix<T> s = t.Scores.From(from, x);
+                if (_score.Code(ScorePass.Modify, panelClass) is { } code)
+                    Modify(code, s, to - from, panel.Queries, head, start + from, first + x, t);
+                Hide(panel, x, from, to, t);
+                if (Strip<L, V, T>.Softmax(s, to - from, columns, t.State.From(x), _factor))
                     RescaleOutput(x, panel.Queries, t);
+                if (_problem.Dropout > 0)
+                    DropoutStrip<L, V, T>.DropTransposed(s, to - from, columns, _problem, head, start + from, first + x, t.Words);
             }
             AddValues(tile, v, t);
         }
@@ -121,7 +151,7 @@ internal sealed unsafe class ForwardPass<L, V, T>
     /// <summary>O = 0, l = 0, m = -inf (finite, so that a difference of two of them is no NaN).</summary>
     private void Begin(Matrix<T> query, int queries, in Tile t)
     {
-        Packing<L, V, T>.Transpose(query.Data, query.Stride, queries, _problem.HeadDim, Exponential.Sign<T>(_problem.Scale), t.Query);
+        Packing<L, V, T>.Transpose(query.Data, query.Stride, queries, _problem.HeadDim, Exponential.Sign<T>(_score.ExponentScale), t.Query);
         int padded = Product<L, V, T>.PadPanels(queries);
         T lowest = T.BitIncrement(T.NegativeInfinity);
         new Span<T>(t.State.Max, padded).Fill(lowest);
@@ -131,27 +161,75 @@ internal sealed unsafe class ForwardPass<L, V, T>
     }
 
     /// <summary>
-    /// Sᵀ = K Qᵀ for the queries x .. of a panel, -inf for pairs that do not exist. Registers and keys that none of them needs are left out;
-    /// as many keys as were not is what it returns: those that a register tile of P V which begins in this panel goes through.
+    /// Sᵀ = K Qᵀ for the queries x .. of a panel. Registers and keys that none of them needs are left out; it returns the range of keys that
+    /// were not, with those that a register tile of P V which has a query of this panel goes through.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private int Scores(Cover panel, Matrix<T> key, int x, int columns, in Tile t)
+    private (int From, int To) Scores(Cover panel, Matrix<T> key, int x, int columns, in Tile t)
     {
         const int six = Product<L, V, T>.TileRows;
         T* query = t.Query + (nint)x * _problem.HeadDim;
-        int common = panel.KeysOf(0), seen = panel.KeysOf(panel.Queries - 1), needed = panel.KeysOf(panel.Queries + six - 2);
+        int from = panel.FirstKeyOf(1 - six), to = panel.EndKeyOf(panel.Queries + six - 2);
+        int seen = panel.EndKeyOf(panel.Queries - 1), r = panel.FirstKeyOf(0) / six * six;
         // Six keys at a time, in one go where all queries see them.
-        int r = panel.IsAll ? Product<L, V, T>.PadRows(seen) : common / six * six;
-        if (r > 0)
-            Product<L, V, T>.Panel(columns, key, query, t.Scores.From(0, x), _problem.HeadDim, r / six);
-        for (; r < seen; r += six)
+        int common = panel.FirstKeyOf(panel.Queries - 1), end = panel.IsAll ? Product<L, V, T>.PadRows(seen) : panel.EndKeyOf(0) / six * six;
+        while (r < seen)
         {
-            int skip = panel.FirstQueryOf(r) / L.Count * L.Count;
-            Product<L, V, T>.Panel(columns - skip, key.From(r), query + skip, t.Scores.From(r, x + skip), _problem.HeadDim, 1);
+            int skip = 0, blocks = 1, width = columns;
+            if (r >= common && r < end)
+            {
+                blocks = (end - r) / six;
+            }
+            else
+            {
+                skip = panel.FirstQueryOf(r) / L.Count * L.Count;
+                width = Math.Min(columns, Product<L, V, T>.PadColumns(panel.EndQueryOf(r + six - 1)));
+            }
+            if (width > skip)
+                Product<L, V, T>.Panel(width - skip, key.From(r), query + skip, t.Scores.From(r, x + skip), _problem.HeadDim, blocks);
+            r += blocks * six;
         }
-        for (int j = common; j < needed; j++)
+        return (from, to);
+    }
+
+    /// <summary>S = modify(S) for so many keys and queries from the given ones on, -inf for pairs that a condition of the program hides.</summary>
+    private void Modify(TileProgram code, Matrix<T> scores, int keys, int queries, int head, int key, int query, in Tile t)
+    {
+        var arguments = new TileArguments
+        {
+            Raw = scores.Data,
+            Scores = scores.Data,
+            RawStride = scores.Stride,
+            ScoresStride = scores.Stride,
+            Rows = keys,
+            Lanes = queries,
+            FirstRow = key,
+            FirstLane = query,
+            Batch = head / _problem.Heads,
+            Head = head % _problem.Heads,
+            Scale = _problem.Scale,
+            Tensors = _score.Tensors,
+            Staged = t.Staged,
+            StagedStride = Product<L, V, T>.Width,
+        };
+        code.Run(ref arguments);
+    }
+
+    /// <summary>S = -inf for pairs outside of the band, of the keys from .. to - 1 and the queries x .. of a panel.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Hide(Cover panel, int x, int from, int to, in Tile t)
+    {
+        for (int j = from; j < Math.Min(to, panel.FirstKeyOf(panel.Queries - 1)); j++)
+            t.Scores.Span(j, x + panel.EndQueryOf(j), Product<L, V, T>.PadColumns(panel.Queries) - panel.EndQueryOf(j)).Fill(T.NegativeInfinity);
+        for (int j = Math.Max(from, panel.EndKeyOf(0)); j < to; j++)
             t.Scores.Span(j, x, panel.FirstQueryOf(j)).Fill(T.NegativeInfinity);
-        return needed;
+    }
+
+    /// <summary>P = 0 for a panel of which no pair exists: a register tile of P V may begin or end in it.</summary>
+    private static void HidePanel(Cover tile, int x, int columns, in Tile t)
+    {
+        for (int j = 0; j < tile.Keys; j++)
+            t.Scores.Span(j, x, columns).Clear();
     }
 
     /// <summary>O = diag(exp(m - m')) O, for the queries x .. of a panel.</summary>
@@ -165,38 +243,59 @@ internal sealed unsafe class ForwardPass<L, V, T>
         }
     }
 
-    /// <summary>O += P V, six queries at a time over the keys that the last of them sees.</summary>
+    /// <summary>O += P V, six queries at a time over the keys that one of them sees.</summary>
     private void AddValues(Cover tile, Matrix<T> value, in Tile t)
     {
-        int blocks = tile.IsAll ? Product<L, V, T>.Tiles(tile.Queries) : 1;
-        for (int i = 0; i < tile.Queries; i += blocks * Product<L, V, T>.TileRows)
+        const int six = Product<L, V, T>.TileRows;
+        bool isWhole = tile.IsAll && !new Span<bool>(t.IsHidden, Panel(tile.Queries - 1) + 1).Contains(true);
+        int blocks = isWhole ? Product<L, V, T>.Tiles(tile.Queries) : 1;
+        for (int i = 0; i < tile.Queries; i += blocks * six)
         {
-            int keys = tile.KeysOf(Math.Min(i + Product<L, V, T>.TileRows, tile.Queries) - 1);
-            Product<L, V, T>.Add(_valueColumns, t.Scores.Data + i, 1, t.Scores.Stride, value, t.Output.From(i), keys, blocks);
+            int last = Math.Min(i + six, tile.Queries) - 1, from = isWhole ? 0 : tile.FirstKeyOf(i), to = isWhole ? tile.Keys : tile.EndKeyOf(last);
+            if (from < to && (isWhole || !t.IsHidden[Panel(i)] || !t.IsHidden[Panel(last)]))
+                Product<L, V, T>.Add(_valueColumns, t.Scores.Row(from) + i, 1, t.Scores.Stride, value.From(from), t.Output.From(i), to - from, blocks);
         }
+
+        static int Panel(int query) => query / Product<L, V, T>.Width;
     }
 
-    /// <summary>O / l to where the caller wants it, and (m, l). A row that attends to nothing, for want of keys or because every score is -inf, is 0.</summary>
+    /// <summary>
+    /// O / l to where the caller wants it, and (m, l), with the sink as one more key. A row that attends to nothing, for want of keys or
+    /// because every score is -inf, is 0.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void End(int head, int first, int queries, in Tile t)
     {
         Matrix<T> output = Matrix<T>.OfHead(_arguments.Output, head, _problem.Heads).From(first);
         nint statistics = (nint)head * _problem.QueryLength + first;
         T* m = (T*)_arguments.Statistics.Max + statistics, l = (T*)_arguments.Statistics.Sum + statistics;
+        T kept = T.CreateChecked(Dropout.Factor(_problem.Dropout));
+        T sink = _problem.HasSinks ? Exponential.Unscaled(((T*)_arguments.Sinks)[head % _problem.Heads], _factor) : T.NegativeInfinity;
+        for (int i = 0; i < queries && sink != T.NegativeInfinity; i++)
+            t.State.Max[i] = t.State.Sum[i] == T.Zero ? sink : T.Max(t.State.Max[i], sink);
         for (int i = 0; i < queries; i += L.Count) // l relative to the maximum is exp(m - max) times that to m
             L.Store(t.State.Rescale + i, Exponential.Weight<L, V, T>(L.Load(t.State.M + i), L.Load(t.State.Max + i), L.Broadcast(_factor)));
         for (int i = 0; i < queries; i++)
         {
             T sum = t.State.Sum[i];
-            if (sum == T.Zero)
+            if (sum == T.Zero && sink == T.NegativeInfinity)
             {
                 output.Span(i, 0, _problem.ValueDim).Clear();
                 (m[i], l[i]) = (T.NegativeInfinity, T.Zero);
                 continue;
             }
-            Packing<L, V, T>.Copy(t.Output.From(i), output.From(i), 1, _problem.ValueDim, T.One / sum);
             m[i] = t.State.Max[i];
-            l[i] = sum * t.State.Rescale[i];
+            if (sink == T.NegativeInfinity)
+            {
+                Packing<L, V, T>.Copy(t.Output.From(i), output.From(i), 1, _problem.ValueDim, kept / sum);
+                l[i] = sum * t.State.Rescale[i];
+            }
+            else
+            {
+                T rescale = sum == T.Zero ? T.Zero : t.State.Rescale[i];
+                l[i] = sum * rescale + Exponential.Weight(sink, m[i], _factor);
+                Packing<L, V, T>.Copy(t.Output.From(i), output.From(i), 1, _problem.ValueDim, kept * rescale / l[i]);
+            }
         }
     }
 }

@@ -41,6 +41,16 @@ internal unsafe sealed class Scratch : IDisposable
         return block;
     }
 
+    /// <summary>The same, for a layout that keeps the parts itself.</summary>
+    public static Scratch Rent(Action<Cursor> layout)
+        => Rent(
+            cursor =>
+            {
+                layout(cursor);
+                return true;
+            },
+            out _);
+
     private static Scratch Rent(nuint bytes)
     {
         if (s_free.TryTake(out Scratch? block))
@@ -55,6 +65,9 @@ internal unsafe sealed class Scratch : IDisposable
     /// <summary>Hands out the parts of a block, one after the other.</summary>
     internal sealed class Cursor(byte* start)
     {
+        /// <summary>Whether the parts have no memory yet.</summary>
+        public bool IsMeasuring => start is null;
+
         /// <summary>Bytes handed out.</summary>
         public nuint Used { get; private set; }
 

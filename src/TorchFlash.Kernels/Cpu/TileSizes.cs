@@ -31,6 +31,12 @@ internal readonly record struct TileSizes(int Queries, int Keys)
     public static TileSizes Backward(in AttentionProblem problem, int elementSize)
         => new(Fit(Streamed, problem.QueryLength), FitStationary(problem, elementSize, problem.KeyLength));
 
+    /// <summary>Query tiles of a head.</summary>
+    public int QueryTiles(in AttentionProblem problem) => (problem.QueryLength + Queries - 1) / Queries;
+
+    /// <summary>Key-value tiles of a head.</summary>
+    public int KeyTiles(in AttentionProblem problem) => (problem.KeyLength + Keys - 1) / Keys;
+
     private static int FitStationary(in AttentionProblem problem, int elementSize, int length)
     {
         // Both sides have two inputs of d + d_v elements a row, the one that stays two results as well, and P is between them.

@@ -1,12 +1,15 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
 using TorchFlash.Kernels.Cpu.Lanes;
+using TorchFlash.Kernels.Cpu.Scores;
 using TorchFlash.Kernels.Cpu.Tiles;
+using TorchFlash.Kernels.Scores;
 
 namespace TorchFlash.Kernels.Cpu;
 
 /// <summary>
-/// 1/H sum over heads of P, recomputed from (m, l) tile by tile: nothing of size Nq x Nk exists but the result.
+/// Z o P (Z: what dropout keeps, over 1 - p), or 1/H of its sum over heads, recomputed from (m, l) tile by tile: nothing of size Nq x Nk
+/// exists but the result.
 /// </summary>
 internal sealed unsafe class WeightsPass<L, V, T>
     where L : struct, ILanes<V, T>
@@ -15,27 +18,28 @@ internal sealed unsafe class WeightsPass<L, V, T>
 {
     private readonly AttentionProblem _problem;
     private readonly WeightsArguments _arguments;
-    private readonly Cover _cover;
+    private readonly BoundScore<T> _score;
     private readonly T _factor;
     private readonly TileSizes _sizes;
     private readonly int _queryTiles;
     private readonly int _keyTiles;
     private long _next;
 
-    private WeightsPass(in AttentionProblem problem, in WeightsArguments arguments)
+    private WeightsPass(in AttentionProblem problem, in WeightsArguments arguments, BoundScore<T> score)
     {
         _problem = problem;
         _arguments = arguments;
-        _cover = Cover.Of(problem);
-        _factor = Exponential.Factor<T>(problem.Scale);
+        _score = score;
+        _factor = Exponential.Factor<T>(score.ExponentScale);
         _sizes = TileSizes.Forward(problem, sizeof(T));
-        _queryTiles = (problem.QueryLength + _sizes.Queries - 1) / _sizes.Queries;
-        _keyTiles = (problem.KeyLength + _sizes.Keys - 1) / _sizes.Keys;
+        _queryTiles = _sizes.QueryTiles(problem);
+        _keyTiles = _sizes.KeyTiles(problem);
     }
 
     public static void Run(in AttentionProblem problem, in WeightsArguments arguments, int threads)
     {
-        var pass = new WeightsPass<L, V, T>(problem, arguments);
+        using var score = new BoundScore<T>(problem, arguments.ScoreTensors, Product<L, V, T>.VectorBits);
+        var pass = new WeightsPass<L, V, T>(problem, arguments, score);
         WorkerPool.Run((int)Math.Min(threads, pass.Items), pass.Work);
     }
 
@@ -62,8 +66,14 @@ internal sealed unsafe class WeightsPass<L, V, T>
 
         public readonly T* QueryPadding;
 
-        /// <summary>m and 1 / (H l) of the rows.</summary>
+        /// <summary>m and 1 / l of the rows, over H for an average and over 1 - p with dropout.</summary>
         public readonly T* Max, Inverse;
+
+        /// <summary>For the score program: what lies across the lanes.</summary>
+        public readonly T* Staged;
+
+        /// <summary>For dropout: random words.</summary>
+        public readonly uint* Words;
 
         public Tile(WeightsPass<L, V, T> pass, Scratch.Cursor scratch)
         {
@@ -74,44 +84,94 @@ internal sealed unsafe class WeightsPass<L, V, T>
             Max = scratch.Take<T>(queries);
             Inverse = scratch.Take<T>(queries);
             QueryPadding = scratch.Take<T>((long)queries * Product<L, V, T>.PadColumns(pass._problem.HeadDim));
+            Staged = scratch.Take<T>((long)pass._score.StagedTiles * queries * Product<L, V, T>.Width);
+            Words = scratch.Take<uint>(pass._problem.Dropout > 0 ? DropoutStrip<L, V, T>.Words : 0);
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void WeightsTile(int batch, int queryTile, int keyTile, in Tile t)
     {
-        int first = queryTile * _sizes.Queries, queries = Math.Min(_sizes.Queries, _problem.QueryLength - first), d = _problem.HeadDim;
+        int first = queryTile * _sizes.Queries, queries = Math.Min(_sizes.Queries, _problem.QueryLength - first);
         int start = keyTile * _sizes.Keys, keys = Math.Min(_sizes.Keys, _problem.KeyLength - start), columns = Product<L, V, T>.PadColumns(keys);
-        Cover tile = _cover.Tile(first, queries, start, keys);
-        T perHead = T.One / T.CreateChecked(_problem.Heads);
-        for (int h = 0; h < _problem.Heads && !tile.IsNone; h++)
+        Cover tile = _score.Visibility.Cover.Tile(first, queries, start, keys);
+        T share = T.CreateChecked(Dropout.Factor(_problem.Dropout) / (_arguments.PerHead ? 1 : _problem.Heads));
+        for (int h = 0; h < _problem.Heads; h++)
         {
             int head = batch * _problem.Heads + h;
-            Matrix<T> key = Matrix<T>.OfKeyHead(_arguments.Key, head, _problem).From(start);
-            Packing<L, V, T>.Transpose(key.Data, key.Stride, keys, d, Exponential.Sign<T>(_problem.Scale), t.KeyTransposed);
-            Matrix<T> query = Packing<L, V, T>.Pad(Matrix<T>.OfHead(_arguments.Query, head, _problem.Heads).From(first), queries, _problem.QueryLength - first, d, t.QueryPadding);
-            nint row = (nint)head * _problem.QueryLength + first;
-            for (int i = 0; i < queries; i++)
+            bool isFirst = h == 0 || _arguments.PerHead;
+            TileClass tileClass = tile.IsNone ? TileClass.None : _score.Visibility.Classify(head, first, queries, start, keys);
+            if (tileClass == TileClass.None)
             {
-                T m = ((T*)_arguments.Statistics.Max)[row + i], l = ((T*)_arguments.Statistics.Sum)[row + i];
-                (t.Max[i], t.Inverse[i]) = l == T.Zero ? (T.Zero, T.Zero) : (m, perHead / l); // a row that attends to nothing has weights of 0
+                for (int i = 0; i < queries && isFirst; i++)
+                    t.Sum.Span(i, 0, columns).Clear();
             }
-            Matrix<T> to = h == 0 ? t.Sum : t.Scores;
-            for (int x = 0; x < columns; x += Product<L, V, T>.Width)
+            else
             {
-                int width = Math.Min(Product<L, V, T>.Width, columns - x);
-                Product<L, V, T>.Panel(width, query, t.KeyTransposed + (nint)x * d, to.From(0, x), d, Product<L, V, T>.Tiles(queries));
-                Strip<L, V, T>.Probabilities(to.From(0, x), queries, width, t.Max, t.Inverse, _factor);
+                Probabilities(tile, tileClass, head, first, start, share, isFirst ? t.Sum : t.Scores, t);
+                if (!isFirst)
+                    Packing<L, V, T>.Copy(t.Scores, t.Sum, queries, columns, T.One, add: true);
             }
-            if (h > 0)
-                Packing<L, V, T>.Copy(t.Scores, t.Sum, queries, columns, T.One, add: true);
+            if (_arguments.PerHead || h == _problem.Heads - 1)
+            {
+                var weights = new Matrix<T>(
+                    (T*)_arguments.Weights.Data + batch * _arguments.Weights.BatchStride + (_arguments.PerHead ? h * _arguments.Weights.HeadStride : 0), (nint)_arguments.Weights.RowStride);
+                for (int i = 0; i < queries; i++)
+                    t.Sum.Span(i, 0, keys).CopyTo(weights.Span(first + i, start, keys));
+            }
         }
-        var weights = new Matrix<T>((T*)_arguments.Weights.Data + batch * _arguments.Weights.BatchStride, (nint)_arguments.Weights.RowStride);
+    }
+
+    /// <summary>Z o P of one head's tile, times a share.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void Probabilities(Cover tile, TileClass tileClass, int head, int first, int start, T share, Matrix<T> to, in Tile t)
+    {
+        int d = _problem.HeadDim, queries = tile.Queries, keys = tile.Keys;
+        Matrix<T> key = Matrix<T>.OfKeyHead(_arguments.Key, head, _problem).From(start);
+        Packing<L, V, T>.Transpose(key.Data, key.Stride, keys, d, Exponential.Sign<T>(_score.ExponentScale), t.KeyTransposed);
+        Matrix<T> query = Packing<L, V, T>.Pad(Matrix<T>.OfHead(_arguments.Query, head, _problem.Heads).From(first), queries, _problem.QueryLength - first, d, t.QueryPadding);
+        nint row = (nint)head * _problem.QueryLength + first;
         for (int i = 0; i < queries; i++)
         {
-            int seen = tile.KeysOf(i);
-            t.Sum.Span(i, 0, seen).CopyTo(weights.Span(first + i, start, seen));
-            weights.Span(first + i, start + seen, keys - seen).Clear();
+            T m = ((T*)_arguments.Statistics.Max)[row + i], l = ((T*)_arguments.Statistics.Sum)[row + i];
+            (t.Max[i], t.Inverse[i]) = l == T.Zero ? (T.Zero, T.Zero) : (m, share / l); // a row that attends to nothing has weights of 0
+        }
+        TileProgram? code = _score.Code(ScorePass.ModifyAgain, tileClass);
+        for (int x = 0; x < keys; x += Product<L, V, T>.Width)
+        {
+            int width = Math.Min(Product<L, V, T>.Width, Product<L, V, T>.PadColumns(keys - x));
+            Matrix<T> s = to.From(0, x);
+            Product<L, V, T>.Panel(width, query, t.KeyTransposed + (nint)x * d, s, d, Product<L, V, T>.Tiles(queries));
+            if (code is not null)
+            {
+                var arguments = new TileArguments
+                {
+                    Raw = s.Data,
+                    Scores = s.Data,
+                    RawStride = s.Stride,
+                    ScoresStride = s.Stride,
+                    Rows = queries,
+                    Lanes = Math.Min(width, keys - x),
+                    FirstRow = first,
+                    FirstLane = start + x,
+                    Batch = head / _problem.Heads,
+                    Head = head % _problem.Heads,
+                    Scale = _problem.Scale,
+                    Tensors = _score.Tensors,
+                    Staged = t.Staged,
+                    StagedStride = Product<L, V, T>.Width,
+                };
+                code.Run(ref arguments);
+            }
+            Strip<L, V, T>.Probabilities(s, queries, width, t.Max, t.Inverse, _factor);
+            for (int i = 0; i < queries && !tile.IsAll; i++)
+            {
+                int from = Math.Clamp(tile.FirstKeyOf(i) - x, 0, width), end = Math.Clamp(tile.EndKeyOf(i) - x, from, width);
+                to.Span(i, x, from).Clear();
+                to.Span(i, x + end, width - end).Clear();
+            }
+            if (_problem.Dropout > 0)
+                DropoutStrip<L, V, T>.Drop(s, s, queries, width, _problem, head, first, start + x, t.Words);
         }
     }
 }

@@ -26,7 +26,7 @@ internal enum Op : byte
     Less, LessOrEqual, Equal, And, Or, Not, Select,
 
     /// <summary>Made by the CPU's plan alone.</summary>
-    MultiplyAdd, Stride, FirstRow, FirstLane, LoadUniform, LoadAscending, LoadDescending, LoadStaged, LoadGather,
+    MultiplyAdd, MinNative, MaxNative, PowerOfTwo, Quotient, Scale, Stride, FirstRow, FirstLane, LoadUniform, LoadAscending, LoadDescending, LoadStaged, LoadGather,
 }
 
 /// <summary>A value of a program: immutable, and in its graph the only one with this operation on these arguments.</summary>

@@ -38,6 +38,17 @@ public sealed class ScoreProgram
     /// <summary>Whether the score is what it was: pairs may be hidden, nothing else.</summary>
     internal bool OnlyHides => Output.Op == Op.Score;
 
+    /// <summary>Whether the modified score is s plus what does not depend on s: its derivative says so.</summary>
+    internal bool IsAdditive
+    {
+        get
+        {
+            var graph = new Graph();
+            Node gradient = graph.Leaf(Op.Gradient);
+            return Derivative.Adjoints(graph, graph.Import(Output), gradient).GetValueOrDefault(graph.Leaf(Op.Score)) == gradient;
+        }
+    }
+
     /// <summary>A program of nodes that the functions make in a graph; null: the score as it is, every pair.</summary>
     internal static ScoreProgram Build(Func<Graph, Node?> output, Func<Graph, Node?> visible)
     {
@@ -45,7 +56,10 @@ public sealed class ScoreProgram
         return new ScoreProgram(output(graph) ?? graph.Leaf(Op.Score), visible(graph) ?? graph.Bool(true));
     }
 
-    /// <summary>The program with one more modification, which gets the score that this one leaves.</summary>
+    /// <summary>
+    /// The program with one more modification, which gets the score that this one leaves. It is differentiated with respect to s and to captured
+    /// tensors; a comparison has no derivative: what a condition on s chooses gets its own, the place where the choice changes none.
+    /// </summary>
     /// <param name="modification">A lambda of arithmetic, functions of <see cref="Math"/>, conditions and captured tensors.</param>
     /// <exception cref="NotSupportedException">The lambda has a part that no score program can have; the message shows it.</exception>
     public ScoreProgram Then(Expression<ScoreFunction> modification) => Then(Lambda.Translate(modification));

@@ -43,6 +43,9 @@ internal unsafe interface ILanes<V, T>
     /// <summary>a &lt; b ? x : y</summary>
     static abstract V IfLess(V a, V b, V x, V y);
 
+    /// <summary>x where a word of 32 bits for each lane is at least so large, else 0.</summary>
+    static abstract V IfAtLeast(int* words, int least, V x);
+
     /// <summary>Whether a &gt; b in any lane.</summary>
     static abstract bool AnyGreater(V a, V b);
 

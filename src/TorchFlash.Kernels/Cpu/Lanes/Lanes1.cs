@@ -9,9 +9,12 @@ internal readonly unsafe struct Lanes1<T> : ILanes<T, T>
 {
     public static int Count => 1;
 
-    public static int TileVectors => 2;
+    public static int TileVectors => 4;
 
     public static T Zero => T.Zero;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static T IfAtLeast(int* words, int least, T x) => *words >= least ? x : T.Zero;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static T Load(T* p) => *p;

@@ -58,6 +58,19 @@ internal readonly unsafe struct Lanes128<T> : ILanes<Vector128<T>, T>
     public static Vector128<T> IfLess(Vector128<T> a, Vector128<T> b, Vector128<T> x, Vector128<T> y) => Vector128.ConditionalSelect(Vector128.LessThan(a, b), x, y);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<T> IfAtLeast(int* words, int least, Vector128<T> x)
+    {
+        if (typeof(T) == typeof(float))
+        {
+            return Vector128.GreaterThanOrEqual(Vector128.Load(words), Vector128.Create(least)).As<int, T>() & x;
+        }
+        else
+        {
+            return Vector128.Create(words[0] >= least ? -1L : 0, words[1] >= least ? -1L : 0).As<long, T>() & x;
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool AnyGreater(Vector128<T> a, Vector128<T> b) => Vector128.GreaterThanAny(a, b);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -56,6 +56,21 @@ internal readonly unsafe struct Lanes256<T> : ILanes<Vector256<T>, T>
     public static Vector256<T> IfLess(Vector256<T> a, Vector256<T> b, Vector256<T> x, Vector256<T> y) => Vector256.ConditionalSelect(Vector256.LessThan(a, b), x, y);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<T> IfAtLeast(int* words, int least, Vector256<T> x)
+    {
+        if (typeof(T) == typeof(float))
+        {
+            return Vector256.GreaterThanOrEqual(Vector256.Load(words), Vector256.Create(least)).As<int, T>() & x;
+        }
+        else
+        {
+            Vector128<int> mask = Vector128.GreaterThanOrEqual(Vector128.Load(words), Vector128.Create(least));
+            (Vector128<long> low, Vector128<long> high) = Vector128.Widen(mask);
+            return Vector256.Create(low, high).As<long, T>() & x;
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool AnyGreater(Vector256<T> a, Vector256<T> b) => Vector256.GreaterThanAny(a, b);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

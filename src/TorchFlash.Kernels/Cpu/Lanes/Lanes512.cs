@@ -57,6 +57,21 @@ internal readonly unsafe struct Lanes512<T> : ILanes<Vector512<T>, T>
     public static Vector512<T> IfLess(Vector512<T> a, Vector512<T> b, Vector512<T> x, Vector512<T> y) => Vector512.ConditionalSelect(Vector512.LessThan(a, b), x, y);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<T> IfAtLeast(int* words, int least, Vector512<T> x)
+    {
+        if (typeof(T) == typeof(float))
+        {
+            return Vector512.GreaterThanOrEqual(Vector512.Load(words), Vector512.Create(least)).As<int, T>() & x;
+        }
+        else
+        {
+            Vector256<int> mask = Vector256.GreaterThanOrEqual(Vector256.Load(words), Vector256.Create(least));
+            (Vector256<long> low, Vector256<long> high) = Vector256.Widen(mask);
+            return Vector512.Create(low, high).As<long, T>() & x;
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool AnyGreater(Vector512<T> a, Vector512<T> b) => Vector512.GreaterThanAny(a, b);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -1,4 +1,6 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using System.Text;
 using TorchFlash.Kernels.Scores;
 
 namespace TorchFlash.Kernels.Cpu.Scores;
@@ -57,6 +59,19 @@ internal unsafe delegate void TileCode(TileArguments* arguments);
 /// </summary>
 internal sealed unsafe class TileProgram
 {
+    /// <summary>Code that is kept; of programs made without end the oldest gives way.</summary>
+    internal const int MaxCached = 256;
+
+    private static readonly Lock s_lock = new();
+    private static readonly Dictionary<string, (Plan Plan, TileCode Code)> s_cache = [];
+    private static readonly Queue<string> s_oldest = [];
+
+    private readonly Plan _plan;
+    private readonly TileCode _code;
+    private readonly double[] _parameters;
+
+    private TileProgram(Plan plan, TileCode code, double[] parameters) => (_plan, _code, _parameters) = (plan, code, parameters);
+
     /// <param name="output">The modified score.</param>
     /// <param name="where">Which pairs exist; the others get -inf, and a gradient of 0. Constant true: all.</param>
     /// <param name="pass">What is wanted.</param>
@@ -64,12 +79,75 @@ internal sealed unsafe class TileProgram
     /// <param name="wantsGradient">Which of them get a gradient (<see cref="ScorePass.Gradient"/>).</param>
     /// <param name="vectorBits">512, 256, 128; 0 as 128.</param>
     /// <param name="isDouble">Whether the compute type is double, else float.</param>
-    public static TileProgram Of(Node output, Node where, ScorePass pass, IReadOnlyList<ScoreTensor> tensors, ReadOnlySpan<bool> wantsGradient, int vectorBits, bool isDouble)
-        => throw new NotImplementedException();
+    /// <param name="interpret">Also where code could be made.</param>
+    public static TileProgram Of(
+        Node output, Node where, ScorePass pass, IReadOnlyList<ScoreTensor> tensors, ReadOnlySpan<bool> wantsGradient, int vectorBits, bool isDouble, bool interpret = false)
+    {
+        interpret |= !RuntimeFeature.IsDynamicCodeSupported;
+        var graph = new Graph();
+        var parameters = new List<Node>();
+        (output, where) = (Anonymous(output), Anonymous(where));
+        var key = new StringBuilder($"{pass} {(interpret ? 0 : vectorBits)} {isDouble}");
+        foreach (bool wants in pass == ScorePass.Gradient ? wantsGradient : [])
+            key.Append(wants ? " +" : " -");
+        foreach (Node node in Graph.Order(output, where))
+            key.Append($";{node.Id}={node.Op} {node.Kind} {node.Value:R} {node.Tag} {string.Join(',', node.Arguments.Select(x => x.Id))}");
+        key.Append($";{output.Id} {where.Id}");
+        string structure = key.ToString();
+        lock (s_lock)
+        {
+            if (!s_cache.TryGetValue(structure, out (Plan Plan, TileCode Code) known))
+            {
+                var plan = new Plan(graph, output, where, pass, wantsGradient, isDouble, lower: !interpret);
+                known = (plan, interpret ? Interpreter.Of(plan, isDouble) : Emitter.Compile(plan, vectorBits, isDouble));
+                s_cache.Add(structure, known);
+                s_oldest.Enqueue(structure);
+                Compiled++;
+                if (s_oldest.Count > MaxCached)
+                    s_cache.Remove(s_oldest.Dequeue());
+            }
+            return new TileProgram(known.Plan, known.Code, [.. parameters.Select(node => node.Value)]);
+        }
+
+        // Numbers and tensors by their place: what is kept holds nothing of the caller's and serves any other.
+        Node Anonymous(Node root) => graph.Rewrite(root, (node, arguments) => node.Op switch
+        {
+            Op.Parameter => graph.Parameter(node.Kind, Place(node), ""),
+            Op.Load => graph.Intern(Op.Load, node.Kind, 0, Enumerable.Range(0, tensors.Count).First(k => tensors[k] == node.Tensor), arguments),
+            _ => null,
+        });
+
+        int Place(Node parameter)
+        {
+            if (!parameters.Contains(parameter))
+                parameters.Add(parameter);
+            return parameters.IndexOf(parameter);
+        }
+    }
+
+    /// <summary>How many were made so far.</summary>
+    internal static int Compiled { get; private set; }
 
     /// <summary>Tiles of scratch memory that the code needs (<see cref="TileArguments.Staged"/>).</summary>
-    public int StagedTiles { get; }
+    public int StagedTiles => _plan.Staged.Count;
+
+    /// <summary>Whether it does anything at all.</summary>
+    public bool HasWork => _plan.Sinks.Count > 0;
+
+    /// <summary>Whether it reads <see cref="TileArguments.Raw"/>: the gradient of what is only added to a score does not.</summary>
+    public bool ReadsRaw => _plan.Nodes.Exists(node => node.Op == Op.Score);
+
+    /// <summary>Whether it writes <see cref="TileArguments.Gradients"/>: not where the derivative is 1 and no pair is hidden.</summary>
+    public bool WritesGradients => _plan.Sinks.Exists(sink => sink.Target == Target.Gradients);
 
     /// <summary>Runs it; Parameters is filled in here.</summary>
-    public void Run(ref TileArguments arguments) => throw new NotImplementedException();
+    public void Run(ref TileArguments arguments)
+    {
+        fixed (double* parameters = _parameters)
+        fixed (TileArguments* t = &arguments)
+        {
+            t->Parameters = parameters;
+            _code(t);
+        }
+    }
 }

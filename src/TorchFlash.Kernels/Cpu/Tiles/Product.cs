@@ -20,6 +20,9 @@ internal static unsafe class Product<L, V, T>
         get => L.TileVectors * L.Count;
     }
 
+    /// <summary>Bits of a register; those of one element for scalar code.</summary>
+    public static int VectorBits => 8 * Unsafe.SizeOf<V>();
+
     /// <summary>Columns of a row-major tile that holds n of them: whole registers.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static int PadColumns(int n) => RoundUp(n, L.Count);

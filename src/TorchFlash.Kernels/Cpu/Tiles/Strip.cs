@@ -100,6 +100,32 @@ internal static unsafe class Strip<L, V, T>
                 L.Store(p + x, L.Multiply(L.Load(p + x), L.Subtract(L.Load(dp + x), d)));
         }
     }
+
+    /// <summary>dS = P o (Z o dP - delta), over P, from Z o P, without the factor of what is kept.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void ScoreGradients(Matrix<T> probabilities, Matrix<T> kept, T factor, Matrix<T> gradients, int rows, int columns, T* delta)
+    {
+        V f = L.Broadcast(factor);
+        for (int r = 0; r < rows; r++)
+        {
+            T* p = probabilities.Row(r), z = kept.Row(r), dp = gradients.Row(r);
+            V d = L.Broadcast(delta[r]);
+            for (int x = 0; x < columns; x += L.Count)
+                L.Store(p + x, L.Subtract(L.Multiply(L.Multiply(L.Load(z + x), f), L.Load(dp + x)), L.Multiply(L.Load(p + x), d)));
+        }
+    }
+
+    /// <summary>X = X o Y.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Multiply(Matrix<T> x, Matrix<T> y, int rows, int columns)
+    {
+        for (int r = 0; r < rows; r++)
+        {
+            T* a = x.Row(r), b = y.Row(r);
+            for (int c = 0; c < columns; c += L.Count)
+                L.Store(a + c, L.Multiply(L.Load(a + c), L.Load(b + c)));
+        }
+    }
 }
 
 /// <summary>What the online softmax keeps for every query of a tile, one element each.</summary>

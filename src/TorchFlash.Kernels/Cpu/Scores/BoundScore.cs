@@ -1,0 +1,123 @@
+using System.Numerics;
+using TorchFlash.Kernels.Scores;
+
+namespace TorchFlash.Kernels.Cpu.Scores;
+
+/// <summary>
+/// What happens to the scores of one call: which pairs exist, and the code for tiles with the tensors it reads. Without a score program
+/// nothing happens, and every member says so. Safe for many threads.
+/// </summary>
+internal sealed unsafe class BoundScore<T> : IDisposable
+    where T : unmanaged, IBinaryFloatingPointIeee754<T>
+{
+    private readonly AttentionProblem _problem;
+    private readonly ScoreProgram? _program;
+    private readonly TileAnalysis? _analysis;
+    private readonly int _vectorBits;
+    private readonly bool[] _wantsGradient;
+    private readonly TileProgram?[] _code = new TileProgram?[2 * Enum.GetValues<ScorePass>().Length];
+    private readonly Scratch? _memory;
+
+    /// <exception cref="ArgumentOutOfRangeException">The program would read outside of a tensor.</exception>
+    public BoundScore(in AttentionProblem problem, CapturedView[]? tensors, int vectorBits, nint[]? gradients = null)
+    {
+        _problem = problem;
+        _program = problem.Score;
+        _vectorBits = vectorBits;
+        _wantsGradient = new bool[_program?.Tensors.Count ?? 0];
+        if (_program is null)
+        {
+            Visibility = new Visibility(problem, null);
+            return;
+        }
+        for (int k = 0; k < _wantsGradient.Length; k++)
+            _wantsGradient[k] = gradients is not null && gradients[k] != 0;
+        _analysis = new TileAnalysis(_program, problem, tensors);
+        Visibility = new Visibility(problem, _analysis);
+        _memory = Scratch.Rent(
+            cursor =>
+            {
+                Tensors = cursor.Take<CapturedTensor>(_wantsGradient.Length);
+                for (int k = 0; k < _wantsGradient.Length; k++)
+                    Bind(_program.Tensors[k], tensors![k], cursor, Tensors + k);
+            });
+    }
+
+    /// <summary>Which pairs exist.</summary>
+    public Visibility Visibility { get; }
+
+    /// <summary>Whether scores are modified, not only hidden: then they are scaled first, and m, l and the exponent are of the modified ones.</summary>
+    public bool Modifies => _program is { OnlyHides: false };
+
+    /// <summary>The scale that is left for the exponent.</summary>
+    public double ExponentScale => Modifies ? 1 : _problem.Scale;
+
+    /// <summary>Whether a modified score is s and something that does not depend on it: the gradient of s is that of the modified score.</summary>
+    public bool IsAdditive => !Modifies || _program!.IsAdditive;
+
+    /// <summary>The tensors, as many as the program has; without gradients.</summary>
+    public CapturedTensor* Tensors { get; private set; }
+
+    /// <summary>How many there are.</summary>
+    public int TensorCount => _wantsGradient.Length;
+
+    /// <summary>Tiles of scratch memory for what lies across the lanes.</summary>
+    public int StagedTiles => _program is null ? 0 : Graph.Order(_program.Output, _analysis!.Where).Count(node => node is { Op: Op.Load, Arguments.Length: > 1 });
+
+    /// <summary>The code for a tile in which so many pairs exist; null where there is nothing to do.</summary>
+    public TileProgram? Code(ScorePass pass, TileClass tile)
+    {
+        if (_program is null || tile != TileClass.Some && (!Modifies || pass == ScorePass.Gradient && !WorksOnGradients))
+            return null;
+        bool hides = tile == TileClass.Some;
+        ref TileProgram? code = ref _code[2 * (int)pass + (hides ? 1 : 0)];
+        return code ??= TileProgram.Of(_program.Output, hides ? _analysis!.Where : True, pass, _program.Tensors, _wantsGradient, _vectorBits, sizeof(T) == sizeof(double));
+    }
+
+    private bool WorksOnGradients => !IsAdditive || _wantsGradient.Contains(true);
+
+    private static Node True => new Graph().Bool(true);
+
+    /// <summary>A tensor as tile programs read it, copied where it does not lie so.</summary>
+    private static void Bind(ScoreTensor tensor, in CapturedView view, Scratch.Cursor cursor, CapturedTensor* bound)
+    {
+        int rank = tensor.Shape.Count;
+        long count = tensor.Shape.Aggregate(1L, (a, b) => a * b);
+        Span<long> strides = [view.Stride0, view.Stride1, view.Stride2, view.Stride3], dense = [0, 0, 0, 0];
+        long next = 1;
+        for (int d = rank - 1; d >= 0; d--)
+            (dense[d], next) = (next, next * tensor.Shape[d]);
+        bool copies = tensor.Kind == ScoreKind.Int || strides[rank - 1] != 1 && tensor.Shape[rank - 1] > 1;
+        void* copy = !copies ? null : tensor.Kind == ScoreKind.Bool ? cursor.Take<byte>(count) : cursor.Take<T>(count);
+        if (cursor.IsMeasuring)
+            return;
+        if (copies)
+        {
+            int last = tensor.Shape[rank - 1];
+            for (long k = 0; k < count; k += last)
+            {
+                long from = 0;
+                for (int d = 0; d < rank - 1; d++)
+                    from += k / dense[d] % tensor.Shape[d] * strides[d];
+                for (int x = 0; x < last; x++, from += strides[rank - 1])
+                {
+                    if (tensor.Kind == ScoreKind.Bool)
+                        ((byte*)copy)[k + x] = ((byte*)view.Data)[from];
+                    else if (tensor.Kind == ScoreKind.Real)
+                        ((T*)copy)[k + x] = ((T*)view.Data)[from];
+                    else if (sizeof(T) == sizeof(int))
+                        ((int*)copy)[k + x] = (int)((long*)view.Data)[from];
+                    else
+                        ((long*)copy)[k + x] = ((long*)view.Data)[from];
+                }
+            }
+            dense.CopyTo(strides);
+        }
+        *bound = new CapturedTensor { Data = copies ? copy : (void*)view.Data };
+        (bound->Stride0, bound->Stride1, bound->Stride2, bound->Stride3) = ((nint)strides[0], (nint)strides[1], (nint)strides[2], (nint)strides[3]);
+        (bound->GradientStride0, bound->GradientStride1, bound->GradientStride2, bound->GradientStride3) = ((nint)dense[0], (nint)dense[1], (nint)dense[2], (nint)dense[3]);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _memory?.Dispose();
+}

@@ -1,0 +1,241 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+
+namespace TorchFlash.Kernels.Cpu.Scores;
+
+/// <summary>
+/// What compiled tile programs call beyond the operations of Vector512, Vector256 and Vector128. <c>V</c> is a register of real numbers
+/// <c>T</c>, <c>N</c> one of integers <c>I</c> as wide, or of truth values (all bits or none).
+/// </summary>
+internal static unsafe class TileMemory
+{
+    private const MethodImplOptions Inline = MethodImplOptions.AggressiveInlining, Apart = MethodImplOptions.NoInlining, Optimize = MethodImplOptions.AggressiveOptimization;
+
+    /// <summary>a / b to an ulp, for finite a and b that are not small.</summary>
+    [MethodImpl(Inline)]
+    public static Vector512<float> Quotient(Vector512<float> a, Vector512<float> b)
+    {
+        if (!Avx512F.IsSupported)
+            return a / b;
+        Vector512<float> r = Avx512F.Reciprocal14(b), q = a * r;
+        return Avx512F.FusedMultiplyAdd(Avx512F.FusedMultiplyAddNegated(q, b, a), r, q);
+    }
+
+    /// <summary>Bytes, one a lane.</summary>
+    [MethodImpl(Inline)]
+    public static N Widen<N, I>(byte* p) where N : unmanaged where I : unmanaged, IBinaryInteger<I>
+    {
+        if (Avx512F.IsSupported && sizeof(N) == 64)
+        {
+            return sizeof(I) == 4 ? Unsafe.BitCast<Vector512<int>, N>(Avx512F.ConvertToVector512Int32(Vector128.Load(p)))
+                : Unsafe.BitCast<Vector512<long>, N>(Avx512F.ConvertToVector512Int64(Vector128.CreateScalarUnsafe(*(ulong*)p).AsByte()));
+        }
+        if (Avx2.IsSupported && sizeof(N) == 32)
+        {
+            return sizeof(I) == 4 ? Unsafe.BitCast<Vector256<int>, N>(Avx2.ConvertToVector256Int32(p)) : Unsafe.BitCast<Vector256<long>, N>(Avx2.ConvertToVector256Int64(p));
+        }
+        if (sizeof(N) == 16 && sizeof(I) == 4)
+            return Unsafe.BitCast<Vector128<uint>, N>(Vector128.WidenLower(Vector128.WidenLower(Vector128.CreateScalarUnsafe(*(uint*)p).AsByte())));
+        return Bytes<N, I>(p, 1, sizeof(N) / sizeof(I));
+    }
+
+    /// <summary>n bytes, one a lane, from one to the next of which it is so far.</summary>
+    [MethodImpl(Apart)]
+    public static N Bytes<N, I>(byte* p, nint stride, int n) where N : unmanaged where I : unmanaged, IBinaryInteger<I>
+    {
+        N lanes = default;
+        for (int k = 0; k < n; k++)
+            ((I*)&lanes)[k] = I.CreateTruncating(p[k * stride]);
+        return lanes;
+    }
+
+    /// <summary>The first n lanes.</summary>
+    [MethodImpl(Apart)]
+    public static R Elements<R, E>(E* p, nint stride, int n) where R : unmanaged where E : unmanaged
+    {
+        R lanes = default;
+        for (int k = 0; k < n; k++)
+            ((E*)&lanes)[k] = p[k * stride];
+        return lanes;
+    }
+
+    /// <summary>p[index] of every lane.</summary>
+    [MethodImpl(Inline)]
+    public static R Gather<R, N, I>(void* p, N index) where R : unmanaged where N : unmanaged where I : unmanaged, IBinaryInteger<I>
+    {
+        if (Avx2.IsSupported && sizeof(N) == 64)
+        {
+            Vector512<long> x = Unsafe.BitCast<N, Vector512<long>>(index);
+            return Unsafe.BitCast<Vector512<long>, R>(Vector512.Create(Gather256<I>(p, x.GetLower()), Gather256<I>(p, x.GetUpper())));
+        }
+        if (Avx2.IsSupported && sizeof(N) == 32)
+            return Unsafe.BitCast<Vector256<long>, R>(Gather256<I>(p, Unsafe.BitCast<N, Vector256<long>>(index)));
+        R lanes = default;
+        for (int k = 0; k < sizeof(N) / sizeof(I); k++)
+            ((I*)&lanes)[k] = ((I*)p)[nint.CreateTruncating(((I*)&index)[k])];
+        return lanes;
+    }
+
+    [MethodImpl(Inline)]
+    private static Vector256<long> Gather256<I>(void* p, Vector256<long> index) where I : unmanaged
+        => sizeof(I) == 4 ? Avx2.GatherVector256((int*)p, index.AsInt32(), 4).AsInt64() : Avx2.GatherVector256((long*)p, index, 8);
+
+    /// <summary>The byte p[index] of every lane.</summary>
+    [MethodImpl(Apart)]
+    public static N GatherBytes<N, I>(byte* p, N index) where N : unmanaged where I : unmanaged, IBinaryInteger<I>
+    {
+        N lanes = default;
+        for (int k = 0; k < sizeof(N) / sizeof(I); k++)
+            ((I*)&lanes)[k] = I.CreateTruncating(p[nint.CreateTruncating(((I*)&index)[k])]);
+        return lanes;
+    }
+
+    /// <summary>Quotients towards 0, and 0 where the divisor is 0, as it may be in lanes that do not exist.</summary>
+    [MethodImpl(Apart)]
+    public static N Divide<N, I>(N a, N b) where N : unmanaged where I : unmanaged, IBinaryInteger<I>
+    {
+        N lanes = default;
+        for (int k = 0; k < sizeof(N) / sizeof(I); k++)
+        {
+            int x = int.CreateTruncating(((I*)&a)[k]), y = int.CreateTruncating(((I*)&b)[k]);
+            ((I*)&lanes)[k] = I.CreateTruncating(y == 0 ? 0L : (long)x / y);
+        }
+        return lanes;
+    }
+
+    /// <summary>Adds the first n lanes where p and the stride say, one after the other.</summary>
+    [MethodImpl(Apart)]
+    public static void Add<V, T>(V value, T* p, nint stride, int n) where V : unmanaged where T : unmanaged, INumberBase<T>
+    {
+        for (int k = 0; k < n; k++)
+            p[k * stride] += ((T*)&value)[k];
+    }
+
+    /// <summary>Adds the first n lanes where p and an index say, one after the other.</summary>
+    [MethodImpl(Apart)]
+    public static void Scatter<V, N, T, I>(V value, T* p, N index, int n) where V : unmanaged where N : unmanaged where T : unmanaged, INumberBase<T> where I : unmanaged, IBinaryInteger<I>
+    {
+        for (int k = 0; k < n; k++)
+            p[nint.CreateTruncating(((I*)&index)[k])] += ((T*)&value)[k];
+    }
+
+    /// <summary>
+    /// A part of a tensor into scratch memory, its columns as rows: what lies across the lanes is read along the tensor's rows, once.
+    /// Blocks of eight lanes x four rows (four x two of eight bytes): each half of a register holds rows of the tensor of its own.
+    /// </summary>
+    [MethodImpl(Optimize)]
+    public static void Stage<E>(E* from, nint laneStride, E* to, nint stride, int rows, int lanes) where E : unmanaged
+    {
+        int block = sizeof(E) == 4 ? 4 : 2, x = 0;
+        if (Avx.IsSupported)
+        {
+            for (; x + 2 * block <= lanes; x += 2 * block)
+            {
+                E* y = from + x * laneStride, z = to + x;
+                int r = 0;
+                for (; r + block <= rows; r += block, y += block, z += block * stride)
+                {
+                    if (sizeof(E) == 4)
+                        Block4((float*)y, laneStride, (float*)z, stride);
+                    else
+                        Block2((double*)y, laneStride, (double*)z, stride);
+                }
+                Rest(from + x * laneStride, laneStride, to + x, stride, r, rows, 2 * block);
+            }
+        }
+        Rest(from + x * laneStride, laneStride, to + x, stride, 0, rows, lanes - x);
+    }
+
+    [MethodImpl(Inline)]
+    private static void Block4(float* y, nint ld, float* z, nint stride)
+    {
+        Vector256<float> a = Pair(y, y + 4 * ld), b = Pair(y + ld, y + 5 * ld), c = Pair(y + 2 * ld, y + 6 * ld), d = Pair(y + 3 * ld, y + 7 * ld);
+        Vector256<double> ab = Avx.UnpackLow(a, b).AsDouble(), ba = Avx.UnpackHigh(a, b).AsDouble(), cd = Avx.UnpackLow(c, d).AsDouble(), dc = Avx.UnpackHigh(c, d).AsDouble();
+        Avx.UnpackLow(ab, cd).AsSingle().Store(z);
+        Avx.UnpackHigh(ab, cd).AsSingle().Store(z + stride);
+        Avx.UnpackLow(ba, dc).AsSingle().Store(z + 2 * stride);
+        Avx.UnpackHigh(ba, dc).AsSingle().Store(z + 3 * stride);
+    }
+
+    [MethodImpl(Inline)]
+    private static void Block2(double* y, nint ld, double* z, nint stride)
+    {
+        Vector256<double> a = Pair(y, y + 2 * ld), b = Pair(y + ld, y + 3 * ld);
+        Avx.UnpackLow(a, b).Store(z);
+        Avx.UnpackHigh(a, b).Store(z + stride);
+    }
+
+    [MethodImpl(Inline)]
+    private static Vector256<T> Pair<T>(T* low, T* high) where T : unmanaged => Vector256.Create(Vector128.Load(low), Vector128.Load(high));
+
+    /// <summary>The same for bytes, in blocks of sixteen lanes x eight rows.</summary>
+    [MethodImpl(Optimize)]
+    public static void StageBytes(byte* from, nint laneStride, byte* to, nint stride, int rows, int lanes)
+    {
+        int x = 0;
+        if (Sse2.IsSupported)
+        {
+            for (; x + 16 <= lanes; x += 16)
+            {
+                byte* y = from + x * laneStride, z = to + x;
+                int r = 0;
+                for (; r + 8 <= rows; r += 8, y += 8, z += 8 * stride)
+                {
+                    // Of eight lanes a register holds two rows; then both eights side by side.
+                    Eight(y, laneStride, out Vector128<ulong> a0, out Vector128<ulong> a1, out Vector128<ulong> a2, out Vector128<ulong> a3);
+                    Eight(y + 8 * laneStride, laneStride, out Vector128<ulong> b0, out Vector128<ulong> b1, out Vector128<ulong> b2, out Vector128<ulong> b3);
+                    Low(a0, b0).AsByte().Store(z);
+                    High(a0, b0).AsByte().Store(z + stride);
+                    Low(a1, b1).AsByte().Store(z + 2 * stride);
+                    High(a1, b1).AsByte().Store(z + 3 * stride);
+                    Low(a2, b2).AsByte().Store(z + 4 * stride);
+                    High(a2, b2).AsByte().Store(z + 5 * stride);
+                    Low(a3, b3).AsByte().Store(z + 6 * stride);
+                    High(a3, b3).AsByte().Store(z + 7 * stride);
+                }
+                Rest(from + x * laneStride, laneStride, to + x, stride, r, rows, 16);
+            }
+        }
+        Rest(from + x * laneStride, laneStride, to + x, stride, 0, rows, lanes - x);
+    }
+
+    [MethodImpl(Inline)]
+    private static void Eight(byte* y, nint ld, out Vector128<ulong> r0, out Vector128<ulong> r1, out Vector128<ulong> r2, out Vector128<ulong> r3)
+    {
+        Vector128<ushort> a = Two(y, y + ld), b = Two(y + 2 * ld, y + 3 * ld), c = Two(y + 4 * ld, y + 5 * ld), d = Two(y + 6 * ld, y + 7 * ld);
+        Vector128<uint> ab = Low(a, b).AsUInt32(), ba = High(a, b).AsUInt32(), cd = Low(c, d).AsUInt32(), dc = High(c, d).AsUInt32();
+        (r0, r1, r2, r3) = (Low(ab, cd).AsUInt64(), High(ab, cd).AsUInt64(), Low(ba, dc).AsUInt64(), High(ba, dc).AsUInt64());
+    }
+
+    [MethodImpl(Inline)]
+    private static Vector128<ushort> Two(byte* a, byte* b) => Low(Vector128.CreateScalarUnsafe(*(ulong*)a).AsByte(), Vector128.CreateScalarUnsafe(*(ulong*)b).AsByte()).AsUInt16();
+
+    [MethodImpl(Inline)]
+    private static Vector128<E> Low<E>(Vector128<E> a, Vector128<E> b) => Unsafe.SizeOf<E>() switch
+    {
+        1 => Sse2.UnpackLow(a.AsByte(), b.AsByte()).As<byte, E>(),
+        2 => Sse2.UnpackLow(a.AsUInt16(), b.AsUInt16()).As<ushort, E>(),
+        4 => Sse2.UnpackLow(a.AsUInt32(), b.AsUInt32()).As<uint, E>(),
+        _ => Sse2.UnpackLow(a.AsUInt64(), b.AsUInt64()).As<ulong, E>(),
+    };
+
+    [MethodImpl(Inline)]
+    private static Vector128<E> High<E>(Vector128<E> a, Vector128<E> b) => Unsafe.SizeOf<E>() switch
+    {
+        2 => Sse2.UnpackHigh(a.AsUInt16(), b.AsUInt16()).As<ushort, E>(),
+        4 => Sse2.UnpackHigh(a.AsUInt32(), b.AsUInt32()).As<uint, E>(),
+        _ => Sse2.UnpackHigh(a.AsUInt64(), b.AsUInt64()).As<ulong, E>(),
+    };
+
+    [MethodImpl(Inline)]
+    private static void Rest<E>(E* from, nint laneStride, E* to, nint stride, int first, int rows, int lanes) where E : unmanaged
+    {
+        for (int r = first; r < rows; r++)
+        {
+            for (int k = 0; k < lanes; k++)
+                to[r * stride + k] = from[k * laneStride + r];
+        }
+    }
+}
