@@ -137,7 +137,7 @@ internal static class ScoreBenchmark
         Tensor q = Operand(plain.ForwardArguments.Query), k = Operand(plain.ForwardArguments.Key), v = Operand(plain.ForwardArguments.Value);
         Tensor gradient = Operand(plain.BackwardArguments.OutputGradient).requires_grad_(false);
         Console.WriteLine();
-        Console.WriteLine($"libtorch {__version__}: its scaled_dot_product_attention on the same tensors ({(Contestant.HasFusedAttention ? "fused unless it says so" : "this one has no fused kernel for processors, everything is composed")}); in brackets how many times as long as flash.");
+        Console.WriteLine($"libtorch {__version__}: its scaled_dot_product_attention on the same tensors ({(Contestant.HasFusedAttention ? "fused unless it says so" : "this one has no fused kernel for processors, everything is composed")}); in brackets how many times as long as flash. \"-\": matrices of scores would take over {AttentionBenchmark.MemoryShare:P0} of the memory.");
         Console.WriteLine();
         Console.WriteLine("| case | libtorch | forward ms | libtorch | forward + backward ms | libtorch |");
         Console.WriteLine("| --- | --- | ---: | ---: | ---: | ---: |");
@@ -147,14 +147,18 @@ internal static class ScoreBenchmark
             ScoreCase c = make(n);
             if (c.Mask is null && (c.Program is not null || c.HasSinks))
                 continue;
+            bool differentiated = c.Gradients && c.Mask is not null;
+            string path = c.Dropout > 0 || differentiated || !Contestant.HasFusedAttention ? "composed" : "fused";
+            double matrices = path == "composed" ? 4 : c.Mask is null ? 0 : 1;
+            if (matrices * sizeof(float) * heads * n * n > AttentionBenchmark.MemoryShare * GC.GetGCMemoryInfo().TotalAvailableMemoryBytes)
+            {
+                Console.WriteLine($"| {c.Name} | {path} | - | - | - | - |");
+                continue;
+            }
             using var inner = NewDisposeScope();
             using var passes = new ScorePasses<float>(plain, c);
             Tensor? mask = c.Mask?.Invoke();
-            bool masked = c.Gradients && mask is not null;
-            if (masked)
-                mask!.requires_grad_(true);
-            Tensor[] leaves = masked ? [q, k, v, mask!] : [q, k, v];
-            string path = c.Dropout > 0 || masked || !Contestant.HasFusedAttention ? "composed" : "fused";
+            Tensor[] leaves = differentiated ? [q, k, v, mask!.requires_grad_(true)] : [q, k, v];
             passes.Forward();
             if (c.Dropout == 0)
                 Check(c, passes);
