@@ -11,7 +11,7 @@ namespace TorchFlash.Benchmarks;
 internal static class AttentionBenchmark
 {
     /// <summary>Matrices of scores may take this share of the machine's memory.</summary>
-    private const double MemoryShare = 0.6;
+    internal const double MemoryShare = 0.6;
 
     private const double SecondsPerCase = 2;
 

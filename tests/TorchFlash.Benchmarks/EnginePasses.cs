@@ -7,16 +7,20 @@ namespace TorchFlash.Benchmarks;
 /// <summary>The passes of the CPU engine over one case, with operands of their own.</summary>
 internal sealed class EnginePasses<T> : IDisposable where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
-    private readonly AttentionProblem _problem;
-    private readonly ForwardArguments _forward;
-    private readonly BackwardArguments _backward;
-    private readonly ExecutionOptions _options;
     private readonly List<NativeArray<T>> _arrays = [];
+
+    public AttentionProblem Problem { get; }
+
+    public ForwardArguments ForwardArguments { get; }
+
+    public BackwardArguments BackwardArguments { get; }
+
+    public ExecutionOptions Options { get; }
 
     public EnginePasses(int heads, int length, int headDim, bool causal, int threads)
     {
         var random = new Random(1);
-        _problem = new AttentionProblem
+        Problem = new AttentionProblem
         {
             Batch = 1,
             Heads = heads,
@@ -28,8 +32,8 @@ internal sealed class EnginePasses<T> : IDisposable where T : unmanaged, IBinary
             ElementType = typeof(T) == typeof(float) ? ElementType.Float32 : ElementType.Float64,
             Causal = causal ? CausalMask.TopLeft : CausalMask.None,
         };
-        _options = new ExecutionOptions { Threads = threads };
-        _forward = new ForwardArguments
+        Options = new ExecutionOptions { Threads = threads };
+        ForwardArguments = new ForwardArguments
         {
             Query = Array(headDim, random),
             Key = Array(headDim, random),
@@ -37,14 +41,14 @@ internal sealed class EnginePasses<T> : IDisposable where T : unmanaged, IBinary
             Output = Array(headDim),
             Statistics = new RowStatistics(Array(1).Data, Array(1).Data),
         };
-        _backward = new BackwardArguments
+        BackwardArguments = new BackwardArguments
         {
-            Query = _forward.Query,
-            Key = _forward.Key,
-            Value = _forward.Value,
-            Output = _forward.Output,
+            Query = ForwardArguments.Query,
+            Key = ForwardArguments.Key,
+            Value = ForwardArguments.Value,
+            Output = ForwardArguments.Output,
             OutputGradient = Array(headDim, random),
-            Statistics = _forward.Statistics,
+            Statistics = ForwardArguments.Statistics,
             QueryGradient = Array(headDim),
             KeyGradient = Array(headDim),
             ValueGradient = Array(headDim),
@@ -57,9 +61,9 @@ internal sealed class EnginePasses<T> : IDisposable where T : unmanaged, IBinary
         }
     }
 
-    public void Forward() => CpuEngine.Instance.Forward(_problem, _forward, _options);
+    public void Forward() => CpuEngine.Instance.Forward(Problem, ForwardArguments, Options);
 
-    public void Backward() => CpuEngine.Instance.Backward(_problem, _backward, _options);
+    public void Backward() => CpuEngine.Instance.Backward(Problem, BackwardArguments, Options);
 
     public void Dispose() => _arrays.ForEach(array => array.Dispose());
 }

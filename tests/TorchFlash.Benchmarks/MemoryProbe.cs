@@ -11,6 +11,7 @@ internal static class MemoryProbe
     private const string Verb = "probe";
 
     private static readonly Option<string> Name = new("--contestant") { Required = true };
+    private static readonly Option<string?> Score = new("--score");
     private static readonly Option<int> Length = new("--n") { Required = true };
     private static readonly Option<int> Heads = new("--heads") { Required = true };
     private static readonly Option<int> Dim = new("--dim") { Required = true };
@@ -19,13 +20,14 @@ internal static class MemoryProbe
     /// <summary>What the child runs: prints the growth of its memory in bytes.</summary>
     public static Command Command()
     {
-        var command = new Command(Verb, "Memory growth of one forward and backward pass, in bytes.") { Name, Length, Heads, Dim, Causal, TorchThreads.Option };
+        var command = new Command(Verb, "Memory growth of one forward and backward pass, in bytes.") { Name, Score, Length, Heads, Dim, Causal, TorchThreads.Option };
         command.Hidden = true;
         command.SetAction(parsed =>
         {
             TorchThreads.Apply(parsed);
+            (int heads, int n, int dim) = (parsed.GetValue(Heads), parsed.GetValue(Length), parsed.GetValue(Dim));
             Contestant contestant = Contestant.All.Single(c => c.Name == parsed.GetValue(Name));
-            Console.WriteLine(Growth(contestant, parsed.GetValue(Heads), parsed.GetValue(Length), parsed.GetValue(Dim), parsed.GetValue(Causal)).Bytes);
+            Console.WriteLine(parsed.GetValue(Score) is { } score ? Growth(score, heads, n, dim) : Growth(contestant, heads, n, dim, parsed.GetValue(Causal)).Bytes);
         });
         return command;
     }
@@ -42,12 +44,21 @@ internal static class MemoryProbe
         return (bytes, seconds);
     }
 
+    /// <summary>What can be done to scores without a matrix of them.</summary>
+    public static ScoreCase[] Scores(int heads, int n) => [ScoreCase.Plain, ScoreCase.Alibi(heads, n), ScoreCase.Window(n, 512), ScoreCase.KeyBias(heads, n), ScoreCase.WithDropout()];
+
     /// <summary>In a child process: bytes of growth.</summary>
-    public static long GrowthInChild(Contestant contestant, int heads, int n, int dim, bool causal)
+    /// <param name="contestant">What is measured.</param>
+    /// <param name="heads">Number of heads.</param>
+    /// <param name="n">Sequence length.</param>
+    /// <param name="dim">Head dimension.</param>
+    /// <param name="causal">With a causal mask.</param>
+    /// <param name="score">One of <see cref="Scores"/>, by the engine alone; null: none of them.</param>
+    public static long GrowthInChild(Contestant contestant, int heads, int n, int dim, bool causal, string? score = null)
     {
         string[] arguments =
         [
-            Verb, Name.Name, contestant.Name, Length.Name, Text(n), Heads.Name, Text(heads), Dim.Name, Text(dim), Causal.Name, causal.ToString(), TorchThreads.Option.Name, Text(get_num_threads()),
+            Verb, Name.Name, contestant.Name, .. score is null ? Array.Empty<string>() : [Score.Name, score], Length.Name, Text(n), Heads.Name, Text(heads), Dim.Name, Text(dim), Causal.Name, causal.ToString(), TorchThreads.Option.Name, Text(get_num_threads()),
         ];
         string host = Environment.ProcessPath!;
         if (Path.GetFileNameWithoutExtension(host) == "dotnet")
@@ -58,6 +69,26 @@ internal static class MemoryProbe
         return child.ExitCode == 0
             ? long.Parse(output, CultureInfo.InvariantCulture)
             : throw new InvalidOperationException($"The memory measurement of {contestant.Name} at N = {n} ended with exit code {child.ExitCode}.");
+    }
+
+    /// <summary>In this process: bytes of growth during both passes of the engine, results and the tensors of the score included.</summary>
+    private static long Growth(string score, int heads, int n, int dim)
+    {
+        Run(64, action => action());
+        long bytes = 0;
+        Run(n, action => bytes = PeakMemory.Growth(action));
+        return bytes;
+
+        void Run(int n, Action<Action> measure)
+        {
+            using var plain = new EnginePasses<float>(heads, n, dim, false, get_num_threads());
+            ScoreCase c = Scores(heads, n).Single(c => c.Name == score);
+            measure(() =>
+            {
+                using var passes = new ScorePasses<float>(plain, c);
+                passes.Both();
+            });
+        }
     }
 
     private static string Text(int value) => value.ToString(CultureInfo.InvariantCulture);

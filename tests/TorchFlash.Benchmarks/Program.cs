@@ -8,5 +8,7 @@ return new RootCommand("Measurements of TorchFlash: ratios, taken side by side i
     AttentionBenchmark.Command(),
     MemoryBenchmark.Command(),
     MixedBenchmark.Command(),
+    ScoreBenchmark.Command(),
+    SparseBenchmark.Command(),
     MemoryProbe.Command(),
 }.Parse(args).Invoke();

@@ -12,8 +12,6 @@ namespace TorchFlash.Benchmarks;
 /// </summary>
 internal static class VersusBenchmark
 {
-    private const double SecondsPerTurn = 0.02;
-
     public static Command Command()
     {
         var other = new Argument<FileInfo>("kernels") { Description = "TorchFlash.Kernels.dll of the other build." };
@@ -41,7 +39,7 @@ internal static class VersusBenchmark
             {
                 using var mine = new EnginePasses<float>(heads, length, dim, causal, threads);
                 using var theirs = (IDisposable)Activator.CreateInstance(passes, heads, length, dim, causal, threads)!;
-                double forward = Ratio(mine.Forward, Pass(nameof(EnginePasses<>.Forward)), rounds), backward = Ratio(mine.Backward, Pass(nameof(EnginePasses<>.Backward)), rounds);
+                double forward = Measure.Paired(rounds, Pass(nameof(EnginePasses<>.Forward)), mine.Forward)[0].Ratio, backward = Measure.Paired(rounds, Pass(nameof(EnginePasses<>.Backward)), mine.Backward)[0].Ratio;
                 Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"| H={heads} N={length} d={dim} {(causal ? "causal" : "full")} | {forward:F3} | {backward:F3} |"));
 
                 Action Pass(string name) => passes.GetMethod(name)!.CreateDelegate<Action>(theirs);
@@ -53,24 +51,5 @@ internal static class VersusBenchmark
     private sealed class OtherBuild(string kernels) : AssemblyLoadContext
     {
         protected override Assembly? Load(AssemblyName assemblyName) => assemblyName.Name == typeof(CpuEngine).Assembly.GetName().Name ? LoadFromAssemblyPath(kernels) : null;
-    }
-
-    /// <summary>Median of the ratios of neighbours in time, whose order alternates.</summary>
-    private static double Ratio(Action mine, Action theirs, int rounds)
-    {
-        mine();
-        theirs();
-        int repeats = Math.Max(1, (int)(SecondsPerTurn / Measure.Seconds(mine)));
-        return Measure.Median([.. Enumerable.Range(0, rounds).Select(round =>
-        {
-            double first = Turn(round % 2 == 0 ? mine : theirs), second = Turn(round % 2 == 0 ? theirs : mine);
-            return round % 2 == 0 ? first / second : second / first;
-        })]);
-
-        double Turn(Action pass) => Measure.Seconds(() =>
-        {
-            for (int i = 0; i < repeats; i++)
-                pass();
-        });
     }
 }
