@@ -237,8 +237,8 @@ internal sealed unsafe class Emitter
                 break;
             case Op.LoadAscending when tail: At(_addresses[node], 1, isBool).Elements(node, 1); break;
             case Op.LoadDescending when tail || isBool: At(_addresses[node], -1, isBool).Elements(node, -1, tail); break;
-            case Op.LoadAscending when isBool: At(_addresses[node], 1, isBool).Helper("Widen", _whole, _i).IsTrue(); break;
-            case Op.LoadAscending: At(_addresses[node], 1).Load(Element(node)); break;
+            case Op.LoadAscending when isBool: Prefetch(node, _addresses[node]).At(_addresses[node], 1, isBool).Helper("Widen", _whole, _i).IsTrue(); break;
+            case Op.LoadAscending: Prefetch(node, _addresses[node]).At(_addresses[node], 1).Load(Element(node)); break;
             case Op.LoadDescending:
                 Down(_addresses[node]).Load(Element(node)).Reverse(type);
                 break;
@@ -300,7 +300,7 @@ internal sealed unsafe class Emitter
                 Local(_sums[sink]).Call("Add", _real, _real).Set(_sums[sink]);
                 break;
             case Op.LoadAscending when !tail:
-                At(p, 1).Load(_t).Push(sink.Value).Call("Add", _real, _real).At(p, 1).Store();
+                Prefetch(place, p).At(p, 1).Load(_t).Push(sink.Value).Call("Add", _real, _real).At(p, 1).Store();
                 break;
             case Op.LoadDescending when !tail:
                 Down(p).Load(_t).Push(sink.Value).Reverse(_real).Call("Add", _real, _real).Down(p).Store();
@@ -415,6 +415,14 @@ internal sealed unsafe class Emitter
 
     /// <summary>p ± x</summary>
     private Emitter At(LocalBuilder p, int step, bool isBool = false) => Local(p).Local(_x).Number(step * (isBool ? 1 : _size)).Do(Conv_I).Do(Mul).Do(Add);
+
+    /// <summary>Where rows lie apart: asks for what the next panel finds behind this one.</summary>
+    private Emitter Prefetch(Node load, LocalBuilder p)
+    {
+        bool isBool = load.Kind == ScoreKind.Bool;
+        return !load.Arguments.Any(x => _plan.Level(x) == 1) ? this
+            : At(p, 1, isBool).Field(nameof(TileArguments.Lanes)).Number(isBool ? 1 : _size).Do(Mul).Do(Add).Helper(nameof(TileMemory.Prefetch));
+    }
 
     /// <summary>p - x, where the last lane of the register lies.</summary>
     private Emitter Down(LocalBuilder p) => At(p, -1).Number((1 - _count) * _size).Do(Add);
