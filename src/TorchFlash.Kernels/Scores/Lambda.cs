@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Linq.Expressions;
 using System.Reflection;
+using System.Text.RegularExpressions;
 
 namespace TorchFlash.Kernels.Scores;
 
@@ -212,7 +213,7 @@ internal sealed class Lambda
         MethodCallExpression c => $"{(c.Object is null ? c.Method.DeclaringType!.Name : Text(c.Object))}.{c.Method.Name}({List(c.Arguments)})",
         ConstantExpression { Value: string x } => $"\"{x}\"",
         ConstantExpression { Value: var x } => Convert.ToString(x, CultureInfo.InvariantCulture) ?? "null",
-        _ => $"{e}",
+        _ => Regex.Replace($"{e}", @"value\([^)]*\)\.", ""),
     };
 
     private static string Text(Type type) => Type.GetTypeCode(type) switch
