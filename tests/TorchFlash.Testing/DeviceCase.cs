@@ -16,6 +16,7 @@ internal class DeviceCase : IDisposable
     private readonly IOperandMemory _memory;
     private readonly AttentionProblem _problem;
     private readonly double[] _query, _key, _value, _outputGradient;
+    private readonly bool _perHead;
     private nint _workspace;
 
     /// <param name="memory">The device's.</param>
@@ -25,8 +26,9 @@ internal class DeviceCase : IDisposable
     /// <param name="seed">Seed of the inputs.</param>
     /// <param name="amplitude">Standard deviation of Q and K.</param>
     /// <param name="shift">Added to Q and taken from K: scores far below 0.</param>
+    /// <param name="scores">How what the problem's scores need is made.</param>
     public DeviceCase(IOperandMemory memory, AttentionProblem problem, Layout inputs = Layout.Contiguous, Layout outputs = Layout.Contiguous,
-        int seed = 1, double amplitude = 1, double shift = 0)
+        int seed = 1, double amplitude = 1, double shift = 0, ScoreOptions? scores = null)
     {
         problem.Validate();
         (_memory, _problem) = (memory, problem);
@@ -45,7 +47,9 @@ internal class DeviceCase : IDisposable
         ValueGradient = new Operand(memory, type, value, outputs);
         Max = new Operand(memory, compute, row);
         Sum = new Operand(memory, compute, row);
-        Weights = new Operand(memory, type, new Shape(problem.Batch, 1, problem.QueryLength, problem.KeyLength), outputs);
+        _perHead = scores?.WithHeadWeights ?? false;
+        Weights = new Operand(memory, type, new Shape(problem.Batch, _perHead ? problem.Heads : 1, problem.QueryLength, problem.KeyLength), outputs);
+        Scores = new ScoreOperands(memory, problem, scores, random);
         (_query, _key, _value, _outputGradient) = (Query.ToArray(), Key.ToArray(), Value.ToArray(), OutputGradient.ToArray());
     }
 
@@ -69,6 +73,9 @@ internal class DeviceCase : IDisposable
 
     public Operand Weights { get; }
 
+    /// <summary>Captured tensors, sinks, and their gradients.</summary>
+    public ScoreOperands Scores { get; }
+
     public Operand Max { get; }
 
     public Operand Sum { get; }
@@ -77,14 +84,16 @@ internal class DeviceCase : IDisposable
     public double ScoreRoundings { get; init; } = 1;
 
     /// <summary>What the passes have to write, given the inputs as they were made.</summary>
-    private Expectation Expectation => field ??= new Expectation(_problem, _query, _key, _value, _outputGradient, ScoreRoundings);
+    private Expectation Expectation => field ??= new Expectation(_problem, _query, _key, _value, _outputGradient, ScoreRoundings, Scores.Inputs);
 
     private RowStatistics Statistics => new(Max.View.Data, Sum.View.Data);
 
     private Operand[] Inputs => [Query, Key, Value, OutputGradient];
 
     public (string Name, Operand Operand)[] Outputs =>
-        [("O", Output), ("m", Max), ("l", Sum), ("dQ", QueryGradient), ("dK", KeyGradient), ("dV", ValueGradient), ("weights", Weights)];
+    [
+        ("O", Output), ("m", Max), ("l", Sum), ("dQ", QueryGradient), ("dK", KeyGradient), ("dV", ValueGradient), ("weights", Weights),
+            .. Scores.Outputs];
 
     public ForwardArguments ForwardArguments => new()
     {
@@ -93,6 +102,8 @@ internal class DeviceCase : IDisposable
         Value = Value.View,
         Output = Output.View,
         Statistics = Statistics,
+        ScoreTensors = Scores.Views,
+        Sinks = Scores.SinkData,
     };
 
     /// <summary>With a workspace that nobody has used yet.</summary>
@@ -112,6 +123,11 @@ internal class DeviceCase : IDisposable
             QueryGradient = QueryGradient.View,
             KeyGradient = KeyGradient.View,
             ValueGradient = ValueGradient.View,
+            ScoreTensors = Scores.Views,
+            Sinks = Scores.SinkData,
+            ScoreTensorGradients = Scores.Gradients,
+            SinkGradient = Scores.SinkGradientData,
+            LogSumExpGradient = Scores.LogSumExpGradientData,
             Workspace = _workspace,
         };
     }
@@ -122,6 +138,8 @@ internal class DeviceCase : IDisposable
         Key = Key.View,
         Statistics = Statistics,
         Weights = Weights.View,
+        PerHead = _perHead,
+        ScoreTensors = Scores.Views,
     };
 
     /// <summary>Runs passes; without the forward pass, O, m and l are what it ought to have written.</summary>
@@ -143,7 +161,7 @@ internal class DeviceCase : IDisposable
     public IEnumerable<Comparison> Compare(Passes passes) =>
     [
         .. passes.HasFlag(Passes.Forward) ? Expectation.Forward(Output.ToArray(), Max.ToArray(), Sum.ToArray()) : [],
-        .. passes.HasFlag(Passes.Backward) ? Expectation.Backward(QueryGradient.ToArray(), KeyGradient.ToArray(), ValueGradient.ToArray()) : [],
+        .. passes.HasFlag(Passes.Backward) ? Expectation.Backward(QueryGradient.ToArray(), KeyGradient.ToArray(), ValueGradient.ToArray(), Scores) : [],
         .. passes.HasFlag(Passes.Weights) ? [Expectation.Weights(Weights.ToArray())] : Array.Empty<Comparison>(),
     ];
 
@@ -162,11 +180,11 @@ internal class DeviceCase : IDisposable
     }
 
     /// <summary>What was written that may not be.</summary>
-    public IEnumerable<string> StrayWrites() =>
+    public IEnumerable<string> StrayWrites() => Scores.StrayWrites().Concat(
         from operand in Inputs.Select(o => (Name: "an input", Operand: o, IsInput: true)).Concat(Outputs.Select(o => (o.Name, o.Operand, IsInput: false)))
         let complaint = operand.Operand.StrayWrite(operand.IsInput)
         where complaint is not null
-        select $"{operand.Name} {complaint}";
+        select $"{operand.Name} {complaint}");
 
     /// <summary>Overwrites every output with NaN.</summary>
     public void PoisonOutputs()
@@ -190,8 +208,9 @@ internal class DeviceCase : IDisposable
     public void Dispose()
     {
         FreeWorkspace();
-        foreach (Operand operand in Inputs.Concat(Outputs.Select(o => o.Operand)))
+        foreach (Operand operand in Inputs.Concat(Outputs.Select(o => o.Operand)).Except(Scores.Outputs.Select(o => o.Operand)))
             operand.Dispose();
+        Scores.Dispose();
     }
 
     public override string ToString()

@@ -25,44 +25,51 @@ internal sealed class Expectation
     private readonly AttentionProblem _problem;
     private readonly ElementType _type, _computeType;
     private readonly double[] _query, _key, _value, _outputGradient;
+    private readonly ScoreInputs? _scores;
     private readonly Reference<double> _reference;
     private readonly Reference<float>? _single, _naive;
     private readonly RoundingBound? _bound;
-    private readonly double _score, _row, _column;
+    private readonly double _score, _row, _column, _tensor;
 
     /// <param name="problem">The problem.</param>
     /// <param name="query">Q, dense.</param>
     /// <param name="key">K, dense, with its own number of heads.</param>
     /// <param name="value">V, dense, with its own number of heads.</param>
     /// <param name="outputGradient">dO, dense.</param>
+    /// <param name="scores">What the problem's program, sinks and dropout need.</param>
     /// <param name="scoreRoundings">How much less exact than float32 sums of products are: 1, and 2 for tensor cores, which cut digits off.</param>
-    public Expectation(AttentionProblem problem, double[] query, double[] key, double[] value, double[] outputGradient, double scoreRoundings = 1)
+    public Expectation(AttentionProblem problem, double[] query, double[] key, double[] value, double[] outputGradient, double scoreRoundings = 1,
+        ScoreInputs? scores = null)
     {
-        (_problem, _query, _key, _value, _outputGradient) = (problem, query, key, value, outputGradient);
+        (_problem, _query, _key, _value, _outputGradient, _scores) = (problem, query, key, value, outputGradient, scores);
         _type = problem.ElementType;
         _computeType = _type == ElementType.Float64 ? _type : ElementType.Float32;
         if (_type.IsHalfWidth())
-            (_reference, _bound) = RoundingBound.Compute(problem, query, key, value, outputGradient);
+            (_reference, _bound) = RoundingBound.Compute(problem, query, key, value, outputGradient, scores);
         else
-            _reference = Reference<double>.Compute(problem, query, key, value, outputGradient);
+            _reference = Reference<double>.Compute(problem, query, key, value, outputGradient, scores: scores);
         if (_type != ElementType.Float64)
         {
             float[] q = Single(query), k = Single(key), v = Single(value), dO = Single(outputGradient);
-            _single = Reference<float>.Compute(problem, q, k, v, _bound is null ? dO : null);
-            _naive = _bound is null ? _single : Reference<float>.Compute(problem, q, k, v, dO, rounding: _type);
+            _single = Reference<float>.Compute(problem, q, k, v, _bound is null ? dO : null, scores: scores);
+            _naive = _bound is null ? _single : Reference<float>.Compute(problem, q, k, v, dO, rounding: _type, scores: scores);
         }
         _score = scoreRoundings * _computeType.UnitRoundoff() * Math.Max(12, _reference.LargestScore);
         // delta comes from O as it is stored, which the naive way does without.
         double cancellation = _score + (_bound is null ? 0 : _type.UnitRoundoff());
         _row = cancellation * _reference.LargestRowCancellation;
         _column = Math.Max(_row, cancellation * _reference.LargestColumnCancellation);
+        _tensor = cancellation * _reference.LargestTensorCancellation;
     }
+
+    /// <summary>What m is multiplied by to be the largest score.</summary>
+    private double MaxScale => _problem.Score is { OnlyHides: false } ? 1 : Math.Abs(_problem.Scale);
 
     /// <summary>O, m and l.</summary>
     public (double[] Output, double[] Max, double[] Sum) ForwardResults()
     {
         // m is a maximum of sign(scale) q·k; scale m = max_j S_ij.
-        double scale = Math.Abs(_problem.Scale);
+        double scale = MaxScale;
         double[] max = scale == 0 ? LargestProducts() : Array.ConvertAll(_reference.Max, s => s / scale);
         double[] sum = [.. _reference.Max.Zip(_reference.LogSumExp, (m, lse) => double.IsNegativeInfinity(m) ? 0 : Math.Exp(lse - m))];
         return (_reference.Output, max, sum);
@@ -74,26 +81,34 @@ internal sealed class Expectation
         for (int i = 0; i < sum.Length; i++)
             if (double.IsNegativeInfinity(_reference.Max[i]) != (double.IsNegativeInfinity(max[i]) && sum[i] == 0))
                 yield return new Comparison("m, l", double.NaN, 0, $"row {i} has m = {max[i]}, l = {sum[i]}, its largest score is {_reference.Max[i]}");
-        double scale = Math.Abs(_problem.Scale);
+        double scale = MaxScale;
         double[] scaled = Array.ConvertAll(max, m => double.IsNegativeInfinity(m) ? m : scale * m);
         double[] logSumExp = [.. scaled.Zip(sum, (m, l) => m + Math.Log(l))];
         yield return Compare("|scale| m + ln l", logSumExp, _reference.LogSumExp, _single?.LogSumExp, 4 * _score, type: _computeType);
         yield return Compare("|scale| m", scaled, _reference.Max, _single?.Max, 4 * _score + (_bound is null ? 0 : LazyMaximum), type: _computeType);
     }
 
-    public IEnumerable<Comparison> Backward(double[] queryGradient, double[] keyGradient, double[] valueGradient) =>
+    /// <param name="queryGradient">dQ.</param>
+    /// <param name="keyGradient">dK.</param>
+    /// <param name="valueGradient">dV.</param>
+    /// <param name="scores">The gradients of captured tensors and sinks.</param>
+    public IEnumerable<Comparison> Backward(double[] queryGradient, double[] keyGradient, double[] valueGradient, ScoreOperands? scores = null) =>
     [
         Compare("dQ", queryGradient, _reference.QueryGradient, _naive?.QueryGradient, _row * Rms(_key), _bound?.QueryGradient),
         Compare("dK", keyGradient, _reference.KeyGradient, _naive?.KeyGradient, _column * Rms(_query), _bound?.KeyGradient),
         Compare("dV", valueGradient, _reference.ValueGradient, _naive?.ValueGradient, _score * Rms(_outputGradient), _bound?.ValueGradient),
+        .. (scores?.TensorGradients ?? []).Select(x =>
+            Compare($"d{x.Key.Name}", x.Value, _reference.TensorGradients[x.Key], _naive?.TensorGradients[x.Key], _tensor, type: _computeType)),
+        .. scores is null || !_problem.HasSinks ? []
+            : new[] { Compare("dsinks", scores.SinkGradient.ToArray(), _reference.SinkGradient, _naive?.SinkGradient, _tensor, type: _computeType) },
     ];
 
     public Comparison Weights(double[] weights)
     {
-        float[] naive = Array.ConvertAll(_reference.AverageWeights, w => (float)_type.Round(w));
-        double[]? bound = _bound is null ? null
-            : Array.ConvertAll(_reference.AverageWeights, w => 1.02 * _type.UnitRoundoff() * w + _type.Underflow() + 8 * _score);
-        return Compare("weights", weights, _reference.AverageWeights, naive, 8 * _score, bound);
+        double[] reference = _scores is { WithHeadWeights: true } ? _reference.HeadWeights : _reference.AverageWeights;
+        float[] naive = Array.ConvertAll(reference, w => (float)_type.Round(w));
+        double[]? bound = _bound is null ? null : Array.ConvertAll(reference, w => 1.02 * _type.UnitRoundoff() * w + _type.Underflow() + 8 * _score);
+        return Compare("weights", weights, reference, naive, 8 * _score, bound);
     }
 
     /// <summary>Ends a test where a comparison did not pass.</summary>
@@ -139,7 +154,7 @@ internal sealed class Expectation
     private double[] LargestProducts()
     {
         AttentionProblem unscaled = _problem with { Scale = 1 };
-        return Reference<double>.Compute(unscaled, _query, _key, _value).Max;
+        return Reference<double>.Compute(unscaled, _query, _key, _value, scores: _scores).Max;
     }
 
     private static double Rms(double[] values) => Math.Sqrt(values.Where(double.IsFinite).Select(x => x * x).DefaultIfEmpty().Average());

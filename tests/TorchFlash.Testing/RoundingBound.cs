@@ -36,10 +36,11 @@ internal sealed class RoundingBound
     public double[] ValueGradient => _valueGradient.Error;
 
     /// <summary>The reference of a problem and the bound of its results.</summary>
-    public static (Reference<double> Reference, RoundingBound Bound) Compute(AttentionProblem problem, double[] query, double[] key, double[] value, double[] outputGradient)
+    public static (Reference<double> Reference, RoundingBound Bound) Compute(AttentionProblem problem, double[] query, double[] key, double[] value, double[] outputGradient,
+        ScoreInputs? scores = null)
     {
         var bound = new RoundingBound(problem, query, key, value, outputGradient);
-        var reference = Reference<double>.Compute(problem, query, key, value, outputGradient, observe: bound.AddRow);
+        var reference = Reference<double>.Compute(problem, query, key, value, outputGradient, observe: bound.AddRow, scores: scores);
         bound._output.AddRoundingOf(reference.Output, bound._u, bound._tiny);
         bound._queryGradient.AddRoundingOf(reference.QueryGradient, bound._u, bound._tiny);
         bound._keyGradient.AddRoundingOf(reference.KeyGradient, bound._u, bound._tiny);

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Linq.Expressions;
 using System.Reflection;
+using System.Text.RegularExpressions;
 
 namespace TorchFlash.Kernels.Scores;
 
@@ -177,7 +178,8 @@ internal sealed class Lambda
     private static object? Evaluate(Expression e) => e switch
     {
         ConstantExpression c => c.Value,
-        MemberExpression { Member: FieldInfo field, Expression: null or ConstantExpression } m => field.GetValue((m.Expression as ConstantExpression)?.Value),
+        MemberExpression { Member: FieldInfo field, Expression: null } => field.GetValue(null),
+        MemberExpression { Member: FieldInfo field, Expression: { } owner } => field.GetValue(Evaluate(owner) ?? throw Refuse(e, $"{Text(owner)} is null")),
         _ => Expression.Lambda<Func<object?>>(Expression.Convert(e, typeof(object))).Compile(preferInterpretation: true)(),
     };
 
@@ -206,14 +208,20 @@ internal sealed class Lambda
         UnaryExpression { NodeType: ExpressionType.Convert or ExpressionType.ConvertChecked } u => IsReal(u.Type) ? Text(u.Operand) : $"({Text(u.Type)}){Text(u.Operand)}",
         UnaryExpression { NodeType: ExpressionType.ArrayLength } u => $"{Text(u.Operand)}.Length",
         ConditionalExpression c => $"({Text(c.Test)} ? {Text(c.IfTrue)} : {Text(c.IfFalse)})",
-        MemberExpression { Expression: ConstantExpression } m => m.Member.Name,
+        MemberExpression m when IsClosure(m) => "this",
+        MemberExpression { Expression: { } owner } m when IsClosure(owner) => m.Member.Name,
         MemberExpression m => $"{(m.Expression is null ? m.Member.DeclaringType!.Name : Text(m.Expression))}.{m.Member.Name}",
         MethodCallExpression { Method.Name: "get_Item" or "Get", Object: { } o } c => $"{Text(o)}[{List(c.Arguments)}]",
         MethodCallExpression c => $"{(c.Object is null ? c.Method.DeclaringType!.Name : Text(c.Object))}.{c.Method.Name}({List(c.Arguments)})",
         ConstantExpression { Value: string x } => $"\"{x}\"",
-        ConstantExpression { Value: var x } => Convert.ToString(x, CultureInfo.InvariantCulture) ?? "null",
-        _ => $"{e}",
+        ConstantExpression { Value: null } => "null",
+        ConstantExpression { Value: IConvertible x } => x.ToString(CultureInfo.InvariantCulture),
+        ConstantExpression => "this",
+        _ => Regex.Replace($"{e}", @"(value\([^)]*\)|[\w$]*<>\w+)\.", ""),
     };
+
+    /// <summary>What the compiler made to hold captured variables, or the object whose method the lambda is in.</summary>
+    private static bool IsClosure(Expression e) => e is ConstantExpression || e is MemberExpression { Member.Name: var name } && name.Contains('<');
 
     private static string Text(Type type) => Type.GetTypeCode(type) switch
     {

@@ -126,6 +126,14 @@ public class LambdaTests
         Refuses((s, b, h, i, j) => Math.Log(s, 2), "'Math.Log(s, 2)'");
         Refuses((s, b, h, i, j) => (i & j) == 0 ? s : 0, "'(i & j)'", "no & of integers");
         Refuses((s, b, h, i, j) => ~i + s, "no Not of int|no OnesComplement of int");
+        Refuses((s, b, h, i, j) => Own(i), "'this.Own(i)'");
+        foreach (float[] inner in new[] { array }) // a closure in a closure, and this in it
+        {
+            Refuses((s, b, h, i, j) => s + inner[h] + array[h] + _field, "'inner[h]'");
+            Refuses((s, b, h, i, j) => inner.Length + array.Length + Own(i + _field) + s, "'this.Own((i + _field))'");
+            Refuses((s, b, h, i, j) => function(s) + inner.Length, "'Invoke(function, s)'");
+            Assert.Equal("(s + (inner.Length + _field))", ScoreProgram.Identity.Then((s, b, h, i, j) => s + (double)(inner.Length + _field)).Output.ToString());
+        }
         string message = Assert.Throws<NotSupportedException>(() => ScoreProgram.Identity.Where((b, h, i, j) => array[i] > 0 && j < i)).Message;
         Assert.Contains("'array[i]'", message);
         Assert.Throws<ArgumentNullException>(() => ScoreProgram.Identity.Then((Expression<ScoreFunction>)null!));
@@ -139,8 +147,11 @@ public class LambdaTests
                 Assert.True(word.Split('|').Any(message.Contains), $"{word} is not in: {message}");
             Assert.DoesNotContain("DisplayClass", message);
             Assert.DoesNotContain("value(", message);
+            Assert.DoesNotContain("<>", message);
         }
     }
+
+    private double Own(int x) => x + _field;
 
     [ScoreFunction]
     private static double tanh(double x) => Math.Tanh(x);

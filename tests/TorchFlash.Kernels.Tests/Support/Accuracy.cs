@@ -13,7 +13,7 @@ internal static class Accuracy
         where T : unmanaged, IBinaryFloatingPointIeee754<T>
     {
         var expectation = new Expectation(attention.Problem, attention.Query.ToArray<double>(), attention.Key.ToArray<double>(),
-            attention.Value.ToArray<double>(), attention.OutputGradient.ToArray<double>());
+            attention.Value.ToArray<double>(), attention.OutputGradient.ToArray<double>(), scores: attention.Scores.Inputs);
         foreach (CpuEngine engine in Engines.Widths)
         {
             attention.PoisonOutputs();
@@ -22,7 +22,7 @@ internal static class Accuracy
             string name = $"{attention} {engine.VectorBits} bit";
             Expectation.Assert(name, expectation.Forward(attention.Output.ToArray<double>(), Double(attention.Max), Double(attention.Sum)));
             Expectation.Assert(name, expectation.Backward(
-                attention.QueryGradient.ToArray<double>(), attention.KeyGradient.ToArray<double>(), attention.ValueGradient.ToArray<double>()));
+                attention.QueryGradient.ToArray<double>(), attention.KeyGradient.ToArray<double>(), attention.ValueGradient.ToArray<double>(), attention.Scores));
         }
     }
 

@@ -7,13 +7,16 @@ namespace TorchFlash.Kernels.Tests.Support;
 internal sealed class AttentionCase<T> : IDisposable where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
     private readonly Operand<T> _max, _sum;
+    private readonly bool _perHead;
 
     /// <param name="problem">Sizes and options; the element type is taken from <typeparamref name="T"/>.</param>
     /// <param name="inputs">Layout of Q, K, V and dO.</param>
     /// <param name="outputs">Layout of O, dQ, dK and dV.</param>
     /// <param name="seed">Seed of the inputs.</param>
-    /// <param name="withWeights">Whether there is room for the averaged weights, the one result of size Nq x Nk.</param>
-    public AttentionCase(AttentionProblem problem, Layout inputs = Layout.Contiguous, Layout outputs = Layout.Contiguous, int seed = 1, bool withWeights = true)
+    /// <param name="withWeights">Whether there is room for the weights, the one result of size Nq x Nk.</param>
+    /// <param name="scores">How what the problem's scores need is made.</param>
+    public AttentionCase(AttentionProblem problem, Layout inputs = Layout.Contiguous, Layout outputs = Layout.Contiguous, int seed = 1, bool withWeights = true,
+        ScoreOptions? scores = null)
     {
         Problem = problem with { ElementType = ElementTypeOf };
         var query = new Shape(problem.Batch, problem.Heads, problem.QueryLength, problem.HeadDim);
@@ -29,7 +32,9 @@ internal sealed class AttentionCase<T> : IDisposable where T : unmanaged, IBinar
         ValueGradient = new Operand<T>(value, outputs);
         _max = new Operand<T>(query with { Width = 1 });
         _sum = new Operand<T>(query with { Width = 1 });
-        Weights = new Operand<T>(new Shape(withWeights ? problem.Batch : 0, 1, problem.QueryLength, problem.KeyLength), outputs);
+        _perHead = scores?.WithHeadWeights ?? false;
+        Weights = new Operand<T>(new Shape(withWeights ? problem.Batch : 0, _perHead ? problem.Heads : 1, problem.QueryLength, problem.KeyLength), outputs);
+        Scores = new ScoreOperands(new HostMemory(), Problem, scores, random);
     }
 
     public AttentionProblem Problem { get; }
@@ -51,6 +56,9 @@ internal sealed class AttentionCase<T> : IDisposable where T : unmanaged, IBinar
     public Operand<T> ValueGradient { get; }
 
     public Operand<T> Weights { get; }
+
+    /// <summary>Captured tensors, sinks, and their gradients.</summary>
+    public ScoreOperands Scores { get; }
 
     /// <summary>m, [B, H, Nq].</summary>
     public T[] Max => _max.ToArray();
@@ -76,6 +84,8 @@ internal sealed class AttentionCase<T> : IDisposable where T : unmanaged, IBinar
         Value = Value.View,
         Output = Output.View,
         Statistics = Statistics,
+        ScoreTensors = Scores.Views,
+        Sinks = Scores.SinkData,
     };
 
     public BackwardArguments BackwardArguments => new()
@@ -89,6 +99,11 @@ internal sealed class AttentionCase<T> : IDisposable where T : unmanaged, IBinar
         QueryGradient = QueryGradient.View,
         KeyGradient = KeyGradient.View,
         ValueGradient = ValueGradient.View,
+        ScoreTensors = Scores.Views,
+        Sinks = Scores.SinkData,
+        ScoreTensorGradients = Scores.Gradients,
+        SinkGradient = Scores.SinkGradientData,
+        LogSumExpGradient = Scores.LogSumExpGradientData,
     };
 
     public WeightsArguments WeightsArguments => new()
@@ -97,6 +112,8 @@ internal sealed class AttentionCase<T> : IDisposable where T : unmanaged, IBinar
         Key = Key.View,
         Statistics = Statistics,
         Weights = Weights.View,
+        PerHead = _perHead,
+        ScoreTensors = Scores.Views,
     };
 
     /// <summary>Forward and backward pass.</summary>
@@ -120,27 +137,35 @@ internal sealed class AttentionCase<T> : IDisposable where T : unmanaged, IBinar
     }
 
     /// <summary>Every result of <see cref="Run"/> by name, in dense order.</summary>
-    public Dictionary<string, T[]> Results() => new()
+    public Dictionary<string, T[]> Results()
     {
-        ["O"] = Output.ToArray(),
-        ["m"] = Max,
-        ["l"] = Sum,
-        ["dQ"] = QueryGradient.ToArray(),
-        ["dK"] = KeyGradient.ToArray(),
-        ["dV"] = ValueGradient.ToArray(),
-    };
+        var results = new Dictionary<string, T[]>
+        {
+            ["O"] = Output.ToArray(),
+            ["m"] = Max,
+            ["l"] = Sum,
+            ["dQ"] = QueryGradient.ToArray(),
+            ["dK"] = KeyGradient.ToArray(),
+            ["dV"] = ValueGradient.ToArray(),
+        };
+        foreach ((string name, Operand operand) in Scores.Outputs)
+            results.Add(name, Array.ConvertAll(operand.ToArray(), T.CreateTruncating));
+        return results;
+    }
 
     /// <summary>Overwrites every output with NaN.</summary>
     public void PoisonOutputs()
     {
         foreach ((_, Operand<T> operand) in Outputs)
             operand.Poison();
+        foreach ((_, Operand operand) in Scores.Outputs)
+            operand.Poison();
     }
 
     /// <summary>The definition in <typeparamref name="TReference"/> on the same inputs.</summary>
     public Reference<TReference> Reference<TReference>() where TReference : unmanaged, IBinaryFloatingPointIeee754<TReference> =>
         Testing.Reference<TReference>.Compute(Problem, Query.ToArray<TReference>(), Key.ToArray<TReference>(), Value.ToArray<TReference>(),
-            OutputGradient.ToArray<TReference>());
+            OutputGradient.ToArray<TReference>(), scores: Scores.Inputs);
 
     /// <summary>No input was written, and of the outputs nothing but their elements.</summary>
     public void AssertMemoryIntact()
@@ -149,6 +174,8 @@ internal sealed class AttentionCase<T> : IDisposable where T : unmanaged, IBinar
             operand.AssertUnchanged(name);
         foreach ((string name, Operand<T> operand) in Outputs)
             operand.AssertOnlyElementsWritten(name);
+        foreach (string complaint in Scores.StrayWrites())
+            throw new MismatchException($"{complaint}.");
     }
 
     /// <summary>Nothing at all was written.</summary>
@@ -162,11 +189,13 @@ internal sealed class AttentionCase<T> : IDisposable where T : unmanaged, IBinar
     {
         foreach ((_, Operand<T> operand) in Inputs.Concat(Outputs))
             operand.Dispose();
+        Scores.Dispose();
     }
 
     public override string ToString()
     {
         AttentionProblem p = Problem;
-        return $"{p.ElementType} B={p.Batch} H={p.Heads}/{p.KeyHeadCount} Nq={p.QueryLength} Nk={p.KeyLength} d={p.HeadDim} d_v={p.ValueDim} {p.Causal} scale={p.Scale}";
+        return $"{p.ElementType} B={p.Batch} H={p.Heads}/{p.KeyHeadCount} Nq={p.QueryLength} Nk={p.KeyLength} d={p.HeadDim} d_v={p.ValueDim} {p.Causal} scale={p.Scale}"
+            + (p.Score is null ? "" : $" s'={p.Score.Output} where {p.Score.Visible}") + (p.HasSinks ? " sinks" : "") + (p.Dropout > 0 ? $" dropout={p.Dropout}" : "");
     }
 }
