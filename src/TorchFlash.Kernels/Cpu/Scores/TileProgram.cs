@@ -59,7 +59,7 @@ internal unsafe delegate void TileCode(TileArguments* arguments);
 /// </summary>
 internal sealed unsafe class TileProgram
 {
-    /// <summary>Code that is kept; of programs made without end the oldest gives way.</summary>
+    /// <summary>Structures whose code is kept; of programs made without end the oldest gives way.</summary>
     internal const int MaxCached = 256;
 
     private static readonly Lock s_lock = new();
@@ -67,10 +67,9 @@ internal sealed unsafe class TileProgram
     private static readonly Queue<string> s_oldest = [];
 
     private readonly Plan _plan;
-    private readonly TileCode _code;
     private readonly double[] _parameters;
 
-    private TileProgram(Plan plan, TileCode code, double[] parameters) => (_plan, _code, _parameters) = (plan, code, parameters);
+    private TileProgram(Plan plan, TileCode code, double[] parameters) => (_plan, Code, _parameters) = (plan, code, parameters);
 
     /// <param name="output">The modified score.</param>
     /// <param name="where">Which pairs exist; the others get -inf, and a gradient of 0. Constant true: all.</param>
@@ -102,7 +101,6 @@ internal sealed unsafe class TileProgram
                 known = (plan, interpret ? Interpreter.Of(plan, isDouble) : Emitter.Compile(plan, vectorBits, isDouble));
                 s_cache.Add(structure, known);
                 s_oldest.Enqueue(structure);
-                Compiled++;
                 if (s_oldest.Count > MaxCached)
                     s_cache.Remove(s_oldest.Dequeue());
             }
@@ -125,8 +123,11 @@ internal sealed unsafe class TileProgram
         }
     }
 
-    /// <summary>How many were made so far.</summary>
-    internal static int Compiled { get; private set; }
+    /// <summary>Structures whose code is kept now.</summary>
+    internal static int Cached => s_cache.Count;
+
+    /// <summary>The code: the same for all programs of a structure.</summary>
+    internal TileCode Code { get; }
 
     /// <summary>Tiles of scratch memory that the code needs (<see cref="TileArguments.Staged"/>).</summary>
     public int StagedTiles => _plan.Staged.Count;
@@ -147,7 +148,7 @@ internal sealed unsafe class TileProgram
         fixed (TileArguments* t = &arguments)
         {
             t->Parameters = parameters;
-            _code(t);
+            Code(t);
         }
     }
 }
