@@ -27,6 +27,9 @@ internal sealed unsafe class ForwardPass<L, V, T>
     where V : struct
     where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
+    /// <summary>Keys of a panel that a program with matrices takes at a time: whole cache lines of their rows.</summary>
+    private const int StagedKeys = 32;
+
     private readonly AttentionProblem _problem;
     private readonly ForwardArguments _arguments;
     private readonly BoundScore<T> _score;
@@ -104,7 +107,7 @@ internal sealed unsafe class ForwardPass<L, V, T>
             ValuePadding = scratch.Take<T>((long)keys * pass._valueColumns);
             State = new(scratch.Take<T>(queries), scratch.Take<T>(queries), scratch.Take<T>(queries), scratch.Take<T>(queries));
             IsHidden = scratch.Take<bool>(queries / Product<L, V, T>.Width);
-            Staged = scratch.Take<T>((long)pass._score.StagedTiles * keys * Product<L, V, T>.Width);
+            Staged = scratch.Take<T>((long)pass._score.StagedTiles * StagedKeys * Product<L, V, T>.Width);
             Words = scratch.Take<uint>(pass._problem.Dropout > 0 ? DropoutStrip<L, V, T>.Words : 0);
         }
     }
@@ -201,7 +204,6 @@ internal sealed unsafe class ForwardPass<L, V, T>
             Scores = scores.Data,
             RawStride = scores.Stride,
             ScoresStride = scores.Stride,
-            Rows = keys,
             Lanes = queries,
             FirstRow = key,
             FirstLane = query,
@@ -212,7 +214,14 @@ internal sealed unsafe class ForwardPass<L, V, T>
             Staged = t.Staged,
             StagedStride = Product<L, V, T>.Width,
         };
-        code.Run(ref arguments);
+        // What lies across the lanes is transposed into scratch memory: a part of it at a time, so that the panel stays in the first-level cache.
+        for (int rows = _score.StagedTiles > 0 ? StagedKeys : keys; keys > 0; keys -= rows)
+        {
+            arguments.Rows = Math.Min(rows, keys);
+            code.Run(ref arguments);
+            arguments.FirstRow += rows;
+            arguments.Raw = arguments.Scores = (T*)arguments.Scores + rows * scores.Stride;
+        }
     }
 
     /// <summary>S = -inf for pairs outside of the band, of the keys from .. to - 1 and the queries x .. of a panel.</summary>
