@@ -121,8 +121,8 @@ internal sealed unsafe class BackwardPass<L, V, T>
         /// <summary>With dropout: Z o P. Laid out as <see cref="Scores"/>.</summary>
         public readonly Matrix<T> Kept;
 
-        /// <summary>Of every panel of keys whether none of the tile's pairs exists.</summary>
-        public readonly TileClass* Panels;
+        /// <summary>Of every panel of keys the queries of the tile that see it.</summary>
+        public readonly Visibility.Part* Parts;
 
         /// <summary>For the score program: its tensors, with the gradients of this key-value tile, and what lies across the lanes.</summary>
         public readonly CapturedTensor* Tensors;
@@ -147,7 +147,7 @@ internal sealed unsafe class BackwardPass<L, V, T>
             OutputGradientPadding = scratch.Take<T>((long)queries * pass._valueColumns);
             Raw = pass._score.IsAdditive ? Scores : new(scratch.Take<T>((long)queries * stride), stride);
             Kept = pass._problem.Dropout > 0 ? new(scratch.Take<T>((long)queries * stride), stride) : Scores;
-            Panels = scratch.Take<TileClass>(panels / width);
+            Parts = scratch.Take<Visibility.Part>(panels / width);
             Tensors = scratch.Take<CapturedTensor>(pass._score.TensorCount);
             Staged = scratch.Take<T>((long)pass._score.StagedTiles * queries * width);
             Words = scratch.Take<uint>(pass._problem.Dropout > 0 ? DropoutStrip<L, V, T>.Words : 0);
@@ -196,14 +196,14 @@ internal sealed unsafe class BackwardPass<L, V, T>
 
         for (int x = 0; x < keys; x += Product<L, V, T>.Width)
         {
-            t.Panels[x / Product<L, V, T>.Width] = visit.Class != TileClass.Some ? visit.Class
-                : _score.Visibility.Classify(head, first, queries, start + x, Math.Min(Product<L, V, T>.Width, keys - x));
+            t.Parts[x / Product<L, V, T>.Width] =
+                _score.Visibility.Trim(head, first, queries, start + x, Math.Min(Product<L, V, T>.Width, keys - x), ofKeys: false, visit.Class);
         }
         var place = new Place(head, first, start);
         Probabilities(tile, place, query, m, inverse, t);
-        AddToKeySide(tile, t.Kept, outputGradient, t.ValueGradient, _valueColumns, t);
+        AddToKeySide(tile, visit.Class, t.Kept, outputGradient, t.ValueGradient, _valueColumns, t);
         ScoreGradients(tile, place, outputGradient, delta, t);
-        AddToKeySide(tile, t.Scores, query, t.KeyGradient, _columns, t);
+        AddToKeySide(tile, visit.Class, t.Scores, query, t.KeyGradient, _columns, t);
         _turns.Await(turn, visit.Turn);
         AddToQueryGradient(tile, key, queryGradient, visit.Turn == 0, t);
         if (visit.IsLast)
@@ -223,10 +223,11 @@ internal sealed unsafe class BackwardPass<L, V, T>
         for (int x = 0, p = 0; x < tile.Keys; x += Product<L, V, T>.Width, p++)
         {
             int width = Math.Min(Product<L, V, T>.Width, Product<L, V, T>.PadColumns(tile.Keys - x));
-            TileProgram? code = _score.Code(_modification, t.Panels[p]);
-            for (int i = 0, rows; i < tile.Queries; i += rows)
+            Visibility.Part part = t.Parts[p];
+            TileProgram? code = _score.Code(_modification, part.Class);
+            for (int i = FirstRow(part), rows; i < part.To; i += rows)
             {
-                (rows, int skip, int columns) = Block(tile, i, x, t.Panels[p]);
+                (rows, int skip, int columns) = Block(tile, i, x, part.To);
                 if (columns > 0)
                 {
                     Matrix<T> s = t.Scores.From(i, x + skip), raw = code is null ? s : t.Raw.From(i, x + skip);
@@ -240,7 +241,22 @@ internal sealed unsafe class BackwardPass<L, V, T>
                 if (_problem.Dropout > 0)
                     DropoutStrip<L, V, T>.Drop(t.Scores.From(i, x), t.Kept.From(i, x), rows, width, _problem, place.Head, place.Query + i, place.Key + x, t.Words);
             }
+            Clear(part, tile.Queries, x, width, t.Scores);
+            if (_problem.Dropout > 0)
+                Clear(part, tile.Queries, x, width, t.Kept);
         }
+    }
+
+    /// <summary>The first row of the register tile in which the first query of a part lies.</summary>
+    private static int FirstRow(Visibility.Part part) => part.From / Product<L, V, T>.TileRows * Product<L, V, T>.TileRows;
+
+    /// <summary>P = 0 for the queries that see nothing of a panel: register tiles of the products may begin or end among them.</summary>
+    private static void Clear(Visibility.Part part, int queries, int x, int width, Matrix<T> weights)
+    {
+        for (int i = 0; i < part.From; i++)
+            weights.Span(i, x, width).Clear();
+        for (int i = part.To; i < queries; i++)
+            weights.Span(i, x, width).Clear();
     }
 
     /// <summary>P = 0 for pairs outside of the band, or for all, of a block of S that is a panel wide.</summary>
@@ -262,10 +278,10 @@ internal sealed unsafe class BackwardPass<L, V, T>
         T factor = T.CreateChecked(Dropout.Factor(_problem.Dropout));
         for (int x = 0, p = 0; x < tile.Keys; x += Product<L, V, T>.Width, p++)
         {
-            TileProgram? code = _modification == ScorePass.ModifyWithDerivative ? null : _score.Code(ScorePass.Gradient, t.Panels[p]);
-            for (int i = 0, rows; i < tile.Queries; i += rows)
+            TileProgram? code = _modification == ScorePass.ModifyWithDerivative ? null : _score.Code(ScorePass.Gradient, t.Parts[p].Class);
+            for (int i = FirstRow(t.Parts[p]), rows; i < t.Parts[p].To; i += rows)
             {
-                (rows, int skip, int columns) = Block(tile, i, x, t.Panels[p]);
+                (rows, int skip, int columns) = Block(tile, i, x, t.Parts[p].To);
                 if (columns == 0)
                     continue;
                 Matrix<T> s = t.Scores.From(i, x + skip), dp = t.ProbabilityGradient;
@@ -311,30 +327,33 @@ internal sealed unsafe class BackwardPass<L, V, T>
     /// Size of the block of S at query i and key x that is computed in one go: a panel wide and many rows high where every pair of the band
     /// exists, else six rows high and no wider than these queries see; the columns skipped at its left. No columns where nothing is seen.
     /// </summary>
-    private static (int Rows, int Skip, int Columns) Block(Cover tile, int i, int x, TileClass panel)
+    private static (int Rows, int Skip, int Columns) Block(Cover tile, int i, int x, int end)
     {
-        int width = Math.Min(Product<L, V, T>.Width, Product<L, V, T>.PadColumns(tile.Keys - x)), end = Math.Min(x + width, tile.Keys);
-        if (panel == TileClass.None)
-            return (tile.Queries - i, 0, 0);
-        int whole = Math.Min(BlockRows, tile.EndQueryOf(x) - i); // Rows that see the panel's first key: as long as they do, ...
-        if (tile.EndKeyOf(i) >= end && (whole >= Product<L, V, T>.TileRows || whole == tile.Queries - i)) // ... if the first of them sees its last key.
-            return (whole == tile.Queries - i ? whole : whole / Product<L, V, T>.TileRows * Product<L, V, T>.TileRows, 0, width);
-        int rows = Math.Min(Product<L, V, T>.TileRows, tile.Queries - i);
+        int width = Math.Min(Product<L, V, T>.Width, Product<L, V, T>.PadColumns(tile.Keys - x)), left = end - i;
+        int whole = Math.Min(Math.Min(BlockRows, tile.EndQueryOf(x) - i), left); // Rows that see the panel's first key; as long as they do, ...
+        if (tile.EndKeyOf(i) >= Math.Min(x + width, tile.Keys) && (whole >= Product<L, V, T>.TileRows || whole == left)) // ... if the first sees its last key.
+            return (whole == left ? whole : whole / Product<L, V, T>.TileRows * Product<L, V, T>.TileRows, 0, width);
+        int rows = Math.Min(Product<L, V, T>.TileRows, left);
         int skip = Math.Clamp(tile.FirstKeyOf(i) - x, 0, width) / L.Count * L.Count;
         int columns = Math.Min(width, Product<L, V, T>.PadColumns(Math.Max(0, tile.EndKeyOf(i + rows - 1) - x))) - skip;
         return (rows, skip, Math.Max(0, columns));
     }
 
     /// <summary>dV += (Z o P)ᵀ dO, or dK += dSᵀ Q: six keys at a time over the queries that see one of them.</summary>
-    private static void AddToKeySide(Cover tile, Matrix<T> weights, Matrix<T> x, Matrix<T> gradient, int columns, in Tile t)
+    private static void AddToKeySide(Cover tile, TileClass tileClass, Matrix<T> weights, Matrix<T> x, Matrix<T> gradient, int columns, in Tile t)
     {
-        const int six = Product<L, V, T>.TileRows;
-        bool isWhole = tile.IsAll && !HasHidden(tile, t);
+        bool isWhole = tile.IsAll && tileClass == TileClass.All;
         int blocks = isWhole ? Product<L, V, T>.Tiles(tile.Keys) : 1;
-        for (int j = 0; j < tile.Keys; j += blocks * six)
+        for (int j = 0; j < tile.Keys; j += blocks * Product<L, V, T>.TileRows)
         {
-            int last = Math.Min(j + six, tile.Keys) - 1, from = isWhole ? 0 : tile.FirstQueryOf(j), to = isWhole ? tile.Queries : tile.EndQueryOf(last);
-            if (from < to && (isWhole || !IsHidden(j, t) || !IsHidden(last, t)))
+            int last = Math.Min(j + Product<L, V, T>.TileRows, tile.Keys) - 1, from = 0, to = tile.Queries;
+            if (!isWhole)
+            {
+                Visibility.Part a = t.Parts[j / Product<L, V, T>.Width], b = t.Parts[last / Product<L, V, T>.Width];
+                from = Math.Max(tile.FirstQueryOf(j), a.IsEmpty ? b.From : b.IsEmpty ? a.From : Math.Min(a.From, b.From));
+                to = Math.Min(tile.EndQueryOf(last), Math.Max(a.To, b.To));
+            }
+            if (from < to)
                 Product<L, V, T>.Add(columns, weights.Row(from) + j, 1, weights.Stride, x.From(from), gradient.From(j), to - from, blocks);
         }
     }
@@ -346,17 +365,21 @@ internal sealed unsafe class BackwardPass<L, V, T>
         Matrix<T> to = inPlace ? gradient : t.QueryGradient;
         for (int i = 0; i < Product<L, V, T>.PadRows(tile.Queries) && (isFirst || !inPlace); i++)
             to.Span(i, 0, _columns).Clear();
-        // Runs of panels with nothing hidden between them.
         for (int x = 0, end; x < tile.Keys; x = end)
         {
-            bool isHidden = IsHidden(x, t);
-            for (end = x; end < tile.Keys && IsHidden(end, t) == isHidden;)
-                end = Math.Min(end + Product<L, V, T>.Width, tile.Keys);
-            if (!isHidden)
-                AddKeys(tile.Tile(0, tile.Queries, x, end - x), t.Scores.From(0, x), key.From(x), to);
+            // Neighbouring panels that the same queries see go together.
+            Visibility.Part part = t.Parts[x / Product<L, V, T>.Width];
+            for (end = x + Product<L, V, T>.Width; end < tile.Keys && SameRows(t.Parts[end / Product<L, V, T>.Width], part);)
+                end += Product<L, V, T>.Width;
+            end = Math.Min(end, tile.Keys);
+            int first = FirstRow(part);
+            if (!part.IsEmpty)
+                AddKeys(tile.Tile(first, part.To - first, x, end - x), t.Scores.From(first, x), key.From(x), to.From(first));
         }
         if (!inPlace)
             Packing<L, V, T>.Copy(to, gradient, tile.Queries, _problem.HeadDim, T.One, add: !isFirst);
+
+        static bool SameRows(Visibility.Part a, Visibility.Part b) => a.From == b.From && a.To == b.To;
     }
 
     private void AddKeys(Cover tile, Matrix<T> gradients, Matrix<T> key, Matrix<T> to)
@@ -370,11 +393,6 @@ internal sealed unsafe class BackwardPass<L, V, T>
                 Product<L, V, T>.Add(_columns, gradients.Row(i) + from, gradients.Stride, 1, key.From(from), to.From(i), end - from, blocks);
         }
     }
-
-    private static bool IsHidden(int key, in Tile t) => t.Panels[key / Product<L, V, T>.Width] == TileClass.None;
-
-    private static bool HasHidden(Cover tile, in Tile t)
-        => new Span<TileClass>(t.Panels, (tile.Keys - 1) / Product<L, V, T>.Width + 1).Contains(TileClass.None);
 
     /// <summary>
     /// m and 1/l, and delta = rowsum(dO o O) - dLSE, of the queries of a tile. A row that attends to nothing (l = 0, m = -inf) has weights of 0.

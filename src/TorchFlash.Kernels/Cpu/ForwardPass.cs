@@ -84,8 +84,8 @@ internal sealed unsafe class ForwardPass<L, V, T>
 
         public readonly SoftmaxState<T> State;
 
-        /// <summary>Of every panel whether none of the tile's pairs exists.</summary>
-        public readonly bool* IsHidden;
+        /// <summary>Of every panel the keys of the tile that its queries see.</summary>
+        public readonly Visibility.Part* Parts;
 
         /// <summary>For the score program: what lies across the lanes.</summary>
         public readonly T* Staged;
@@ -106,7 +106,7 @@ internal sealed unsafe class ForwardPass<L, V, T>
             KeyPadding = scratch.Take<T>((long)keys * Product<L, V, T>.PadColumns(pass._problem.HeadDim));
             ValuePadding = scratch.Take<T>((long)keys * pass._valueColumns);
             State = new(scratch.Take<T>(queries), scratch.Take<T>(queries), scratch.Take<T>(queries), scratch.Take<T>(queries));
-            IsHidden = scratch.Take<bool>(queries / Product<L, V, T>.Width);
+            Parts = scratch.Take<Visibility.Part>(queries / Product<L, V, T>.Width);
             Staged = scratch.Take<T>((long)pass._score.StagedTiles * StagedKeys * Product<L, V, T>.Width);
             Words = scratch.Take<uint>(pass._problem.Dropout > 0 ? DropoutStrip<L, V, T>.Words : 0);
         }
@@ -130,23 +130,24 @@ internal sealed unsafe class ForwardPass<L, V, T>
             {
                 int columns = Math.Min(Product<L, V, T>.Width, Product<L, V, T>.PadColumns(queries - x));
                 Cover panel = tile.Tile(x, Math.Min(columns, queries - x), 0, count);
-                TileClass panelClass = tileClass != TileClass.Some ? tileClass : _score.Visibility.Classify(head, first + x, panel.Queries, start, count);
-                if (t.IsHidden[x / Product<L, V, T>.Width] = panelClass == TileClass.None || panel.IsNone)
+                Visibility.Part part = _score.Visibility.Trim(head, first + x, panel.Queries, start, count, ofKeys: true, tileClass);
+                t.Parts[x / Product<L, V, T>.Width] = part;
+                (int from, int to) = Scores(panel, part, k, x, columns, t);
+                if (from < to)
                 {
-                    HidePanel(tile, x, columns, t);
-                    continue;
+                    Matrix<T> s = t.Scores.From(from, x);
+                    if (_score.Code(ScorePass.Modify, part.Class) is { } code)
+                        Modify(code, s, to - from, panel.Queries, head, start + from, first + x, t);
+                    Hide(panel, x, from, to, t);
+                    if (Strip<L, V, T>.Softmax(s, to - from, columns, t.State.From(x), _factor))
+                        RescaleOutput(x, panel.Queries, t);
+                    if (_problem.Dropout > 0)
+                        DropoutStrip<L, V, T>.DropTransposed(s, to - from, columns, _problem, head, start + from, first + x, t.Words);
                 }
-                (int from, int to) = Scores(panel, k, x, columns, t);
-                Matrix<T> s = t.Scores.From(from, x);
-                if (_score.Code(ScorePass.Modify, panelClass) is { } code)
-                    Modify(code, s, to - from, panel.Queries, head, start + from, first + x, t);
-                Hide(panel, x, from, to, t);
-                if (Strip<L, V, T>.Softmax(s, to - from, columns, t.State.From(x), _factor))
-                    RescaleOutput(x, panel.Queries, t);
-                if (_problem.Dropout > 0)
-                    DropoutStrip<L, V, T>.DropTransposed(s, to - from, columns, _problem, head, start + from, first + x, t.Words);
+                if (tileClass == TileClass.Some)
+                    Clear(part, count, x, columns, t);
             }
-            AddValues(tile, v, t);
+            AddValues(tile, tileClass, v, t);
         }
         End(head, first, queries, t);
     }
@@ -168,14 +169,14 @@ internal sealed unsafe class ForwardPass<L, V, T>
     /// were not, with those that a register tile of P V which has a query of this panel goes through.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private (int From, int To) Scores(Cover panel, Matrix<T> key, int x, int columns, in Tile t)
+    private (int From, int To) Scores(Cover panel, Visibility.Part part, Matrix<T> key, int x, int columns, in Tile t)
     {
         const int six = Product<L, V, T>.TileRows;
         T* query = t.Query + (nint)x * _problem.HeadDim;
-        int from = panel.FirstKeyOf(1 - six), to = panel.EndKeyOf(panel.Queries + six - 2);
-        int seen = panel.EndKeyOf(panel.Queries - 1), r = panel.FirstKeyOf(0) / six * six;
+        int from = Math.Max(part.From, panel.FirstKeyOf(1 - six)), to = Math.Min(part.To, panel.EndKeyOf(panel.Queries + six - 2));
+        int seen = Math.Min(part.To, panel.EndKeyOf(panel.Queries - 1)), r = Math.Max(part.From, panel.FirstKeyOf(0)) / six * six;
         // Six keys at a time, in one go where all queries see them.
-        int common = panel.FirstKeyOf(panel.Queries - 1), end = panel.IsAll ? Product<L, V, T>.PadRows(seen) : panel.EndKeyOf(0) / six * six;
+        int common = panel.FirstKeyOf(panel.Queries - 1), end = panel.IsAll ? Product<L, V, T>.PadRows(seen) : Math.Min(seen, panel.EndKeyOf(0)) / six * six;
         while (r < seen)
         {
             int skip = 0, blocks = 1, width = columns;
@@ -234,10 +235,12 @@ internal sealed unsafe class ForwardPass<L, V, T>
             t.Scores.Span(j, x, panel.FirstQueryOf(j)).Fill(T.NegativeInfinity);
     }
 
-    /// <summary>P = 0 for a panel of which no pair exists: a register tile of P V may begin or end in it.</summary>
-    private static void HidePanel(Cover tile, int x, int columns, in Tile t)
+    /// <summary>P = 0 for the keys of a tile that no query of a panel sees: a register tile of P V may begin in this panel and end in the next.</summary>
+    private static void Clear(Visibility.Part part, int keys, int x, int columns, in Tile t)
     {
-        for (int j = 0; j < tile.Keys; j++)
+        for (int j = 0; j < part.From; j++)
+            t.Scores.Span(j, x, columns).Clear();
+        for (int j = part.To; j < keys; j++)
             t.Scores.Span(j, x, columns).Clear();
     }
 
@@ -253,19 +256,22 @@ internal sealed unsafe class ForwardPass<L, V, T>
     }
 
     /// <summary>O += P V, six queries at a time over the keys that one of them sees.</summary>
-    private void AddValues(Cover tile, Matrix<T> value, in Tile t)
+    private void AddValues(Cover tile, TileClass tileClass, Matrix<T> value, in Tile t)
     {
-        const int six = Product<L, V, T>.TileRows;
-        bool isWhole = tile.IsAll && !new Span<bool>(t.IsHidden, Panel(tile.Queries - 1) + 1).Contains(true);
+        bool isWhole = tile.IsAll && tileClass == TileClass.All;
         int blocks = isWhole ? Product<L, V, T>.Tiles(tile.Queries) : 1;
-        for (int i = 0; i < tile.Queries; i += blocks * six)
+        for (int i = 0; i < tile.Queries; i += blocks * Product<L, V, T>.TileRows)
         {
-            int last = Math.Min(i + six, tile.Queries) - 1, from = isWhole ? 0 : tile.FirstKeyOf(i), to = isWhole ? tile.Keys : tile.EndKeyOf(last);
-            if (from < to && (isWhole || !t.IsHidden[Panel(i)] || !t.IsHidden[Panel(last)]))
+            int last = Math.Min(i + Product<L, V, T>.TileRows, tile.Queries) - 1, from = 0, to = tile.Keys;
+            if (!isWhole)
+            {
+                Visibility.Part a = t.Parts[i / Product<L, V, T>.Width], b = t.Parts[last / Product<L, V, T>.Width];
+                from = Math.Max(tile.FirstKeyOf(i), a.IsEmpty ? b.From : b.IsEmpty ? a.From : Math.Min(a.From, b.From));
+                to = Math.Min(tile.EndKeyOf(last), Math.Max(a.To, b.To));
+            }
+            if (from < to)
                 Product<L, V, T>.Add(_valueColumns, t.Scores.Row(from) + i, 1, t.Scores.Stride, value.From(from), t.Output.From(i), to - from, blocks);
         }
-
-        static int Panel(int query) => query / Product<L, V, T>.Width;
     }
 
     /// <summary>

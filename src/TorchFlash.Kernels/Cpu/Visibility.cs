@@ -8,6 +8,9 @@ namespace TorchFlash.Kernels.Cpu;
 /// </summary>
 internal sealed class Visibility
 {
+    /// <summary>Rows that are cut off at a time: a divisor of the usual sizes of blocks and of the tiles of the side that passes by.</summary>
+    private const int TrimmedRows = 32;
+
     private readonly AttentionProblem _problem;
     private readonly TileAnalysis? _conditions;
 
@@ -42,6 +45,44 @@ internal sealed class Visibility
     /// <summary>How many pairs of a block satisfy the conditions, the band apart.</summary>
     public TileClass Classify(int head, int query, int queries, int key, int keys)
         => _conditions?.Classify(head / _problem.Heads, head % _problem.Heads, query, query + queries, key, key + keys) ?? TileClass.All;
+
+    /// <summary>A part of one side of a block, outside of which no pair satisfies the conditions, and how many in it do.</summary>
+    /// <param name="From">First row of the part.</param>
+    /// <param name="To">One past its last row; the first one where there is none.</param>
+    /// <param name="Class">How many pairs of it satisfy the conditions.</param>
+    public readonly record struct Part(int From, int To, TileClass Class)
+    {
+        public bool IsEmpty => From >= To;
+    }
+
+    /// <summary>
+    /// What is left of a block of a tile when rows that see nothing are cut off at both ends, a few at a time: its keys, or its queries.
+    /// </summary>
+    /// <param name="head">Head of all batch entries.</param>
+    /// <param name="query">First query of the block.</param>
+    /// <param name="queries">Its queries.</param>
+    /// <param name="key">First key of the block.</param>
+    /// <param name="keys">Its keys.</param>
+    /// <param name="ofKeys">Whether keys are cut off; else queries.</param>
+    /// <param name="tile">The class of the whole tile.</param>
+    public Part Trim(int head, int query, int queries, int key, int keys, bool ofKeys, TileClass tile)
+    {
+        int rows = ofKeys ? keys : queries;
+        TileClass whole = tile == TileClass.Some ? Classify(head, query, queries, key, keys) : tile;
+        if (whole != TileClass.Some)
+            return new(0, whole == TileClass.None ? 0 : rows, whole);
+        (int from, int to, bool isAll) = (rows, 0, true);
+        for (int row = 0; row < rows; row += TrimmedRows)
+        {
+            int count = Math.Min(TrimmedRows, rows - row);
+            TileClass part = ofKeys ? Classify(head, query, queries, key + row, count) : Classify(head, query + row, count, key, keys);
+            if (part == TileClass.None)
+                continue;
+            isAll &= part == TileClass.All && (from == rows || to == row);
+            (from, to) = (Math.Min(from, row), row + count);
+        }
+        return from < to ? new(from, to, isAll ? TileClass.All : TileClass.Some) : new(0, 0, TileClass.None);
+    }
 
     /// <summary>The tiles of so many keys that some of the queries see, in order, with the class of each as far as the conditions go.</summary>
     public void KeyTiles(int head, int query, int queries, int keysPerTile, List<(int Tile, TileClass Class)> tiles)
