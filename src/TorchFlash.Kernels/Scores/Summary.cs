@@ -136,6 +136,7 @@ internal sealed unsafe class Summary<T> : Summary where T : unmanaged, INumber<T
         }
     }
 
+    [SkipLocalsInit]
     public override Interval Range(ReadOnlySpan<Interval> index)
     {
         Span<int> first = stackalloc int[4], last = stackalloc int[4];

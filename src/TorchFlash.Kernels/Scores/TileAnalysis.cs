@@ -174,6 +174,7 @@ internal sealed class TileAnalysis
         return isShorter && difference.FitsInt() ? graph.Apply(node.Op, difference.ToNode(graph), graph.Int(0)) : null;
     }
 
+    [SkipLocalsInit]
     private static Interval Value(in Step step, in Box box, ReadOnlySpan<Interval> values) => step.Op switch
     {
         Op.Batch => box.Batch,

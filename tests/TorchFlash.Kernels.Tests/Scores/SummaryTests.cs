@@ -54,7 +54,7 @@ public class SummaryTests(ITestOutputHelper output)
                 Interval range = summary.Range([.. first.Select((x, k) => new Interval(x, last[k]))]);
                 (double lo, double hi) = (double.PositiveInfinity, double.NegativeInfinity);
                 ForEach(from, to, index => (lo, hi) = (Math.Min(lo, captured[index]), Math.Max(hi, captured[index])));
-                Assert.True((range.Lo, range.Hi, range.NaN) == (lo, hi, false),
+                Assert.True(range == new Interval(lo, hi),
                     $"{captured} at {string.Join(", ", first)} .. {string.Join(", ", last)}: {range} instead of {lo} .. {hi}");
             }
         }
