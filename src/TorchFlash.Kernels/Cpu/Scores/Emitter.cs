@@ -54,23 +54,24 @@ internal sealed unsafe class Emitter
         foreach (Sink sink in _plan.Sinks)
         {
             Use(sink.Value, 2);
-            UseIndices(sink.Place);
+            if (sink.Place != null)
+                UseIndices(sink.Place);
         }
         bool hasTail = _plan.Sinks.Exists(sink => sink.Target == Target.Captured) || _plan.Nodes.Exists(node => node.Op is Op.LoadAscending or Op.LoadDescending or Op.LoadGather);
         if (hasTail)
         {
             Field(nameof(TileArguments.Lanes)).Number(_count).Do(Rem).Set(_left);
-            Whole("get_Indices", _whole).Local(_left).Broadcast(ScoreKind.Int).Call("LessThan", _whole, _whole).Set(_mask);
+            Indices().Local(_left).Broadcast(ScoreKind.Int).Call("LessThan", _whole, _whole).Set(_mask);
         }
+        bool usesLane = _uses.Keys.Any(IsLane);
         Field(nameof(TileArguments.Raw)).Set(_raw).Field(nameof(TileArguments.Scores)).Set(_scores).Field(nameof(TileArguments.Gradients)).Set(_gradients);
         Enter(0);
         Number(0).Set(_row);
         Loop(() => Local(_row).Field(nameof(TileArguments.Rows)), () =>
         {
             Enter(1);
-            bool usesLane = _uses.Keys.Any(IsLane);
             if (usesLane)
-                Field(nameof(TileArguments.FirstLane)).Broadcast(ScoreKind.Int).Whole("get_Indices", _whole).Call("Add", _whole, _whole).Set(_lane);
+                Field(nameof(TileArguments.FirstLane)).Broadcast(ScoreKind.Int).Indices().Call("Add", _whole, _whole).Set(_lane);
             Number(0).Do(Conv_I).Set(_x);
             Loop(() => (hasTail ? Local(_x).Number(_count).Do(Add) : Local(_x)).Field(nameof(TileArguments.Lanes)).Number(hasTail ? 1 : 0).Do(Add).Do(Conv_I), () =>
             {
@@ -88,7 +89,7 @@ internal sealed unsafe class Emitter
             }
             Leave(1);
             foreach ((LocalBuilder p, string stride) in ((LocalBuilder, string)[])[(_raw, nameof(TileArguments.RawStride)), (_scores, nameof(TileArguments.ScoresStride)), (_gradients, nameof(TileArguments.GradientsStride))])
-                Local(p).Field(stride).Number(_size).Do(Conv_I).Do(Mul).Do(Add).Set(p);
+                Local(p).Field(stride).Times(_size).Do(Add).Set(p);
             Local(_row).Number(1).Do(Add).Set(_row);
         });
         Leave(0);
@@ -111,29 +112,25 @@ internal sealed unsafe class Emitter
     {
         bool isNew = !_uses.TryGetValue(node, out (int Uses, int Level) use);
         _uses[node] = (use.Uses + 1, Math.Max(use.Level, level));
-        if (!isNew)
-            return;
-        if (node.Op == Op.LoadGather)
-            Use(node.Arguments[0], 2);
-        UseIndices(node);
-        foreach (Node argument in IsLoad(node) ? [] : node.Arguments)
-            Use(argument, _plan.Level(node));
+        if (isNew && IsLoad(node))
+            UseIndices(node);
+        else if (isNew)
+            Array.ForEach(node.Arguments, argument => Use(argument, _plan.Level(node)));
     }
 
-    /// <summary>What is needed of the indices in registers: what <see cref="Scalar"/> does not compute itself.</summary>
-    private void UseIndices(Node? load)
+    /// <summary>What the address of a load needs in registers: offsets, and of indices what <see cref="Scalar"/> does not compute itself.</summary>
+    private void UseIndices(Node load)
     {
-        if (load?.Op == Op.LoadGather)
+        if (load.Op == Op.LoadGather)
             Use(load.Arguments[0], 2);
-        foreach (Node index in load is null || !IsLoad(load) ? [] : Indices(load))
-            Visit(index);
+        Array.ForEach(Indices(load), Visit);
 
         void Visit(Node index)
         {
-            if (!IsScalar(index))
-                Use(index, _plan.Level(index));
-            else
+            if (IsScalar(index))
                 Array.ForEach(index.Arguments, Visit);
+            else
+                Use(index, _plan.Level(index));
         }
     }
 
@@ -165,7 +162,7 @@ internal sealed unsafe class Emitter
         foreach (Sink sink in _plan.Sinks.Where(sink => sink.Place != null && AddressLevel(sink.Place) == level))
             Address(sink.Place!, nameof(CapturedTensor.Gradient), nameof(CapturedTensor.GradientStride0)).Set(_places[sink] = Pointer());
         foreach (Sink sink in Sums(level))
-            Zero().Set(_sums[sink] = _il.DeclareLocal(_real));
+            Property("get_Zero", _real).Set(_sums[sink] = _il.DeclareLocal(_real));
     }
 
     /// <summary>What was summed over a row or over the tile goes where it belongs.</summary>
@@ -244,7 +241,7 @@ internal sealed unsafe class Emitter
                 break;
             case Op.LoadStaged:
                 Local(_row).Do(Conv_I).Field(nameof(TileArguments.StagedStride)).Do(Mul).Local(_x).Do(Add);
-                Number(isBool ? 1 : _size).Do(Conv_I).Do(Mul).Local(_addresses[node]).Do(Add);
+                Times(isBool ? 1 : _size).Local(_addresses[node]).Do(Add);
                 if (isBool)
                     Helper("Widen", _whole, _i).IsTrue();
                 else
@@ -253,7 +250,7 @@ internal sealed unsafe class Emitter
             case Op.LoadGather:
                 Local(_addresses[node]).Offset(a[0], tail);
                 if (isBool)
-                    Helper("GatherBytes", _whole, _i).IsTrue();
+                    Helper("GatherElements", _whole, _whole, _i, typeof(byte)).IsTrue();
                 else
                     Helper("Gather", type, _whole, _i);
                 break;
@@ -310,7 +307,7 @@ internal sealed unsafe class Emitter
                 break;
             case Op.LoadStaged:
                 Push(sink.Value).Local(p).Local(_row).Do(Conv_I).Capture(place, nameof(CapturedTensor.GradientStride0), place.Arguments.Length - 1).Do(Mul);
-                Local(_x).Capture(place, nameof(CapturedTensor.GradientStride0), (int)place.Value).Do(Mul).Do(Add).Number(_size).Do(Conv_I).Do(Mul).Do(Add);
+                Local(_x).Capture(place, nameof(CapturedTensor.GradientStride0), (int)place.Value).Do(Mul).Do(Add).Times(_size).Do(Add);
                 Capture(place, nameof(CapturedTensor.GradientStride0), (int)place.Value).Lanes(tail).Helper("Add", _real, _t);
                 break;
             default:
@@ -326,14 +323,14 @@ internal sealed unsafe class Emitter
         Capture(load, field);
         Node[] indices = Indices(load);
         for (int k = 0; k < indices.Length; k++)
-            Scalar(indices[k]).Do(Conv_I).Capture(load, stride0, k).Do(Mul).Number(load.Kind == ScoreKind.Bool ? 1 : _size).Do(Conv_I).Do(Mul).Do(Add);
+            Scalar(indices[k]).Do(Conv_I).Capture(load, stride0, k).Do(Mul).Times(load.Kind == ScoreKind.Bool ? 1 : _size).Do(Add);
         return this;
     }
 
     private void Stage(Node node)
     {
         LocalBuilder to = Pointer();
-        Field(nameof(TileArguments.Staged)).Field(nameof(TileArguments.StagedStride)).Field(nameof(TileArguments.Rows)).Do(Conv_I).Do(Mul).Number(_size * _plan.Staged.IndexOf(node)).Do(Conv_I).Do(Mul).Do(Add).Set(to);
+        Field(nameof(TileArguments.Staged)).Field(nameof(TileArguments.StagedStride)).Field(nameof(TileArguments.Rows)).Do(Conv_I).Do(Mul).Times(_size * _plan.Staged.IndexOf(node)).Do(Add).Set(to);
         Local(_addresses[node]).Capture(node, nameof(CapturedTensor.Stride0), (int)node.Value).Local(to).Field(nameof(TileArguments.StagedStride));
         Field(nameof(TileArguments.Rows)).Field(nameof(TileArguments.Lanes));
         if (node.Kind == ScoreKind.Bool)
@@ -365,56 +362,35 @@ internal sealed unsafe class Emitter
     }
 
     // ---- Words of a stack machine's program.
-    private Emitter Do(OpCode code)
+    private Emitter Emit(Action word)
     {
-        _il.Emit(code);
+        word();
         return this;
     }
 
-    private Emitter Number(int x)
-    {
-        _il.Emit(Ldc_I4, x);
-        return this;
-    }
+    private Emitter Call(MethodInfo method) => Emit(() => _il.Emit(OpCodes.Call, method));
 
-    private Emitter Constant(Node node)
-    {
-        if (node.Kind == ScoreKind.Real)
-            _il.Emit(Ldc_R8, node.Value);
-        else
-            _il.Emit(Ldc_I4, (int)node.Value);
-        return this;
-    }
+    private Emitter Do(OpCode code) => Emit(() => _il.Emit(code));
 
-    private Emitter Local(LocalBuilder local)
-    {
-        _il.Emit(Ldloc, local);
-        return this;
-    }
+    private Emitter Number(int x) => Emit(() => _il.Emit(Ldc_I4, x));
 
-    private Emitter Set(LocalBuilder local)
-    {
-        _il.Emit(Stloc, local);
-        return this;
-    }
+    /// <summary>Times a number, as a pointer is.</summary>
+    private Emitter Times(int x) => Number(x).Do(Conv_I).Do(Mul);
 
-    private Emitter Field(string name)
-    {
-        _il.Emit(Ldarg_0);
-        _il.Emit(Ldfld, typeof(TileArguments).GetField(name)!);
-        return this;
-    }
+    private Emitter Constant(Node node) => node.Kind == ScoreKind.Real ? Emit(() => _il.Emit(Ldc_R8, node.Value)) : Number((int)node.Value);
+
+    private Emitter Local(LocalBuilder local) => Emit(() => _il.Emit(Ldloc, local));
+
+    private Emitter Set(LocalBuilder local) => Emit(() => _il.Emit(Stloc, local));
+
+    private Emitter Field(string name) => Do(Ldarg_0).Emit(() => _il.Emit(Ldfld, typeof(TileArguments).GetField(name)!));
 
     /// <summary>A field of the tensor of a load; the k-th stride after the first.</summary>
     private Emitter Capture(Node load, string name, int k = 0)
-    {
-        Field(nameof(TileArguments.Tensors)).Number((int)load.Tag! * sizeof(CapturedTensor) + k * sizeof(nint)).Do(Add);
-        _il.Emit(Ldfld, typeof(CapturedTensor).GetField(name)!);
-        return this;
-    }
+        => Field(nameof(TileArguments.Tensors)).Number((int)load.Tag! * sizeof(CapturedTensor) + k * sizeof(nint)).Do(Add).Emit(() => _il.Emit(Ldfld, typeof(CapturedTensor).GetField(name)!));
 
     /// <summary>p ± x</summary>
-    private Emitter At(LocalBuilder p, int step, bool isBool = false) => Local(p).Local(_x).Number(step * (isBool ? 1 : _size)).Do(Conv_I).Do(Mul).Do(Add);
+    private Emitter At(LocalBuilder p, int step, bool isBool = false) => Local(p).Local(_x).Times(step * (isBool ? 1 : _size)).Do(Add);
 
     /// <summary>Where rows lie apart: asks for what the next panel finds behind this one.</summary>
     private Emitter Prefetch(Node load, LocalBuilder p)
@@ -428,7 +404,7 @@ internal sealed unsafe class Emitter
     private Emitter Down(LocalBuilder p) => At(p, -1).Number((1 - _count) * _size).Do(Add);
 
     private Emitter Reverse(Type type)
-        => Number(_count - 1).Broadcast(ScoreKind.Int).Whole("get_Indices", _whole).Call("Subtract", _whole, _whole).Call("Shuffle", type, _whole);
+        => Number(_count - 1).Broadcast(ScoreKind.Int).Indices().Call("Subtract", _whole, _whole).Call("Shuffle", type, _whole);
 
     private Emitter Lanes(bool tail) => tail ? Local(_left) : Number(_count);
 
@@ -438,19 +414,15 @@ internal sealed unsafe class Emitter
     private Emitter Elements(Node node, int stride, bool tail = true)
     {
         Number(stride).Do(Conv_I).Lanes(tail);
-        return node.Kind == ScoreKind.Bool ? Helper("Bytes", _whole, _i).IsTrue() : Helper("Elements", TypeOf(node), Element(node));
+        return node.Kind == ScoreKind.Bool ? Helper("Elements", _whole, typeof(byte), _i).IsTrue() : Helper("Elements", TypeOf(node), Element(node), Element(node));
     }
 
     /// <summary>Integers as truth values.</summary>
-    private Emitter IsTrue() => Whole("get_Zero", _whole).Call("GreaterThan", _whole, _whole);
+    private Emitter IsTrue() => Property("get_Zero", _whole).Call("GreaterThan", _whole, _whole);
 
-    private Emitter Zero() => Whole("get_Zero", _real);
+    private Emitter Indices() => Property("get_Indices", _whole);
 
-    private Emitter Whole(string property, Type register)
-    {
-        _il.Emit(OpCodes.Call, register.GetMethod(property)!);
-        return this;
-    }
+    private Emitter Property(string property, Type register) => Call(register.GetMethod(property)!);
 
     /// <summary>A number as a register; of a truth value all bits or none.</summary>
     private Emitter Broadcast(ScoreKind kind)
@@ -461,51 +433,31 @@ internal sealed unsafe class Emitter
         return CallExact("Create", kind == ScoreKind.Real ? _t : _i);
     }
 
-    private Emitter Load(Type element)
-    {
-        _il.Emit(OpCodes.Call, Method(_vectors, "Load", 1).MakeGenericMethod(element));
-        return this;
-    }
+    private Emitter Load(Type element) => Call(Method("Load", 1, element));
 
-    private Emitter Store()
-    {
-        _il.Emit(OpCodes.Call, Method(_vectors, "Store", 2).MakeGenericMethod(_t));
-        return this;
-    }
+    private Emitter Store() => Call(Method("Store", 2, _t));
 
-    private Emitter As(Type from, Type to)
-    {
-        _il.Emit(OpCodes.Call, Method(_vectors, "As", 1).MakeGenericMethod(from.GenericTypeArguments[0], to.GenericTypeArguments[0]));
-        return this;
-    }
+    private Emitter As(Type from, Type to) => Call(Method("As", 1, from.GenericTypeArguments[0], to.GenericTypeArguments[0]));
 
     /// <summary>An operation of the registers' class: the one for these very types, or the generic one.</summary>
     private Emitter Call(string name, params Type[] types)
     {
         if (_vectors.GetMethod(name, types) is { } exact)
-            _il.Emit(OpCodes.Call, exact);
-        else
-        {
-            Type open = types[0].GetGenericTypeDefinition().MakeGenericType(Type.MakeGenericMethodParameter(0));
-            _il.Emit(OpCodes.Call, _vectors.GetMethod(name, 1, [.. types.Select(_ => open)])!.MakeGenericMethod(types[0].GenericTypeArguments[0]));
-        }
-        return this;
+            return Call(exact);
+        Type open = types[0].GetGenericTypeDefinition().MakeGenericType(Type.MakeGenericMethodParameter(0));
+        return Call(_vectors.GetMethod(name, 1, [.. types.Select(_ => open)])!.MakeGenericMethod(types[0].GenericTypeArguments[0]));
     }
 
-    private Emitter CallExact(string name, params Type[] types)
-    {
-        _il.Emit(OpCodes.Call, _vectors.GetMethod(name, types)!);
-        return this;
-    }
+    private Emitter CallExact(string name, params Type[] types) => Call(_vectors.GetMethod(name, types)!);
 
     private Emitter Helper(string name, params Type[] types)
     {
-        MethodInfo method = typeof(TileMemory).GetMethods(BindingFlags.Static | BindingFlags.Public).Single(x => x.Name == name);
-        _il.Emit(OpCodes.Call, types.Length == 0 ? method : method.MakeGenericMethod(types));
-        return this;
+        MethodInfo method = typeof(TileMemory).GetMethod(name)!;
+        return Call(types.Length == 0 ? method : method.MakeGenericMethod(types));
     }
 
-    private static MethodInfo Method(Type type, string name, int parameters) => type.GetMethods().Single(x => x.Name == name && x.GetParameters().Length == parameters);
+    private MethodInfo Method(string name, int parameters, params Type[] types)
+        => _vectors.GetMethods().Single(x => x.Name == name && x.GetParameters().Length == parameters).MakeGenericMethod(types);
 
     private LocalBuilder Pointer() => _il.DeclareLocal(typeof(nint));
 

@@ -38,26 +38,16 @@ internal static unsafe class TileMemory
         }
         if (sizeof(N) == 16 && sizeof(I) == 4)
             return Unsafe.BitCast<Vector128<uint>, N>(Vector128.WidenLower(Vector128.WidenLower(Vector128.CreateScalarUnsafe(*(uint*)p).AsByte())));
-        return sizeof(N) == 16 ? Unsafe.BitCast<Vector128<long>, N>(Vector128.Create((long)p[0], p[1])) : Bytes<N, I>(p, 1, sizeof(N) / sizeof(I));
+        return sizeof(N) == 16 ? Unsafe.BitCast<Vector128<long>, N>(Vector128.Create((long)p[0], p[1])) : Elements<N, byte, I>(p, 1, sizeof(N) / sizeof(I));
     }
 
-    /// <summary>n bytes, one a lane, from one to the next of which it is so far.</summary>
+    /// <summary>p[k stride] in the first n lanes.</summary>
     [MethodImpl(Optimize)]
-    public static N Bytes<N, I>(byte* p, nint stride, int n) where N : unmanaged where I : unmanaged, IBinaryInteger<I>
-    {
-        N lanes = default;
-        for (int k = 0; k < n; k++)
-            ((I*)&lanes)[k] = I.CreateTruncating(p[k * stride]);
-        return lanes;
-    }
-
-    /// <summary>The first n lanes.</summary>
-    [MethodImpl(Optimize)]
-    public static R Elements<R, E>(E* p, nint stride, int n) where R : unmanaged where E : unmanaged
+    public static R Elements<R, E, I>(E* p, nint stride, int n) where R : unmanaged where E : unmanaged, INumberBase<E> where I : unmanaged, INumberBase<I>
     {
         R lanes = default;
         for (int k = 0; k < n; k++)
-            ((E*)&lanes)[k] = p[k * stride];
+            ((I*)&lanes)[k] = I.CreateTruncating(p[k * stride]);
         return lanes;
     }
 
@@ -72,21 +62,18 @@ internal static unsafe class TileMemory
         }
         if (Avx2.IsSupported && sizeof(N) == 32)
             return Unsafe.BitCast<Vector256<long>, R>(Gather256<I>(p, Unsafe.BitCast<N, Vector256<long>>(index)));
-        R lanes = default;
-        for (int k = 0; k < sizeof(N) / sizeof(I); k++)
-            ((I*)&lanes)[k] = ((I*)p)[nint.CreateTruncating(((I*)&index)[k])];
-        return lanes;
+        return GatherElements<R, N, I, I>((I*)p, index);
     }
 
     [MethodImpl(Inline)]
     private static Vector256<long> Gather256<I>(void* p, Vector256<long> index) where I : unmanaged
         => sizeof(I) == 4 ? Avx2.GatherVector256((int*)p, index.AsInt32(), 4).AsInt64() : Avx2.GatherVector256((long*)p, index, 8);
 
-    /// <summary>The byte p[index] of every lane.</summary>
+    /// <summary>The same for elements of any size.</summary>
     [MethodImpl(Optimize)]
-    public static N GatherBytes<N, I>(byte* p, N index) where N : unmanaged where I : unmanaged, IBinaryInteger<I>
+    public static R GatherElements<R, N, I, E>(E* p, N index) where R : unmanaged where N : unmanaged where I : unmanaged, IBinaryInteger<I> where E : unmanaged, IBinaryInteger<E>
     {
-        N lanes = default;
+        R lanes = default;
         for (int k = 0; k < sizeof(N) / sizeof(I); k++)
             ((I*)&lanes)[k] = I.CreateTruncating(p[nint.CreateTruncating(((I*)&index)[k])]);
         return lanes;
@@ -221,14 +208,10 @@ internal static unsafe class TileMemory
                     // Of eight lanes a register holds two rows; then both eights side by side.
                     Eight(y, laneStride, out Vector128<ulong> a0, out Vector128<ulong> a1, out Vector128<ulong> a2, out Vector128<ulong> a3);
                     Eight(y + 8 * laneStride, laneStride, out Vector128<ulong> b0, out Vector128<ulong> b1, out Vector128<ulong> b2, out Vector128<ulong> b3);
-                    Low(a0, b0).AsByte().Store(z);
-                    High(a0, b0).AsByte().Store(z + stride);
-                    Low(a1, b1).AsByte().Store(z + 2 * stride);
-                    High(a1, b1).AsByte().Store(z + 3 * stride);
-                    Low(a2, b2).AsByte().Store(z + 4 * stride);
-                    High(a2, b2).AsByte().Store(z + 5 * stride);
-                    Low(a3, b3).AsByte().Store(z + 6 * stride);
-                    High(a3, b3).AsByte().Store(z + 7 * stride);
+                    Pair(a0, b0, z, stride);
+                    Pair(a1, b1, z + 2 * stride, stride);
+                    Pair(a2, b2, z + 4 * stride, stride);
+                    Pair(a3, b3, z + 6 * stride, stride);
                 }
                 Rest(from + x * laneStride, laneStride, to + x, stride, r, rows, 16);
             }
@@ -240,29 +223,19 @@ internal static unsafe class TileMemory
     private static void Eight(byte* y, nint ld, out Vector128<ulong> r0, out Vector128<ulong> r1, out Vector128<ulong> r2, out Vector128<ulong> r3)
     {
         Vector128<ushort> a = Two(y, y + ld), b = Two(y + 2 * ld, y + 3 * ld), c = Two(y + 4 * ld, y + 5 * ld), d = Two(y + 6 * ld, y + 7 * ld);
-        Vector128<uint> ab = Low(a, b).AsUInt32(), ba = High(a, b).AsUInt32(), cd = Low(c, d).AsUInt32(), dc = High(c, d).AsUInt32();
-        (r0, r1, r2, r3) = (Low(ab, cd).AsUInt64(), High(ab, cd).AsUInt64(), Low(ba, dc).AsUInt64(), High(ba, dc).AsUInt64());
+        Vector128<uint> ab = Sse2.UnpackLow(a, b).AsUInt32(), ba = Sse2.UnpackHigh(a, b).AsUInt32(), cd = Sse2.UnpackLow(c, d).AsUInt32(), dc = Sse2.UnpackHigh(c, d).AsUInt32();
+        (r0, r1, r2, r3) = (Sse2.UnpackLow(ab, cd).AsUInt64(), Sse2.UnpackHigh(ab, cd).AsUInt64(), Sse2.UnpackLow(ba, dc).AsUInt64(), Sse2.UnpackHigh(ba, dc).AsUInt64());
     }
 
     [MethodImpl(Inline)]
-    private static Vector128<ushort> Two(byte* a, byte* b) => Low(Vector128.CreateScalarUnsafe(*(ulong*)a).AsByte(), Vector128.CreateScalarUnsafe(*(ulong*)b).AsByte()).AsUInt16();
+    private static void Pair(Vector128<ulong> a, Vector128<ulong> b, byte* z, nint stride)
+    {
+        Sse2.UnpackLow(a, b).AsByte().Store(z);
+        Sse2.UnpackHigh(a, b).AsByte().Store(z + stride);
+    }
 
     [MethodImpl(Inline)]
-    private static Vector128<E> Low<E>(Vector128<E> a, Vector128<E> b) => Unsafe.SizeOf<E>() switch
-    {
-        1 => Sse2.UnpackLow(a.AsByte(), b.AsByte()).As<byte, E>(),
-        2 => Sse2.UnpackLow(a.AsUInt16(), b.AsUInt16()).As<ushort, E>(),
-        4 => Sse2.UnpackLow(a.AsUInt32(), b.AsUInt32()).As<uint, E>(),
-        _ => Sse2.UnpackLow(a.AsUInt64(), b.AsUInt64()).As<ulong, E>(),
-    };
-
-    [MethodImpl(Inline)]
-    private static Vector128<E> High<E>(Vector128<E> a, Vector128<E> b) => Unsafe.SizeOf<E>() switch
-    {
-        2 => Sse2.UnpackHigh(a.AsUInt16(), b.AsUInt16()).As<ushort, E>(),
-        4 => Sse2.UnpackHigh(a.AsUInt32(), b.AsUInt32()).As<uint, E>(),
-        _ => Sse2.UnpackHigh(a.AsUInt64(), b.AsUInt64()).As<ulong, E>(),
-    };
+    private static Vector128<ushort> Two(byte* a, byte* b) => Sse2.UnpackLow(Vector128.CreateScalarUnsafe(*(ulong*)a).AsByte(), Vector128.CreateScalarUnsafe(*(ulong*)b).AsByte()).AsUInt16();
 
     [MethodImpl(Inline)]
     private static void Rest<E>(E* from, nint laneStride, E* to, nint stride, int first, int rows, int lanes) where E : unmanaged

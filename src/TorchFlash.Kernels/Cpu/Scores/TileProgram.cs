@@ -86,7 +86,8 @@ internal sealed unsafe class TileProgram
         var graph = new Graph();
         var parameters = new List<Node>();
         (output, where) = (Anonymous(output), Anonymous(where));
-        var key = new StringBuilder($"{pass} {(interpret ? 0 : vectorBits)} {isDouble}");
+        vectorBits = Math.Max(vectorBits, 128);
+        var key = new StringBuilder($"{pass} {(interpret ? "interpreted" : vectorBits)} {isDouble}");
         foreach (bool wants in pass == ScorePass.Gradient ? wantsGradient : [])
             key.Append(wants ? " +" : " -");
         foreach (Node node in Graph.Order(output, where))
