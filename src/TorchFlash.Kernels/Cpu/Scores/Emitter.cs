@@ -329,6 +329,10 @@ internal sealed unsafe class Emitter
 
     private void Stage(Node node)
     {
+        int size = node.Kind == ScoreKind.Bool ? 1 : _size;
+        Keep(nameof(TileArguments.StagedFrom), () => Local(_addresses[node]));
+        Keep(nameof(TileArguments.StagedFromStride), () => Capture(node, nameof(CapturedTensor.Stride0), (int)node.Value).Times(size));
+        Keep(nameof(TileArguments.StagedFromSize), () => Number(size));
         LocalBuilder to = Pointer();
         Field(nameof(TileArguments.Staged)).Field(nameof(TileArguments.StagedStride)).Field(nameof(TileArguments.Rows)).Do(Conv_I).Do(Mul).Times(_size * _plan.Staged.IndexOf(node)).Do(Add).Set(to);
         Local(_addresses[node]).Capture(node, nameof(CapturedTensor.Stride0), (int)node.Value).Local(to).Field(nameof(TileArguments.StagedStride));
@@ -338,6 +342,13 @@ internal sealed unsafe class Emitter
         else
             Helper(nameof(TileMemory.Stage), Element(node));
         Local(to).Set(_addresses[node]);
+
+        void Keep(string field, Action value)
+        {
+            _il.Emit(Ldarg_0);
+            value();
+            _il.Emit(Stfld, typeof(TileArguments).GetField(field)!);
+        }
     }
 
     /// <summary>A number that is the same in all lanes, as one; what <see cref="IsScalar"/> does not know comes from a register.</summary>

@@ -36,6 +36,15 @@ internal unsafe struct TileArguments
     public void* Staged;
 
     public nint StagedStride;
+
+    /// <summary>
+    /// Written by the code: where the tile's part of a matrix that lies across the lanes begins, bytes from one lane to the next, and from one
+    /// row to the next; null where there is none.
+    /// </summary>
+    public byte* StagedFrom;
+
+    public nint StagedFromStride;
+    public int StagedFromSize;
 }
 
 /// <summary>A captured tensor as tile programs read it: real numbers of the compute type, integers as wide, bytes of 0 or 1; the last stride is 1.</summary>
