@@ -300,26 +300,9 @@ internal sealed unsafe class BackwardPass<L, V, T>
 
     private void RunProgram(TileProgram code, Place place, int row, int column, int rows, int columns, in Tile t)
     {
-        Matrix<T> scores = t.Scores.From(row, column), raw = t.Raw.From(row, column);
-        var arguments = new TileArguments
-        {
-            Raw = raw.Data,
-            Scores = scores.Data,
-            Gradients = scores.Data,
-            RawStride = raw.Stride,
-            ScoresStride = scores.Stride,
-            GradientsStride = scores.Stride,
-            Rows = rows,
-            Lanes = columns,
-            FirstRow = place.Query + row,
-            FirstLane = place.Key + column,
-            Batch = place.Head / _problem.Heads,
-            Head = place.Head % _problem.Heads,
-            Scale = _problem.Scale,
-            Tensors = t.Tensors,
-            Staged = t.Staged,
-            StagedStride = Product<L, V, T>.Width,
-        };
+        TileArguments arguments = _score.Arguments(
+            t.Raw.From(row, column), t.Scores.From(row, column), rows, columns, place.Query + row, place.Key + column, place.Head, t.Staged, Product<L, V, T>.Width);
+        arguments.Tensors = t.Tensors;
         code.Run(ref arguments);
     }
 
@@ -334,7 +317,7 @@ internal sealed unsafe class BackwardPass<L, V, T>
         if (tile.EndKeyOf(i) >= Math.Min(x + width, tile.Keys) && (whole >= Product<L, V, T>.TileRows || whole == left)) // ... if the first sees its last key.
             return (whole == left ? whole : whole / Product<L, V, T>.TileRows * Product<L, V, T>.TileRows, 0, width);
         int rows = Math.Min(Product<L, V, T>.TileRows, left);
-        int skip = Math.Clamp(tile.FirstKeyOf(i) - x, 0, width) / L.Count * L.Count;
+        int skip = Math.Clamp(tile.FirstKeyOf(i) - x, 0, width) / Product<L, V, T>.ProgramLanes * Product<L, V, T>.ProgramLanes;
         int columns = Math.Min(width, Product<L, V, T>.PadColumns(Math.Max(0, tile.EndKeyOf(i + rows - 1) - x))) - skip;
         return (rows, skip, Math.Max(0, columns));
     }

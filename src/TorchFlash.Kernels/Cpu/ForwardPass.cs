@@ -230,22 +230,7 @@ internal sealed unsafe class ForwardPass<L, V, T>
     /// <summary>S = modify(S) for so many keys and queries from the given ones on, -inf for pairs that a condition of the program hides.</summary>
     private void Modify(TileProgram code, Matrix<T> scores, int keys, int queries, int head, int key, int query, in Tile t)
     {
-        var arguments = new TileArguments
-        {
-            Raw = scores.Data,
-            Scores = scores.Data,
-            RawStride = scores.Stride,
-            ScoresStride = scores.Stride,
-            Lanes = queries,
-            FirstRow = key,
-            FirstLane = query,
-            Batch = head / _problem.Heads,
-            Head = head % _problem.Heads,
-            Scale = _problem.Scale,
-            Tensors = _score.Tensors,
-            Staged = t.Staged,
-            StagedStride = Product<L, V, T>.Width,
-        };
+        TileArguments arguments = _score.Arguments(scores, scores, 0, queries, key, query, head, t.Staged, Product<L, V, T>.Width);
         // What lies across the lanes is transposed into scratch memory: a part of it at a time, so that the panel stays in the first-level cache.
         for (int rows = _score.StagedTiles > 0 ? StagedKeys : keys; keys > 0; keys -= rows)
         {
