@@ -16,7 +16,7 @@ internal sealed unsafe class Interpreter<T>(Plan plan) where T : unmanaged, IBin
     public void Run(TileArguments* t)
     {
         int step = 2 * Reals.Count, width = (t->Lanes + step - 1) / step * step;
-        var values = new double[plan.Nodes.Count * width]; // Of every node one for each lane, whatever its level.
+        var values = new double[(plan.Nodes.Count + 1) * width]; // Of every node one for each lane, whatever its level; then offsets.
         for (int row = 0; row < t->Rows; row++)
         {
             foreach (Node node in plan.Nodes)
@@ -66,9 +66,10 @@ internal sealed unsafe class Interpreter<T>(Plan plan) where T : unmanaged, IBin
     private void Load(Node load, Span<double> y, double[] values, int width, TileArguments* t)
     {
         CapturedTensor* tensor = t->Tensors + (int)load.Tag!;
+        Span<double> offsets = Offsets(load, &tensor->Stride0, values, width);
         for (int x = 0; x < y.Length; x++)
         {
-            nint at = Offset(load, x, &tensor->Stride0, values, width);
+            nint at = (nint)offsets[x];
             y[x] = load.Kind switch
             {
                 ScoreKind.Real => double.CreateChecked(((T*)tensor->Data)[at]),
@@ -78,12 +79,17 @@ internal sealed unsafe class Interpreter<T>(Plan plan) where T : unmanaged, IBin
         }
     }
 
-    private nint Offset(Node load, int x, nint* strides, double[] values, int width)
+    private Span<double> Offsets(Node load, nint* strides, double[] values, int width)
     {
-        nint offset = 0;
+        Span<double> offsets = values.AsSpan(plan.Nodes.Count * width, width);
+        offsets.Clear();
         for (int k = 0; k < load.Arguments.Length; k++)
-            offset += (nint)values[_at[load.Arguments[k]] * width + x] * strides[k];
-        return offset;
+        {
+            ReadOnlySpan<double> index = Of(load.Arguments[k], values, width);
+            for (int x = 0; x < offsets.Length; x++)
+                offsets[x] += index[x] * strides[k];
+        }
+        return offsets;
     }
 
     private static void Operate(Node node, ReadOnlySpan<double> a, ReadOnlySpan<double> b, ReadOnlySpan<double> c, Span<double> y)
@@ -141,12 +147,13 @@ internal sealed unsafe class Interpreter<T>(Plan plan) where T : unmanaged, IBin
             Target.Gradients => (T*)t->Gradients + row * t->GradientsStride,
             _ => (T*)tensor->Gradient,
         };
+        Span<double> offsets = sink.Place == null ? [] : Offsets(sink.Place, &tensor->GradientStride0, values, width);
         for (int x = 0; x < value.Length; x++)
         {
             if (sink.Place == null)
                 to[x] = T.CreateChecked(value[x]);
             else
-                to[Offset(sink.Place, x, &tensor->GradientStride0, values, width)] += T.CreateChecked(value[x]);
+                to[(nint)offsets[x]] += T.CreateChecked(value[x]);
         }
     }
 }
