@@ -108,7 +108,7 @@ internal sealed unsafe class TileProgram
             if (!s_cache.TryGetValue(structure, out (Plan Plan, TileCode Code) known))
             {
                 var plan = new Plan(graph, output, where, pass, wantsGradient, isDouble, lower: !interpret);
-                known = (plan, interpret ? Interpreter.Of(plan, isDouble) : Emitter.Compile(plan, vectorBits, isDouble));
+                known = (plan, !interpret ? Emitter.Compile(plan, vectorBits, isDouble) : isDouble ? new Interpreter<double>(plan).Run : new Interpreter<float>(plan).Run);
                 s_cache.Add(structure, known);
                 s_oldest.Enqueue(structure);
                 if (s_oldest.Count > MaxCached)
