@@ -266,8 +266,10 @@ internal sealed unsafe class BackwardPass<L, V, T>
         for (int r = i; r < i + rows; r++)
         {
             int from = Math.Clamp(tile.FirstKeyOf(r) - x, 0, width), to = all ? from : Math.Clamp(tile.EndKeyOf(r) - x, from, width);
-            t.Scores.Span(r, x, from).Clear();
-            t.Scores.Span(r, x + to, width - to).Clear();
+            if (from > 0)
+                t.Scores.Span(r, x, from).Clear();
+            if (to < width)
+                t.Scores.Span(r, x + to, width - to).Clear();
         }
     }
 
@@ -310,6 +312,7 @@ internal sealed unsafe class BackwardPass<L, V, T>
     /// Size of the block of S at query i and key x that is computed in one go: a panel wide and many rows high where every pair of the band
     /// exists, else six rows high and no wider than these queries see; the columns skipped at its left. No columns where nothing is seen.
     /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static (int Rows, int Skip, int Columns) Block(Cover tile, int i, int x, int end)
     {
         int width = Math.Min(Product<L, V, T>.Width, Product<L, V, T>.PadColumns(tile.Keys - x)), left = end - i;

@@ -16,7 +16,7 @@ internal sealed unsafe class BoundScore<T> : IDisposable
     private readonly TileAnalysis? _analysis;
     private readonly int _vectorBits;
     private readonly bool[] _wantsGradient;
-    private readonly TileProgram?[] _code = new TileProgram?[2 * Enum.GetValues<ScorePass>().Length];
+    private readonly TileProgram?[] _code = new TileProgram?[2 * ((int)ScorePass.Gradient + 1)];
     private readonly Scratch? _memory;
 
     /// <exception cref="ArgumentOutOfRangeException">The program would read outside of a tensor.</exception>
