@@ -26,7 +26,7 @@ public static partial class flash
     /// <summary>
     /// The exception that ended the last backward pass that failed inside an attention, null when none has: an operand or an output was
     /// changed in place since, or memory has run out. What <c>backward()</c> itself throws then is libtorch's complaint about a gradient of
-    /// the shape [0, 7, 7], as nothing else comes through its C++ engine; <c>autograd.grad</c>, which in TorchSharp lets no exception out,
+    /// the shape [], as nothing else comes through its C++ engine; <c>autograd.grad</c>, which in TorchSharp lets no exception out,
     /// ends the process.
     /// </summary>
     public static Exception? last_backward_exception => AttentionFunction.LastException;

@@ -23,16 +23,16 @@ public static partial class flash
         foreach (string line in CudaEngine.DescribeAll().Split('\n', StringSplitOptions.RemoveEmptyEntries))
             text.AppendLine($"    {line.TrimEnd()}");
         text.AppendLine($"  deterministic {(are_deterministic_algorithms_enabled() ? "on" : "off")} (flash.use_deterministic_algorithms): whether dQ of 16-bit types on CUDA is summed in a fixed order");
-        text.AppendLine("  fused     on the CPU float32 and float64, on CUDA also float16 and bfloat16, without mask or dropout: full, causal (top left,");
-        text.AppendLine("            bottom right), grouped heads, any strides, d_v != d (on CUDA both at most 256), averaged weights; memory O(Nq + Nk)");
-        text.AppendLine("            forward and backward, O(Nq Nk) only where the weights are wanted, or gradients that can be differentiated again");
+        text.AppendLine("  fused     on the CPU float32 and float64, with everything: score programs, masks, biases, dropout, windows, blocks, sinks, weights,");
+        text.AppendLine("            log-sum-exp, and the gradients of all of it; on CUDA float16, bfloat16 and float32, full or causal, averaged weights,");
+        text.AppendLine("            head dimensions up to 256; memory O(Nq + Nk) forward and backward, O(Nq Nk) only for weights, captured tensors");
+        text.AppendLine("            of that size, and gradients that can be differentiated again (libtorch's operators)");
         text.AppendLine("  Each of the following is announced once:");
-        text.AppendLine("  widened   float16 and bfloat16 on the CPU: in float32 by one of the other paths, and rounded back");
-        text.AppendLine("  libtorch  torch.nn.functional.scaled_dot_product_attention, for the output alone: CUDA with dropout, with one mask unless");
-        text.AppendLine("            causal, with head dimensions beyond 256, or where the engine is off; other devices");
-        text.AppendLine("  composed  matmul, softmax, matmul of libtorch, exact, memory O(Nq Nk): on the CPU attn_mask, key_padding_mask, dropout, or");
-        text.AppendLine("            is_causal over keys that add_bias_kv or add_zero_attn appends; elsewhere what libtorch's own attention does not");
-        text.AppendLine("            take: need_weights, causal bottom right, two masks at once, no keys");
+        text.AppendLine("  widened   float16 and bfloat16 on the CPU: in float32, and rounded back");
+        text.AppendLine("  libtorch  torch.nn.functional.scaled_dot_product_attention, for the output alone: on CUDA with dropout, with programs of conditions");
+        text.AppendLine("            and additions unless causal, with head dimensions beyond 256, or where the engine is off; other devices");
+        text.AppendLine("  composed  matmul, softmax, matmul of libtorch, exact, memory O(Nq Nk): on no CPU; elsewhere what libtorch's own attention does");
+        text.AppendLine("            not take: need_weights, log-sum-exp, sinks, causal bottom right, other programs, programs beside is_causal, no keys");
         return text.ToString();
     }
 

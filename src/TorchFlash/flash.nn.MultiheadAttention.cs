@@ -20,6 +20,7 @@ public static partial class flash
         /// <param name="vdim">Width of value, E by default.</param>
         /// <param name="batch_first">Tensors are (N, L, E) instead of (L, N, E).</param>
         /// <param name="is_causal">Query i attends to keys 0 .. i (and to what add_bias_kv and add_zero_attn append).</param>
+        /// <param name="average_attn_weights">Whether weights are averaged over heads, else there are those of every head.</param>
         /// <exception cref="ArgumentException">A size or a probability is out of its range.</exception>
         public static MultiheadAttention MultiheadAttention(
             long embedded_dim,
@@ -31,8 +32,9 @@ public static partial class flash
             long? kdim = null,
             long? vdim = null,
             bool batch_first = false,
-            bool is_causal = false) =>
-            new(embedded_dim, num_heads, dropout, bias, add_bias_kv, add_zero_attn, kdim, vdim, batch_first, is_causal);
+            bool is_causal = false,
+            bool average_attn_weights = true) =>
+            new(embedded_dim, num_heads, dropout, bias, add_bias_kv, add_zero_attn, kdim, vdim, batch_first, is_causal, average_attn_weights);
 
         /// <summary>
         /// The counterpart of an existing module, with a copy of its weights, their type and device, and its train or eval mode. Sizes,
@@ -44,6 +46,7 @@ public static partial class flash
         /// <param name="add_zero_attn">Whether it was made with add_zero_attn.</param>
         /// <param name="batch_first">Tensors are (N, L, E) instead of (L, N, E).</param>
         /// <param name="is_causal">Query i attends to keys 0 .. i.</param>
+        /// <param name="average_attn_weights">Whether weights are averaged over heads, else there are those of every head.</param>
         /// <exception cref="ArgumentException">The module's width is not a multiple of <paramref name="num_heads"/>, or an argument is out of its range.</exception>
         public static MultiheadAttention MultiheadAttention(
             TorchSharp.Modules.MultiheadAttention module,
@@ -51,7 +54,8 @@ public static partial class flash
             double dropout = 0.0,
             bool add_zero_attn = false,
             bool batch_first = false,
-            bool is_causal = false) =>
-            TorchFlash.Modules.MultiheadAttention.From(module, num_heads, dropout, add_zero_attn, batch_first, is_causal);
+            bool is_causal = false,
+            bool average_attn_weights = true) =>
+            TorchFlash.Modules.MultiheadAttention.From(module, num_heads, dropout, add_zero_attn, batch_first, is_causal, average_attn_weights);
     }
 }

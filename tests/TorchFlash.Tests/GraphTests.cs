@@ -122,7 +122,7 @@ public class GraphTests
     {
         Tensor[] qkv = [.. Enumerable.Range(1, 3).Select(seed => TestData.Normal(seed, [1, 1, 1, 1], requiresGrad: true))];
         Tensor scaled = qkv[1] * 1;
-        (_, Tensor? weights) = new AttentionCall(qkv[0], scaled, qkv[2]).Attend(needWeights: true);
+        Tensor? weights = new AttentionCall(qkv[0], scaled, qkv[2]).Attend(new(Weights: true)).Weights;
         scaled.add_(1);
         Warnings(() => Assert.ThrowsAny<Exception>(() => weights!.sum().backward()));
         Assert.All(qkv, leaf => Assert.Null(leaf.grad));

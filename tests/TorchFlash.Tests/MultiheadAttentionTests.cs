@@ -187,20 +187,39 @@ public class MultiheadAttentionTests
         Assert.True(x.grad!.isfinite().all().item<bool>());
     }
 
-    [Fact]
-    public void DropoutIsLibtorchsInTrainingAndOffInEvaluation()
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void DropoutIsThatOfItsSeedInTrainingAndOffInEvaluation(bool average)
     {
         (LibTorchModule theirs, MultiheadAttention ours) = Pair(dropout: 0.4);
-        Tensor x = Input(1, 6, 2, 12);
-        manual_seed(5);
-        (Tensor expected, Tensor expectedWeights) = theirs.call(x, x, x);
-        manual_seed(5);
-        (Tensor actual, Tensor weights) = ours.call(x, x, x);
-        TestData.Close(expected, actual, 1e-6);
-        TestData.Close(expectedWeights, weights, 1e-6);
         theirs.eval();
+        Tensor x = Input(1, 6, 2, 12);
+        ours.average_attn_weights = false;
         ours.eval();
-        TestData.Close(theirs.call(x, x, x).Item1, ours.call(x, x, x).Item1, 1e-6);
+        (Tensor output, Tensor all) = ours.call(x, x, x);
+        TestData.Close(theirs.call(x, x, x).Item1, output, 1e-6);
+        ours.train();
+        ours.average_attn_weights = average;
+        manual_seed(5);
+        Tensor dropped = all * flash.dropout_mask(flash.dropout_seed(), 0.4, 2, 3, 6, 6).to(ScalarType.Float32) / 0.6;
+        manual_seed(5);
+        (output, Tensor weights) = ours.call(x, x, x);
+        TestData.Close(average ? dropped.mean([1L]) : dropped, weights, 1e-6);
+        manual_seed(5);
+        TestData.Identical(output, ours.call(x, x, x, need_weights: false).Item1);
+    }
+
+    [Fact]
+    public void WeightsOfEveryHeadAverageToTheWeights()
+    {
+        (_, MultiheadAttention ours) = Pair(addBiasKv: true);
+        MultiheadAttention perHead = flash.nn.MultiheadAttention(12, 3, add_bias_kv: true, average_attn_weights: false);
+        perHead.load_state_dict(ours.state_dict());
+        Tensor q = Input(1, 5, 2, 12), k = Input(2, 7, 2, 12), mask = TestData.Normal(5, [6, 5, 7], ScalarType.Float32);
+        Tensor weights = perHead.call(q, k, k, attn_mask: mask).Item2;
+        Assert.Equal([2L, 3, 5, 8], weights.shape);
+        TestData.Close(ours.call(q, k, k, attn_mask: mask).Item2, weights.mean([1L]), 1e-6);
     }
 
     [Theory]

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using TorchFlash.Attention;
 using TorchFlash.Kernels;
+using TorchFlash.Kernels.Scores;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -14,21 +15,20 @@ public class RouteTests
     private static AttentionCall Call(ScalarType dtype, bool masked = false, double dropout = 0, CausalMask causal = CausalMask.None)
     {
         Tensor x = zeros([1, 2, 5, 4], dtype);
-        return new(x, x, x, causal, mask: masked ? s_mask : null, dropout: dropout);
+        return new(x, x, x, causal, score: masked ? ScoreProgram.Identity.mask(s_mask) : null, dropout: dropout);
     }
 
-    private static AttentionRoute Route(AttentionCall call, bool needWeights = false) => call.Choose(needWeights, out _, out _);
+    private static AttentionRoute Route(AttentionCall call, bool needWeights = false) => call.Choose(new(Weights: needWeights), out _, out _);
 
     [Fact]
-    public void PlainFloatAttentionIsFusedAndTheRestIsNot()
+    public void EverythingOnTheCpuIsFused()
     {
         foreach (ScalarType dtype in new[] { ScalarType.Float32, ScalarType.Float64 })
         {
             foreach (CausalMask causal in Enum.GetValues<CausalMask>())
                 Assert.Equal(AttentionRoute.Fused, Route(Call(dtype, causal: causal)));
             Assert.Equal(AttentionRoute.Fused, Route(Call(dtype), needWeights: true));
-            Assert.Equal(AttentionRoute.Composed, Route(Call(dtype, masked: true)));
-            Assert.Equal(AttentionRoute.Composed, Route(Call(dtype, dropout: 0.1)));
+            Assert.Equal(AttentionRoute.Fused, Route(Call(dtype, masked: true, dropout: 0.1, causal: CausalMask.BottomRight), needWeights: true));
         }
         foreach (ScalarType dtype in new[] { ScalarType.Float16, ScalarType.BFloat16 })
             Assert.Equal(AttentionRoute.Widened, Route(Call(dtype, masked: true, dropout: 0.1, causal: CausalMask.BottomRight), needWeights: true));
@@ -37,33 +37,34 @@ public class RouteTests
     [Fact]
     public void LibtorchGetsNoMoreThanOneMaskOnOtherDevices()
     {
-        Tensor x = zeros([1, 2, 5, 4], device: META), none = zeros([1, 2, 0, 4], device: META), bias = zeros(5, 5);
+        Tensor x = zeros([1, 2, 5, 4], device: META), none = zeros([1, 2, 0, 4], device: META), mask = ones([5, 5], ScalarType.Bool, META), bias = zeros([5, 5], device: META);
+        ScoreProgram masked = ScoreProgram.Identity.mask(mask), biased = ScoreProgram.Identity.bias(bias);
         Assert.Equal(AttentionRoute.LibTorch, Of());
-        Assert.Equal(AttentionRoute.LibTorch, Of(s_mask));
-        Assert.Equal(AttentionRoute.LibTorch, Of(null, bias));
+        Assert.Equal(AttentionRoute.LibTorch, Of(masked));
+        Assert.Equal(AttentionRoute.LibTorch, Of(biased));
+        Assert.Equal(AttentionRoute.LibTorch, Of(biased.then(masked).window(2, 2)));
         Assert.Equal(AttentionRoute.LibTorch, Of(causal: CausalMask.TopLeft));
-        Assert.Equal(AttentionRoute.Composed, Of(s_mask, bias));
-        Assert.Equal(AttentionRoute.Composed, Of(s_mask, null, CausalMask.TopLeft));
+        Assert.Equal(AttentionRoute.Composed, Of(masked, CausalMask.TopLeft));
+        Assert.Equal(AttentionRoute.Composed, Of(biased.softcap(3)));
         Assert.Equal(AttentionRoute.Composed, Of(causal: CausalMask.BottomRight));
         Assert.Equal(AttentionRoute.Composed, Route(new(x, x, x), needWeights: true));
+        Assert.Equal(AttentionRoute.Composed, Route(new(x, x, x, sinks: zeros([2], device: META))));
+        Assert.Equal(AttentionRoute.Composed, new AttentionCall(x, x, x).Choose(new(LogSumExp: true), out _, out _));
         Assert.Equal(AttentionRoute.Composed, Route(new(x, none, none)));
 
-        AttentionRoute Of(Tensor? mask = null, Tensor? bias = null, CausalMask causal = CausalMask.None) =>
-            Route(new(x, x, x, causal, mask: mask, bias: bias, dropout: 0.1));
+        AttentionRoute Of(ScoreProgram? score = null, CausalMask causal = CausalMask.None) => Route(new(x, x, x, causal, score: score, dropout: 0.1));
     }
 
     [Fact]
-    public void AProblemSaysWhatTheEnginesDoNotTake()
+    public void TheCudaEngineRefusesProgramsDropoutAndSinksByTheirNames()
     {
-        AttentionProblem masked = Call(ScalarType.Float32, masked: true).Problem, dropping = Call(ScalarType.Float32, dropout: 0.1).Problem;
         Tensor x = zeros(1, 2, 5, 4);
-        AttentionProblem biased = new AttentionCall(x, x, x, bias: zeros(5, 5)).Problem;
-        IAttentionEngine engine = Kernels.Cpu.CpuEngine.Instance;
-        Assert.Null(engine.Refusal(Call(ScalarType.Float32, causal: CausalMask.BottomRight).Problem));
-        Assert.Contains("no mask", engine.Refusal(masked));
-        Assert.Contains("no mask", engine.Refusal(biased));
-        Assert.Contains("no dropout", engine.Refusal(dropping));
-        Assert.Throws<NotSupportedException>(() => engine.Forward(masked with { Batch = 0 }, new ForwardArguments { Query = default, Key = default, Value = default, Output = default, Statistics = default }));
+        Assert.Contains("no score program", Refusal(new(x, x, x, score: ScoreProgram.Identity.softcap(3))));
+        Assert.Contains("no dropout", Refusal(new(x, x, x, dropout: 0.1)));
+        Assert.Contains("no attention sinks", Refusal(new(x, x, x, sinks: zeros(2))));
+        Assert.Null(Refusal(new(x, x, x, CausalMask.TopLeft)));
+
+        static string? Refusal(AttentionCall call) => Validation.RefusalOfScores(Kernels.Cpu.CpuEngine.Instance, call.Problem);
     }
 
     [Theory]
@@ -115,13 +116,12 @@ public class RouteTests
     [Fact]
     public void EveryWayRoundAnEngineIsSaidOnce()
     {
-        const string composed = "TorchFlash: attention is composed of libtorch's operators in O(Nq Nk) memory, because the cpu engine takes no ";
         const string widened = "TorchFlash: attention is computed in float32 and rounded back, because ElementType is BFloat16; on the CPU Float32 and Float64 are taken.";
-        IsSaidOnce(() => Call(ScalarType.Float32, masked: true).Attend(), composed + "mask but the causal one.");
-        IsSaidOnce(() => Call(ScalarType.Float64, dropout: 0.1).Attend(needWeights: true), composed + "dropout.");
+        IsSaidOnce(() => Call(ScalarType.Float32, masked: true).Attend());
+        IsSaidOnce(() => Call(ScalarType.Float64, dropout: 0.1).Attend(new(Weights: true)));
         IsSaidOnce(() => Call(ScalarType.BFloat16).Attend(), widened);
-        IsSaidOnce(() => Call(ScalarType.BFloat16, masked: true).Attend(), widened, composed + "mask but the causal one.");
-        IsSaidOnce(() => Call(ScalarType.Float32).Attend(needWeights: true));
+        IsSaidOnce(() => Call(ScalarType.BFloat16, masked: true, dropout: 0.1).Attend(), widened);
+        IsSaidOnce(() => Call(ScalarType.Float32).Attend(new(Weights: true)));
 
         static void IsSaidOnce(Action attend, params string[] messages) => Assert.Equal(messages, Warnings(() =>
         {
@@ -183,7 +183,7 @@ public class RouteTests
         Assert.Contains(Kernels.Cpu.CpuEngine.Instance.Describe(), text);
         Assert.Contains($"threads   {get_num_threads()}", text);
         Assert.Contains(__version__, text);
-        foreach (string word in new[] { "fused", "widened", "composed", "libtorch", "attn_mask", "key_padding_mask", "dropout", "float16", "bfloat16", "need_weights", "other devices" })
+        foreach (string word in new[] { "fused", "widened", "composed", "libtorch", "score programs", "sinks", "dropout", "float16", "bfloat16", "need_weights", "other devices" })
             Assert.Contains(word, text);
     }
 }

@@ -81,7 +81,7 @@ public class SecondDerivativeTests
     public void OfTheWeightsAlone()
     {
         (Tensor q, Tensor k, Tensor v, _) = TestData.Operands(2, 2, 4, 5, 3, 2);
-        Gradcheck.CheckTwice(() => new AttentionCall(q, k, v).Attend(needWeights: true).Weights!, [q, k]);
+        Gradcheck.CheckTwice(() => new AttentionCall(q, k, v).Attend(new(Weights: true)).Weights!, [q, k]);
     }
 
     [Fact]
@@ -90,7 +90,7 @@ public class SecondDerivativeTests
         Tensor q = TestData.Normal(1, [2, 4, 3, 3], requiresGrad: true), k = TestData.Normal(2, [2, 2, 4, 3], requiresGrad: true), v = TestData.Normal(3, [2, 2, 4, 2], requiresGrad: true);
         Tensor Both()
         {
-            (Tensor output, Tensor? weights) = new AttentionCall(q, k, v).Attend(needWeights: true);
+            (Tensor output, Tensor? weights, _) = new AttentionCall(q, k, v).Attend(new(Weights: true));
             return cat([output.reshape(-1), weights!.reshape(-1)]);
         }
         Gradcheck.Check(Both, [q, k, v]);

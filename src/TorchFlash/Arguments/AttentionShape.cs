@@ -76,12 +76,28 @@ internal sealed class AttentionShape
         long[] shape = TensorMemory.Sizes(attn_mask), scores = [.. _leading, _queryLength, _keyLength];
         if (!TryBroadcast(shape, scores, out long[]? both) || !both.AsSpan().SequenceEqual(scores))
             Refuse(nameof(attn_mask), $"takes a shape that broadcasts to (..., Nq, Nk) = {Text(scores)}", Text(shape));
+        if (shape.Length == 0)
+            return attn_mask.unsqueeze(0);
         // Up to three dimensions broadcast from the right as they are.
         return shape.Length <= 3 || _leading.Length <= 2 ? attn_mask : ToFourDimensions(attn_mask.expand([.. _leading, shape[^2], shape[^1]]), _leading);
     }
 
     /// <summary>[B, H, Nq, d_v] to (..., Nq, d_v).</summary>
     public Tensor Output(Tensor output) => _leading.Length == 2 ? output : output.reshape([.. _leading, _queryLength, _valueDim]);
+
+    /// <summary>[B, H, Nq] to (..., Nq).</summary>
+    public Tensor Rows(Tensor rows) => _leading.Length == 2 ? rows : rows.reshape([.. _leading, _queryLength]);
+
+    /// <summary>Refuses what is not one number for every head of query.</summary>
+    public void CheckSinks(Tensor sinks, Tensor query)
+    {
+        Usable(sinks);
+        FloatingPoint(sinks);
+        SameDevice(sinks, query, nameof(sinks));
+        long heads = _leading.Length == 0 ? 1 : _leading[^1];
+        if (sinks.dim() != 1 || sinks.size(0) != heads)
+            Refuse(nameof(sinks), $"takes [H] = [{heads}]", Text(TensorMemory.Sizes(sinks)));
+    }
 
     private static Tensor ToFourDimensions(Tensor operand, long[] leading)
     {

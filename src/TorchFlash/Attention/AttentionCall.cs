@@ -1,5 +1,6 @@
 using TorchFlash.Arguments;
 using TorchFlash.Kernels;
+using TorchFlash.Kernels.Scores;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -29,13 +30,16 @@ internal sealed class AttentionCall
     /// <param name="value">V, [B, key heads, Nk, d_v].</param>
     /// <param name="causal">Which keys a query may attend to by position.</param>
     /// <param name="scale">Factor of Q Kᵀ; null: 1 / sqrt(d).</param>
-    /// <param name="mask">Bool, broadcasts to [B, H, Nq, Nk]: true = may attend.</param>
-    /// <param name="bias">Added to the scores, broadcasts to [B, H, Nq, Nk].</param>
+    /// <param name="score">What is done to the scores, and which pairs exist.</param>
+    /// <param name="sinks">The score of every head's sink, [H].</param>
     /// <param name="dropout">Probability with which a weight is dropped.</param>
+    /// <param name="dropoutSeed">Which weights that happens to.</param>
     public AttentionCall(
-        Tensor query, Tensor key, Tensor value, CausalMask causal = CausalMask.None, double? scale = null, Tensor? mask = null, Tensor? bias = null, double dropout = 0)
+        Tensor query, Tensor key, Tensor value, CausalMask causal = CausalMask.None, double? scale = null,
+        ScoreProgram? score = null, Tensor? sinks = null, double dropout = 0, ulong dropoutSeed = 0)
     {
-        (Query, Key, Value, Mask, Bias) = (query, key, value, mask, bias);
+        if (score is { OnlyHides: true, Visible: { Op: Op.Constant, Value: not 0 } })
+            score = null;
         long[] q = TensorMemory.Sizes(query), k = TensorMemory.Sizes(key);
         Problem = checked(new AttentionProblem
         {
@@ -49,28 +53,20 @@ internal sealed class AttentionCall
             Scale = scale ?? AttentionProblem.DefaultScale((int)q[3]),
             ElementType = ElementTypeOf(query.dtype),
             Causal = causal,
+            Score = score,
+            HasSinks = sinks is not null,
             Dropout = dropout,
+            DropoutSeed = dropoutSeed,
         });
         Problem.Validate();
+        Operands = new(query, key, value, AttentionOperands.Bound(score, query), sinks?.to(AttentionOperands.Computed(query.dtype)).contiguous());
     }
 
     /// <summary>What is to be computed.</summary>
     public AttentionProblem Problem { get; }
 
-    /// <summary>Q.</summary>
-    public Tensor Query { get; }
-
-    /// <summary>K.</summary>
-    public Tensor Key { get; }
-
-    /// <summary>V.</summary>
-    public Tensor Value { get; }
-
-    /// <summary>True = may attend.</summary>
-    public Tensor? Mask { get; }
-
-    /// <summary>Added to the scores.</summary>
-    public Tensor? Bias { get; }
+    /// <summary>The tensors.</summary>
+    public AttentionOperands Operands { get; }
 
     /// <summary>The engines' word for a type of elements.</summary>
     /// <exception cref="ArgumentException">It is none that a softmax can be computed in.</exception>
@@ -83,56 +79,72 @@ internal sealed class AttentionCall
         _ => throw ArgumentChecks.Refusal(nameof(dtype), "takes Float32, Float64, Float16 or BFloat16", dtype),
     };
 
-    /// <summary>O, [B, H, Nq, d_v], and the weights averaged over heads, [B, Nq, Nk], null where they are not wanted.</summary>
-    public (Tensor Output, Tensor? Weights) Attend(bool needWeights = false)
+    /// <summary>What is wanted, by the way that <see cref="Choose"/> says.</summary>
+    public AttentionResults Attend(WantedResults? wanted = null)
     {
-        switch (Choose(needWeights, out IAttentionEngine? engine, out string? reason))
+        wanted ??= new();
+        (Tensor query, Tensor key, Tensor value) = (Operands.Query, Operands.Key, Operands.Value);
+        switch (Choose(wanted, out IAttentionEngine? engine, out string? reason))
         {
             case AttentionRoute.Fused:
-                return AttentionFunction.Attend(new EnginePass(engine!, Problem), Query, Key, Value, needWeights);
+                return AttentionFunction.Attend(new EnginePass(engine!, Problem), Operands, wanted);
             case AttentionRoute.Widened:
                 Settings.Announce("attention is computed in float32 and rounded back", reason!);
                 AttentionCall wide = new(
-                    Wide(Query), Wide(Key), Wide(Value), Problem.Causal, Problem.Scale, Mask, Bias is null ? null : Wide(Bias), Problem.Dropout);
-                (Tensor output, Tensor? weights) = wide.Attend(needWeights);
-                return (output.to(Query.dtype), weights?.to(Query.dtype));
+                    Wide(query), Wide(key), Wide(value), Problem.Causal, Problem.Scale, Problem.Score, Operands.Sinks, Problem.Dropout, Problem.DropoutSeed);
+                AttentionResults results = wide.Attend(wanted);
+                return results with { Output = results.Output.to(query.dtype), Weights = results.Weights?.to(query.dtype) };
             case AttentionRoute.LibTorch:
                 if (Settings.Determinism is { Required: true, WarnOnly: false })
                     throw new NotSupportedException($"Only libtorch's own attention takes this call, because {reason}, and it need not be deterministic, "
                         + "which flash.use_deterministic_algorithms without warn_only asks for.");
                 Settings.Announce("libtorch's own attention is used", reason!);
-                return (LibTorchs(), null);
+                return new(LibTorchs(), null, null);
             default:
                 Settings.Announce("attention is composed of libtorch's operators in O(Nq Nk) memory", reason!);
-                (output, Tensor probabilities) = ComposedAttention.Attend(this);
-                return (output, needWeights ? probabilities.mean([1L]) : null);
+                ComposedAttention composed = new(Problem, Operands);
+                return new(
+                    composed.Output,
+                    !wanted.Weights ? null : wanted.PerHead ? composed.Weights : composed.Weights.mean([1L]),
+                    wanted.LogSumExp ? composed.LogSumExp : null);
         }
 
         static Tensor Wide(Tensor x) => x.to(ScalarType.Float32);
     }
 
     /// <summary>The way this call goes, and why it is not that of an engine.</summary>
-    public AttentionRoute Choose(bool needWeights, out IAttentionEngine? engine, out string? reason)
+    public AttentionRoute Choose(WantedResults wanted, out IAttentionEngine? engine, out string? reason)
     {
-        engine = Engines.Taking(Problem, Query.device_type, Query.device_index, out reason);
+        Tensor query = Operands.Query;
+        engine = Engines.Taking(Problem, query.device_type, query.device_index, out reason);
         if (engine is not null)
             return AttentionRoute.Fused;
-        bool onCpu = Query.device_type == DeviceType.CPU;
+        bool onCpu = query.device_type == DeviceType.CPU;
         if (onCpu && Problem.ElementType is ElementType.Float16 or ElementType.BFloat16)
             return AttentionRoute.Widened; // Not every libtorch has these operators for them.
         // libtorch's attention takes one mask: Bool, added, or causal aligned top left; what it makes of no keys, and on the CPU of any
         // mask and dropout, depends on its version.
-        bool oneMask = (Mask is null ? 0 : 1) + (Bias is null ? 0 : 1) + (Problem.Causal == CausalMask.None ? 0 : 1) <= 1;
-        bool suits = !onCpu && !needWeights && oneMask && Problem.Causal != CausalMask.BottomRight && Problem.KeyLength > 0;
+        bool oneMask = Problem.Score is null ? Problem.Causal != CausalMask.BottomRight : Problem.Causal == CausalMask.None && Problem.Score.IsAdditive;
+        bool suits = !onCpu && wanted is { Weights: false, LogSumExp: false } && oneMask && !Problem.HasSinks && Problem.KeyLength > 0;
         return suits ? AttentionRoute.LibTorch : AttentionRoute.Composed;
     }
 
     private Tensor LibTorchs()
     {
+        (Tensor query, Tensor key) = (Operands.Query, Operands.Key);
+        Tensor? mask = null;
+        if (Problem.Score is { } score)
+        {
+            ScoreEvaluation program = new(score, Operands.Captured, [Problem.Batch, Problem.Heads, Problem.QueryLength, Problem.KeyLength], 0, query.dtype, query.device);
+            Tensor? hidden = program.Hidden();
+            mask = score.OnlyHides ? hidden!.logical_not() : program.Output(zeros([1, 1, 1, 1], query.dtype, query.device));
+            if (!score.OnlyHides && hidden is not null)
+                mask = mask.masked_fill(hidden, double.NegativeInfinity);
+        }
         // It has no argument for the scale.
         double defaultScale = AttentionProblem.DefaultScale(Problem.HeadDim);
-        Tensor query = Problem.Scale == defaultScale ? Query : Query * (Problem.Scale / defaultScale);
+        Tensor scaled = Problem.Scale == defaultScale ? query : query * (Problem.Scale / defaultScale);
         return nn.functional.scaled_dot_product_attention(
-            query, ComposedAttention.Repeated(Key, Query), ComposedAttention.Repeated(Value, Query), Mask ?? Bias, Problem.Dropout, Problem.Causal == CausalMask.TopLeft);
+            scaled, ComposedAttention.Repeated(key, query), ComposedAttention.Repeated(Operands.Value, query), mask, Problem.Dropout, Problem.Causal == CausalMask.TopLeft);
     }
 }

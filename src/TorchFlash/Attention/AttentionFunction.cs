@@ -4,9 +4,21 @@ using static TorchSharp.torch.autograd;
 
 namespace TorchFlash.Attention;
 
+/// <summary>What is wanted of an attention besides O.</summary>
+/// <param name="Weights">P after dropout, averaged over heads.</param>
+/// <param name="PerHead">P of every head instead of the average.</param>
+/// <param name="LogSumExp">The rows' log-sum-exp.</param>
+internal sealed record WantedResults(bool Weights = false, bool PerHead = false, bool LogSumExp = false);
+
+/// <summary>What an attention gives; null where it is not wanted.</summary>
+/// <param name="Output">O, [B, H, Nq, d_v].</param>
+/// <param name="Weights">W, [B, Nq, Nk], or [B, H, Nq, Nk].</param>
+/// <param name="LogSumExp">[B, H, Nq], in the type that is computed in.</param>
+internal readonly record struct AttentionResults(Tensor Output, Tensor? Weights, Tensor? LogSumExp);
+
 /// <summary>
-/// O, and W = 1/H sum over heads of P where it is wanted, as one node of the graph. Arguments: Q, K, V, the <see cref="EnginePass"/>,
-/// whether W is wanted. Saves Q, K, V, O and, for every row, m and l, from which the backward pass recomputes S and P tile by tile.
+/// The results of an attention as one node of the graph. Arguments: the operands, the <see cref="EnginePass"/>, what is wanted. Saves the
+/// operands, O and, for every row, m and l, from which the backward pass recomputes S and P tile by tile.
 /// </summary>
 internal sealed class AttentionFunction : MultiTensorFunction<AttentionFunction>
 {
@@ -22,48 +34,56 @@ internal sealed class AttentionFunction : MultiTensorFunction<AttentionFunction>
 
     public override string Name => nameof(AttentionFunction);
 
-    /// <summary>O, [B, H, Nq, d_v], and W, [B, Nq, Nk], or null where it is not wanted; with a node where an operand requires a gradient.</summary>
-    public static (Tensor Output, Tensor? Weights) Attend(EnginePass pass, Tensor query, Tensor key, Tensor value, bool needWeights)
+    /// <summary>What is wanted, with a node where an operand requires a gradient.</summary>
+    public static AttentionResults Attend(EnginePass pass, AttentionOperands operands, WantedResults wanted)
     {
         ReleaseReturned();
         // Everything but the results goes with this scope, the forward pass's own wrappers of what it saved among it: one of them
         // left alive would keep the node, and with it every saved tensor, alive.
         using DisposeScope scope = NewDisposeScope();
-        bool needsNode = is_grad_enabled() && (query.requires_grad || key.requires_grad || value.requires_grad);
-        object[] arguments = [Operand(query), Operand(key), Operand(value), pass, needWeights];
+        Tensor[] tensors = operands.ToArray();
+        bool needsNode = is_grad_enabled() && tensors.Any(tensor => tensor.requires_grad);
+        object[] arguments = [.. tensors.Select((tensor, k) => Operand(k < 3 ? TensorMemory.Readable(tensor) : tensor)), pass, wanted];
         List<Tensor> results = needsNode ? apply(arguments) : Forward(null, arguments);
-        return (results[0].MoveToOuterDisposeScope(), needWeights ? results[1].MoveToOuterDisposeScope() : null);
+        results.ForEach(result => result.MoveToOuterDisposeScope());
+        return new(results[0], wanted.Weights ? results[1] : null, wanted.LogSumExp ? results[^1] : null);
 
         // Copies are made out here, where the graph knows of them. A leaf takes over a gradient that nobody else refers to and copies any
         // other, such as those in t_returned; a view between makes it the former.
-        Tensor Operand(Tensor x)
-        {
-            x = TensorMemory.Readable(x);
-            return needsNode && x.is_leaf ? x.view(TensorMemory.Sizes(x)) : x;
-        }
+        Tensor Operand(Tensor x) => needsNode && x.is_leaf && x.requires_grad ? x.view(TensorMemory.Sizes(x)) : x;
     }
 
     public override List<Tensor> forward(AutogradContext ctx, params object[] vars) => Forward(ctx, vars);
 
     private static List<Tensor> Forward(AutogradContext? ctx, object[] vars)
     {
-        (Tensor q, Tensor k, Tensor v) = ((Tensor)vars[0], (Tensor)vars[1], (Tensor)vars[2]);
-        (EnginePass pass, bool needWeights) = ((EnginePass)vars[3], (bool)vars[4]);
-        (Tensor o, Tensor m, Tensor l) = pass.Forward(q, k, v);
-        ctx?.set_materialize_grads(false);
-        ctx?.save_data(nameof(EnginePass), pass);
-        ctx?.save_for_backward([q, k, v, o, m, l]);
-        return needWeights ? [o, pass.Weights(q, k, m, l)] : [o];
+        Tensor[] tensors = [.. vars.OfType<Tensor>()];
+        (EnginePass pass, WantedResults wanted) = ((EnginePass)vars[^2], (WantedResults)vars[^1]);
+        AttentionOperands operands = AttentionOperands.From(tensors, pass.Problem);
+        (Tensor o, Tensor m, Tensor l) = pass.Forward(operands);
+        if (ctx is not null)
+        {
+            ctx.set_materialize_grads(false);
+            ctx.save_data(nameof(Node), new Node(pass, wanted, [.. tensors.Select(tensor => tensor.requires_grad)]));
+            ctx.save_for_backward([.. tensors, o, m, l]);
+        }
+        List<Tensor> results = [o];
+        if (wanted.Weights)
+            results.Add(pass.Weights(operands, m, l, wanted.PerHead));
+        if (wanted.LogSumExp)
+            results.Add(pass.LogSumExp(m, l));
+        return results;
     }
 
     // Called by libtorch's C++ engine: an exception that left this would end the process, and what it returns is read after it has.
     public override List<Tensor> backward(AutogradContext ctx, List<Tensor> grad_outputs)
     {
         ReleaseReturned();
+        Node node = (Node)ctx.get_data(nameof(Node));
         try
         {
             using DisposeScope scope = NewDisposeScope();
-            t_returned = Gradients(ctx, Defined(grad_outputs[0]), grad_outputs.Count > 1 ? Defined(grad_outputs[1]) : null);
+            t_returned = Gradients(ctx, node, [.. grad_outputs.Select(gradient => gradient.IsInvalid ? null : gradient)]);
             foreach (Tensor? gradient in t_returned)
                 gradient?.DetachFromDisposeScope();
             grad_outputs.ForEach(gradient => gradient.Dispose());
@@ -73,42 +93,54 @@ internal sealed class AttentionFunction : MultiTensorFunction<AttentionFunction>
             LastException = exception;
             Warn(exception);
             // libtorch refuses gradients of the wrong shape, and that does come out of backward() as an exception. It would sum a
-            // gradient over dimensions that its tensor lacks or has as 1, but never adds one: three do not fit operands of four.
-            t_returned = [.. Enumerable.Range(0, 3).Select(_ => empty(0, 7, 7).DetachFromDisposeScope())];
+            // gradient over dimensions that its tensor lacks or has as 1, but never adds one, and every operand has one at least.
+            t_returned = [.. node.RequiresGradient.Select(_ => tensor(0.0).DetachFromDisposeScope())];
         }
         return [.. t_returned.Cast<Tensor>(), null!, null!];
-
-        static Tensor? Defined(Tensor gradient) => gradient.IsInvalid ? null : gradient;
     }
 
-    /// <summary>dQ, dK, dV; null for what no gradient reaches.</summary>
-    private static Tensor?[] Gradients(AutogradContext ctx, Tensor? outputGradient, Tensor? weightsGradient)
+    /// <summary>The gradients of the operands; null for what no gradient reaches.</summary>
+    private static Tensor?[] Gradients(AutogradContext ctx, Node node, Tensor?[] incoming)
     {
-        if (outputGradient is null && weightsGradient is null)
-            return [null, null, null];
-        EnginePass pass = (EnginePass)ctx.get_data(nameof(EnginePass));
+        (EnginePass pass, WantedResults wanted, bool[] requiresGradient) = node;
+        Tensor? dO = incoming[0], dW = wanted.Weights ? incoming[1] : null, dLSE = wanted.LogSumExp ? incoming[^1] : null;
+        int count = requiresGradient.Length;
+        if (Array.TrueForAll(incoming, gradient => gradient is null))
+            return new Tensor?[count];
         List<Tensor> saved = ctx.get_saved_variables();
-        (Tensor q, Tensor k, Tensor v) = (saved[0], saved[1], saved[2]);
+        AttentionOperands operands = AttentionOperands.From(saved[..count], pass.Problem);
         if (is_grad_enabled()) // The gradients are to be differentiated in their turn: create_graph.
-            return ComposedAttention.Gradients(pass.Problem, q, k, v, outputGradient, weightsGradient);
-        Tensor?[] gradients = [null, null, null];
-        if (outputGradient is not null)
-            (gradients[0], gradients[1], gradients[2]) = pass.Backward(q, k, v, saved[3], saved[4], saved[5], outputGradient);
-        if (weightsGradient is not null)
+            return new ComposedAttention(pass.Problem, operands).Gradients(dO, dW, dLSE);
+        Tensor?[] gradients = dO is null && dLSE is null ? new Tensor?[count]
+            : pass.Backward(operands, saved[count], saved[count + 1], saved[count + 2], dO, dLSE, requiresGradient);
+        if (dW is not null)
+            AddThroughWeights(gradients, pass.Problem, operands, dW, requiresGradient);
+        return gradients;
+    }
+
+    /// <summary>Head by head: whatever their number, there are no more than a few matrices of the size of one at a time.</summary>
+    private static void AddThroughWeights(Tensor?[] gradients, in Kernels.AttentionProblem problem, AttentionOperands operands, Tensor dW, bool[] requiresGradient)
+    {
+        Tensor[] tensors = operands.ToArray();
+        for (int i = 0; i < tensors.Length; i++)
         {
-            Tensor dQ = gradients[0] ??= TensorMemory.EmptyInOrderOf(q, q.size(3)).fill_(0);
-            Tensor dK = gradients[1] ??= TensorMemory.EmptyInOrderOf(k, k.size(3)).fill_(0);
-            // Head by head: whatever their number, there are no more than a few matrices of the size of W at a time.
-            for (long h = 0, group = pass.Problem.Heads / Math.Max(k.size(1), 1); h < pass.Problem.Heads; h++)
+            if (i < 2 || requiresGradient[i] && i > 2) // Weights do not depend on V.
+                gradients[i] ??= (i < 2 ? TensorMemory.EmptyInOrderOf(tensors[i], problem.HeadDim) : empty_like(tensors[i])).fill_(0);
+        }
+        for (long h = 0, group = problem.Heads / Math.Max(operands.Key.size(1), 1); h < problem.Heads; h++)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            AttentionOperands head = new(
+                operands.Query.narrow(1, h, 1), operands.Key.narrow(1, h / group, 1), operands.Value.narrow(1, h / group, 1), operands.Captured, operands.Sinks?.narrow(0, h, 1));
+            Tensor?[] parts = new ComposedAttention(problem, head, h).Gradients(null, dW.dim() == 4 ? dW.narrow(1, h, 1) : dW, null);
+            for (int i = 0; i < tensors.Length; i++)
             {
-                using DisposeScope scope = NewDisposeScope();
-                Tensor[] head = [q.narrow(1, h, 1), k.narrow(1, h / group, 1), v.narrow(1, h / group, 1)];
-                Tensor?[] part = ComposedAttention.Gradients(pass.Problem, head[0], head[1], head[2], null, weightsGradient);
-                dQ.narrow(1, h, 1).add_(part[0]!);
-                dK.narrow(1, h / group, 1).add_(part[1]!);
+                if (gradients[i] is not { } sum || parts[i] is not { } part)
+                    continue;
+                bool isSinks = i == 3 + operands.Captured.Length;
+                (i == 0 ? sum.narrow(1, h, 1) : i == 1 ? sum.narrow(1, h / group, 1) : isSinks ? sum.narrow(0, h, 1) : sum).add_(part);
             }
         }
-        return gradients;
     }
 
     private static void ReleaseReturned()
@@ -129,4 +161,7 @@ internal sealed class AttentionFunction : MultiTensorFunction<AttentionFunction>
             // Whatever the user's handler throws must not leave the callback either; LastException has the cause.
         }
     }
+
+    /// <summary>What the backward pass needs besides tensors.</summary>
+    private sealed record Node(EnginePass Pass, WantedResults Wanted, bool[] RequiresGradient);
 }

@@ -21,6 +21,14 @@ internal static partial class TensorMemory
     public static TensorView View(Tensor tensor) =>
         new(Data(tensor), tensor.stride(0), tensor.stride(1), tensor.stride(2));
 
+    /// <summary>A captured tensor of 1 to 4 dimensions; the caller keeps the tensor alive while it is used.</summary>
+    public static CapturedView CapturedView(Tensor tensor)
+    {
+        return new(Data(tensor), Stride(0), Stride(1), Stride(2), Stride(3));
+
+        long Stride(int dim) => dim < tensor.dim() ? tensor.stride(dim) : 0;
+    }
+
     /// <summary>
     /// The shape, asked for size by size. TorchSharp's <c>shape</c> and <c>stride()</c> hand native code a delegate whose thunk lies in the
     /// native heap until the next garbage collection, and keeps the free memory on its two sides apart: with a few in every step the

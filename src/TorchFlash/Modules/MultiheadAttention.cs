@@ -8,7 +8,7 @@ namespace TorchFlash.Modules;
 
 /// <summary>
 /// Multi-head attention that never stores the matrix of scores; made by
-/// <see cref="flash.nn.MultiheadAttention(long, long, double, bool, bool, bool, long?, long?, bool, bool)"/>.
+/// <see cref="flash.nn.MultiheadAttention(long, long, double, bool, bool, bool, long?, long?, bool, bool, bool)"/>.
 /// Behaves as <see cref="TorchSharp.Modules.MultiheadAttention"/> does, except that a bool <c>attn_mask</c> masks (true = may not
 /// attend, as in PyTorch) where TorchSharp's adds 1 to the scores.
 /// </summary>
@@ -34,7 +34,8 @@ public sealed class MultiheadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
         long? kdim,
         long? vdim,
         bool batch_first,
-        bool is_causal)
+        bool is_causal,
+        bool average_attn_weights)
         : base(nameof(MultiheadAttention))
     {
         ArgumentChecks.Positive(num_heads);
@@ -51,6 +52,7 @@ public sealed class MultiheadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
         this.vdim = vdim ?? embedded_dim;
         this.batch_first = batch_first;
         this.is_causal = is_causal;
+        this.average_attn_weights = average_attn_weights;
 
         // The order in which random numbers are drawn is libtorch's: the same seed gives the same weights.
         out_proj = nn.Linear(embedded_dim, embedded_dim, hasBias: bias);
@@ -101,6 +103,12 @@ public sealed class MultiheadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
     /// <summary>Whether query i attends to keys 0 .. i only.</summary>
     public bool is_causal { get; }
 
+    /// <summary>
+    /// Whether the weights that <c>need_weights</c> asks for are averaged over heads, else there are those of every head. PyTorch's argument of
+    /// <c>forward</c>, which TorchSharp's module does not have; it may be set between calls.
+    /// </summary>
+    public bool average_attn_weights { get; set; }
+
     /// <summary>Invoke the logic of the module, and its hooks; see <see cref="forward"/>.</summary>
     public new Tuple<Tensor, Tensor> call(
         Tensor query, Tensor key, Tensor value, Tensor? key_padding_mask = null, bool need_weights = true, Tensor? attn_mask = null) =>
@@ -114,8 +122,9 @@ public sealed class MultiheadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
     /// <param name="need_weights">Whether the weights are wanted too.</param>
     /// <param name="attn_mask">(L, S) or (N * H, L, S). Bool: true = may not attend. Floating point: added to the scores.</param>
     /// <returns>
-    /// The output, shaped as query, and the weights averaged over heads, (N, L, S + what is appended); an invalid tensor when they are
-    /// not wanted. The weights take O(L S) memory by their nature; without them, masks and dropout it is O(L + S).
+    /// The output, shaped as query, and the weights after dropout, averaged over heads, (N, L, S + what is appended), or with
+    /// <see cref="average_attn_weights"/> off of every head, (N, H, L, S + what is appended); an invalid tensor when they are not wanted. The
+    /// weights take O(L S) memory by their nature; without them it is O(L + S).
     /// </returns>
     /// <exception cref="ArgumentException">An argument does not fit; the message says what it got and what it takes.</exception>
     public override Tuple<Tensor, Tensor> forward(
@@ -131,8 +140,8 @@ public sealed class MultiheadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
             Tensor zero = zeros([1, 1, embedded_dim], dtype: q.dtype, device: q.device);
             (k, v) = (Append(k, zero), Append(v, zero));
         }
-        (Tensor attended, Tensor? weights) =
-            masks.Apply(SplitHeads(q), SplitHeads(k), SplitHeads(v), training ? dropout : 0).Attend(need_weights);
+        (Tensor attended, Tensor? weights, _) =
+            masks.Apply(SplitHeads(q), SplitHeads(k), SplitHeads(v), training ? dropout : 0).Attend(new(need_weights, !average_attn_weights));
         Tensor output = out_proj.call(MergeHeads(attended));
         return Tuple.Create(output.MoveToOuterDisposeScope(), weights?.MoveToOuterDisposeScope() ?? Tensor.UnsafeCreateTensor(IntPtr.Zero));
     }
@@ -186,9 +195,9 @@ public sealed class MultiheadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
             : x.permute(2, 0, 1, 3).reshape(shape[2], shape[0], embedded_dim);
     }
 
-    /// <summary>See <see cref="flash.nn.MultiheadAttention(TorchSharp.Modules.MultiheadAttention, long, double, bool, bool, bool)"/>.</summary>
+    /// <summary>See <see cref="flash.nn.MultiheadAttention(TorchSharp.Modules.MultiheadAttention, long, double, bool, bool, bool, bool)"/>.</summary>
     internal static MultiheadAttention From(
-        TorchSharp.Modules.MultiheadAttention module, long num_heads, double dropout, bool add_zero_attn, bool batch_first, bool is_causal)
+        TorchSharp.Modules.MultiheadAttention module, long num_heads, double dropout, bool add_zero_attn, bool batch_first, bool is_causal, bool average_attn_weights)
     {
         ArgumentNullException.ThrowIfNull(module);
         Dictionary<string, Tensor> state = module.state_dict();
@@ -203,7 +212,8 @@ public sealed class MultiheadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
             kdim: state.TryGetValue("k_proj_weight", out Tensor? k) ? k.shape[1] : null,
             vdim: state.TryGetValue("v_proj_weight", out Tensor? v) ? v.shape[1] : null,
             batch_first,
-            is_causal);
+            is_causal,
+            average_attn_weights);
         copy.to(output.device, output.dtype);
         copy.load_state_dict(state);
         copy.train(module.training);

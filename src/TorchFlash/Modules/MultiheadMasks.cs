@@ -1,13 +1,15 @@
 using TorchFlash.Arguments;
 using TorchFlash.Attention;
 using TorchFlash.Kernels;
+using TorchFlash.Kernels.Scores;
+using TorchFlash.Scores;
 using static TorchSharp.torch;
 
 namespace TorchFlash.Modules;
 
 /// <summary>
 /// The masks of multi-head attention over N sequences, H heads, L queries and S keys. In the module's arguments true means "may not
-/// attend", in an <see cref="AttentionCall"/> "may".
+/// attend", in a score program "may".
 /// </summary>
 internal readonly record struct MultiheadMasks(Tensor? key_padding_mask, Tensor? attn_mask, bool IsCausal, long Batch, long Heads, long QueryLength, long KeyLength)
 {
@@ -39,33 +41,41 @@ internal readonly record struct MultiheadMasks(Tensor? key_padding_mask, Tensor?
     /// <summary>The attention of [N, H, L, d] operands under these masks; keys beyond S were appended, and may always be attended to.</summary>
     public AttentionCall Apply(Tensor query, Tensor key, Tensor value, double dropout)
     {
-        Tensor? allowed = null, bias = null;
         long appended = key.size(2) - KeyLength;
-        if (key_padding_mask is not null)
-            Restrict(key_padding_mask.eq(0).view(Batch, 1, 1, KeyLength));
-        if (attn_mask is not null)
+        ScoreProgram score = ScoreProgram.Identity;
+        int last = (int)KeyLength - 1;
+        if (key_padding_mask is not null && KeyLength > 0)
+        {
+            Tensor padding = key_padding_mask.dtype == ScalarType.Bool ? key_padding_mask : key_padding_mask.ne(0);
+            score = score.Then(Terms.Where(t => Unless(t, !t.Load(Named(flash.bools(padding), nameof(key_padding_mask)), t.B, Key(t)))));
+        }
+        if (attn_mask is not null && KeyLength > 0)
         {
             Tensor mask = attn_mask.dim() == 3 ? attn_mask.reshape(Batch, Heads, QueryLength, KeyLength) : attn_mask;
-            if (mask.dtype == ScalarType.Bool)
-                Restrict(mask.logical_not());
-            else
-                bias = Extend(mask.to(query.dtype));
+            score = score.Then(mask.dtype == ScalarType.Bool
+                ? Terms.Where(t => Unless(t, !t.Broadcast(Named(flash.bools(mask), nameof(attn_mask)), Key(t))))
+                : Terms.Score(t =>
+                {
+                    Term sum = t.S + t.Broadcast(Named(flash.reals(mask), nameof(attn_mask)), Key(t));
+                    return appended == 0 ? sum : (t.J <= t.Parameter(last, "S - 1")).Choose(sum, t.S);
+                }));
         }
         if (IsCausal && appended > 0)
-            Restrict(ComposedAttention.CausalMatrix(QueryLength, KeyLength, 0, query.device));
-        return new AttentionCall(query, key, value, IsCausal && appended == 0 ? CausalMask.TopLeft : CausalMask.None, mask: allowed, bias: bias, dropout: dropout);
+            score = score.Then(Terms.Where(t => Unless(t, t.J <= t.I)));
+        ulong seed = dropout > 0 ? (ulong)flash.dropout_seed() : 0;
+        return new AttentionCall(
+            query, key, value, IsCausal && appended == 0 ? CausalMask.TopLeft : CausalMask.None, score: score, dropout: dropout, dropoutSeed: seed);
 
-        void Restrict(Tensor mask)
-        {
-            mask = Extend(mask);
-            allowed = allowed is null ? mask : allowed.logical_and(mask);
-        }
+        // The masks know of keys 0 .. S - 1 only.
+        Term Key(Terms t) => appended == 0 ? t.J : t.J.Clamp(t.Constant(0), t.Parameter(last, "S - 1"));
 
-        Tensor Extend(Tensor mask)
+        Term Unless(Terms t, Term condition) => appended == 0 ? condition : condition | t.J > t.Parameter(last, "S - 1");
+
+        static T Named<T>(T tensor, string name)
+            where T : ScoreTensor
         {
-            long[] shape = [.. TensorMemory.Sizes(mask)[..^1], appended];
-            return appended == 0 ? mask
-                : cat([mask, mask.dtype == ScalarType.Bool ? ones(shape, mask.dtype, mask.device) : zeros(shape, mask.dtype, mask.device)], -1);
+            tensor.Name = name;
+            return tensor;
         }
     }
 }

@@ -145,6 +145,9 @@ public static partial class torch
         /// <summary>One slice of a dimension, as a view.</summary>
         public Tensor select(long dim, long index) => Operator.Call("select", "int", this, dim, index);
 
+        /// <summary>The tensor with <paramref name="alpha"/> times the slices of <paramref name="source"/> added to those at the numbers in <paramref name="index"/>.</summary>
+        public Tensor index_add(long dim, Tensor index, Tensor source, Scalar alpha) => Operator.Call("index_add", "", this, dim, index, source, alpha);
+
         /// <summary>out[i][j] = x[i][index[i][j]] along a dimension.</summary>
         public Tensor gather(long dim, Tensor index) => Operator.Call("gather", "", this, dim, index);
 
