@@ -266,8 +266,10 @@ internal sealed unsafe class BackwardPass<L, V, T>
         for (int r = i; r < i + rows; r++)
         {
             int from = Math.Clamp(tile.FirstKeyOf(r) - x, 0, width), to = all ? from : Math.Clamp(tile.EndKeyOf(r) - x, from, width);
-            t.Scores.Span(r, x, from).Clear();
-            t.Scores.Span(r, x + to, width - to).Clear();
+            if (from > 0)
+                t.Scores.Span(r, x, from).Clear();
+            if (to < width)
+                t.Scores.Span(r, x + to, width - to).Clear();
         }
     }
 
@@ -300,26 +302,9 @@ internal sealed unsafe class BackwardPass<L, V, T>
 
     private void RunProgram(TileProgram code, Place place, int row, int column, int rows, int columns, in Tile t)
     {
-        Matrix<T> scores = t.Scores.From(row, column), raw = t.Raw.From(row, column);
-        var arguments = new TileArguments
-        {
-            Raw = raw.Data,
-            Scores = scores.Data,
-            Gradients = scores.Data,
-            RawStride = raw.Stride,
-            ScoresStride = scores.Stride,
-            GradientsStride = scores.Stride,
-            Rows = rows,
-            Lanes = columns,
-            FirstRow = place.Query + row,
-            FirstLane = place.Key + column,
-            Batch = place.Head / _problem.Heads,
-            Head = place.Head % _problem.Heads,
-            Scale = _problem.Scale,
-            Tensors = t.Tensors,
-            Staged = t.Staged,
-            StagedStride = Product<L, V, T>.Width,
-        };
+        TileArguments arguments = _score.Arguments(
+            t.Raw.From(row, column), t.Scores.From(row, column), rows, columns, place.Query + row, place.Key + column, place.Head, t.Staged, Product<L, V, T>.Width);
+        arguments.Tensors = t.Tensors;
         code.Run(ref arguments);
     }
 
@@ -327,6 +312,7 @@ internal sealed unsafe class BackwardPass<L, V, T>
     /// Size of the block of S at query i and key x that is computed in one go: a panel wide and many rows high where every pair of the band
     /// exists, else six rows high and no wider than these queries see; the columns skipped at its left. No columns where nothing is seen.
     /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static (int Rows, int Skip, int Columns) Block(Cover tile, int i, int x, int end)
     {
         int width = Math.Min(Product<L, V, T>.Width, Product<L, V, T>.PadColumns(tile.Keys - x)), left = end - i;
@@ -334,7 +320,7 @@ internal sealed unsafe class BackwardPass<L, V, T>
         if (tile.EndKeyOf(i) >= Math.Min(x + width, tile.Keys) && (whole >= Product<L, V, T>.TileRows || whole == left)) // ... if the first sees its last key.
             return (whole == left ? whole : whole / Product<L, V, T>.TileRows * Product<L, V, T>.TileRows, 0, width);
         int rows = Math.Min(Product<L, V, T>.TileRows, left);
-        int skip = Math.Clamp(tile.FirstKeyOf(i) - x, 0, width) / L.Count * L.Count;
+        int skip = Math.Clamp(tile.FirstKeyOf(i) - x, 0, width) / Product<L, V, T>.ProgramLanes * Product<L, V, T>.ProgramLanes;
         int columns = Math.Min(width, Product<L, V, T>.PadColumns(Math.Max(0, tile.EndKeyOf(i + rows - 1) - x))) - skip;
         return (rows, skip, Math.Max(0, columns));
     }

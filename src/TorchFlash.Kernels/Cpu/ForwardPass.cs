@@ -90,6 +90,9 @@ internal sealed unsafe class ForwardPass<L, V, T>
         /// <summary>For the score program: what lies across the lanes.</summary>
         public readonly T* Staged;
 
+        /// <summary>Where the program last found a part of such a matrix.</summary>
+        public readonly Ahead* Ahead;
+
         /// <summary>For dropout: random words.</summary>
         public readonly uint* Words;
 
@@ -108,7 +111,32 @@ internal sealed unsafe class ForwardPass<L, V, T>
             State = new(scratch.Take<T>(queries), scratch.Take<T>(queries), scratch.Take<T>(queries), scratch.Take<T>(queries));
             Parts = scratch.Take<Visibility.Part>(queries / Product<L, V, T>.Width);
             Staged = scratch.Take<T>((long)pass._score.StagedTiles * StagedKeys * Product<L, V, T>.Width);
+            Ahead = scratch.Take<Ahead>(1);
             Words = scratch.Take<uint>(pass._problem.Dropout > 0 ? DropoutStrip<L, V, T>.Words : 0);
+        }
+    }
+
+    /// <summary>
+    /// The part of a matrix that a program reads across the lanes. A panel reads short runs of many rows, each on a page of its own, which the
+    /// hardware does not foresee; while its product is computed they are asked for.
+    /// </summary>
+    /// <param name="From">Address of its element of a key and a query.</param>
+    /// <param name="Stride">Bytes from one query to the next.</param>
+    /// <param name="Size">Bytes from one key to the next.</param>
+    /// <param name="Key">The key.</param>
+    /// <param name="Query">The query.</param>
+    private readonly record struct Ahead(nint From, nint Stride, int Size, int Key, int Query)
+    {
+        /// <summary>Asks for the keys of one part of several of a panel's queries.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Prefetch(int key, int keys, int query, int queries, int part, int parts)
+        {
+            for (int i = queries * part / parts; i < queries * (part + 1) / parts; i++)
+            {
+                byte* p = (byte*)From + (query + i - Query) * Stride + (nint)(key - Key) * Size;
+                for (int x = 0; x < keys * Size; x += 64)
+                    TileMemory.Prefetch(p + x);
+            }
         }
     }
 
@@ -116,6 +144,7 @@ internal sealed unsafe class ForwardPass<L, V, T>
     {
         int first = index * _sizes.Queries, queries = Math.Min(_sizes.Queries, _problem.QueryLength - first);
         Matrix<T> key = Matrix<T>.OfKeyHead(_arguments.Key, head, _problem), value = Matrix<T>.OfKeyHead(_arguments.Value, head, _problem);
+        *t.Ahead = default;
         Begin(Matrix<T>.OfHead(_arguments.Query, head, _problem.Heads).From(first), queries, t);
         _score.Visibility.KeyTiles(head, first, queries, _sizes.Keys, t.Visits);
         foreach ((int keyTile, TileClass tileClass) in t.Visits)
@@ -132,7 +161,7 @@ internal sealed unsafe class ForwardPass<L, V, T>
                 Cover panel = tile.Tile(x, Math.Min(columns, queries - x), 0, count);
                 Visibility.Part part = _score.Visibility.Trim(head, first + x, panel.Queries, start, count, ofKeys: true, tileClass);
                 t.Parts[x / Product<L, V, T>.Width] = part;
-                (int from, int to) = Scores(panel, part, k, x, columns, t);
+                (int from, int to) = Scores(panel, part, k, start, first, x, columns, t);
                 if (from < to)
                 {
                     Matrix<T> s = t.Scores.From(from, x);
@@ -169,12 +198,12 @@ internal sealed unsafe class ForwardPass<L, V, T>
     /// were not, with those that a register tile of P V which has a query of this panel goes through.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private (int From, int To) Scores(Cover panel, Visibility.Part part, Matrix<T> key, int x, int columns, in Tile t)
+    private (int From, int To) Scores(Cover panel, Visibility.Part part, Matrix<T> key, int start, int first, int x, int columns, in Tile t)
     {
         const int six = Product<L, V, T>.TileRows;
         T* query = t.Query + (nint)x * _problem.HeadDim;
         int from = Math.Max(part.From, panel.FirstKeyOf(1 - six)), to = Math.Min(part.To, panel.EndKeyOf(panel.Queries + six - 2));
-        int seen = Math.Min(part.To, panel.EndKeyOf(panel.Queries - 1)), r = Math.Max(part.From, panel.FirstKeyOf(0)) / six * six;
+        int seen = Math.Min(part.To, panel.EndKeyOf(panel.Queries - 1)), begin = Math.Max(part.From, panel.FirstKeyOf(0)) / six * six, r = begin;
         // Six keys at a time, in one go where all queries see them.
         int common = panel.FirstKeyOf(panel.Queries - 1), end = panel.IsAll ? Product<L, V, T>.PadRows(seen) : Math.Min(seen, panel.EndKeyOf(0)) / six * six;
         while (r < seen)
@@ -182,7 +211,7 @@ internal sealed unsafe class ForwardPass<L, V, T>
             int skip = 0, blocks = 1, width = columns;
             if (r >= common && r < end)
             {
-                blocks = (end - r) / six;
+                blocks = t.Ahead->From == 0 ? (end - r) / six : 1;
             }
             else
             {
@@ -191,6 +220,8 @@ internal sealed unsafe class ForwardPass<L, V, T>
             }
             if (width > skip)
                 Product<L, V, T>.Panel(width - skip, key.From(r), query + skip, t.Scores.From(r, x + skip), _problem.HeadDim, blocks);
+            if (t.Ahead->From != 0)
+                t.Ahead->Prefetch(start, to, first + x, panel.Queries, (r - begin) / six, (seen - begin + six - 1) / six);
             r += blocks * six;
         }
         return (from, to);
@@ -199,27 +230,13 @@ internal sealed unsafe class ForwardPass<L, V, T>
     /// <summary>S = modify(S) for so many keys and queries from the given ones on, -inf for pairs that a condition of the program hides.</summary>
     private void Modify(TileProgram code, Matrix<T> scores, int keys, int queries, int head, int key, int query, in Tile t)
     {
-        var arguments = new TileArguments
-        {
-            Raw = scores.Data,
-            Scores = scores.Data,
-            RawStride = scores.Stride,
-            ScoresStride = scores.Stride,
-            Lanes = queries,
-            FirstRow = key,
-            FirstLane = query,
-            Batch = head / _problem.Heads,
-            Head = head % _problem.Heads,
-            Scale = _problem.Scale,
-            Tensors = _score.Tensors,
-            Staged = t.Staged,
-            StagedStride = Product<L, V, T>.Width,
-        };
+        TileArguments arguments = _score.Arguments(scores, scores, 0, queries, key, query, head, t.Staged, Product<L, V, T>.Width);
         // What lies across the lanes is transposed into scratch memory: a part of it at a time, so that the panel stays in the first-level cache.
         for (int rows = _score.StagedTiles > 0 ? StagedKeys : keys; keys > 0; keys -= rows)
         {
             arguments.Rows = Math.Min(rows, keys);
             code.Run(ref arguments);
+            *t.Ahead = new((nint)arguments.StagedFrom, arguments.StagedFromStride, arguments.StagedFromSize, arguments.FirstRow, arguments.FirstLane);
             arguments.FirstRow += rows;
             arguments.Raw = arguments.Scores = (T*)arguments.Scores + rows * scores.Stride;
         }

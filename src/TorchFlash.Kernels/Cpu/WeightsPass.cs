@@ -144,23 +144,7 @@ internal sealed unsafe class WeightsPass<L, V, T>
             Product<L, V, T>.Panel(width, query, t.KeyTransposed + (nint)x * d, s, d, Product<L, V, T>.Tiles(queries));
             if (code is not null)
             {
-                var arguments = new TileArguments
-                {
-                    Raw = s.Data,
-                    Scores = s.Data,
-                    RawStride = s.Stride,
-                    ScoresStride = s.Stride,
-                    Rows = queries,
-                    Lanes = Math.Min(width, keys - x),
-                    FirstRow = first,
-                    FirstLane = start + x,
-                    Batch = head / _problem.Heads,
-                    Head = head % _problem.Heads,
-                    Scale = _problem.Scale,
-                    Tensors = _score.Tensors,
-                    Staged = t.Staged,
-                    StagedStride = Product<L, V, T>.Width,
-                };
+                TileArguments arguments = _score.Arguments(s, s, queries, Math.Min(width, keys - x), first, start + x, head, t.Staged, Product<L, V, T>.Width);
                 code.Run(ref arguments);
             }
             Strip<L, V, T>.Probabilities(s, queries, width, t.Max, t.Inverse, _factor);

@@ -243,5 +243,12 @@ internal sealed class Lambda
             Found = true;
             return node;
         }
+
+        // An element at constant indices is known to the call only.
+        protected override Expression VisitMethodCall(MethodCallExpression node)
+        {
+            Found |= node.Object is { } tensor && typeof(ScoreTensor).IsAssignableFrom(tensor.Type);
+            return base.VisitMethodCall(node);
+        }
     }
 }

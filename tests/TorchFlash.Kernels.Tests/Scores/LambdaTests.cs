@@ -22,7 +22,7 @@ public class LambdaTests
         int window = 7;
         float cap = 3;
         double half = 0.5;
-        bool flag = true;
+        bool flag = true, off = false;
         short narrow = 2;
         (Expression<ScoreFunction> Lambda, ScoreFunction Compiled)[] modifications =
         [
@@ -43,6 +43,7 @@ public class LambdaTests
             ((b, h, i, j) => (h == 1) == (i > j) && Table[h, i] >= 0.1f, (b, h, i, j) => (h == 1) == (i > j) && TableAt(h, i) >= 0.1f),
             ((b, h, i, j) => Seen[i, j] == true & flag | (i > j ^ h == 0), (b, h, i, j) => SeenAt(i, j) == true & flag | (i > j ^ h == 0)),
             ((b, h, i, j) => Seen[i, j] != flag, (b, h, i, j) => SeenAt(i, j) != flag),
+            ((b, h, i, j) => Seen[i, j] == off, (b, h, i, j) => SeenAt(i, j) == off),
         ];
         var random = new Random(1);
         foreach ((Expression<ScoreFunction> lambda, ScoreFunction compiled) in modifications)

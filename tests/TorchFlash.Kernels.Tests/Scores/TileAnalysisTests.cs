@@ -150,6 +150,19 @@ public class TileAnalysisTests(ITestOutputHelper output)
         Assert.Empty(visits);
     }
 
+    /// <summary>What a tensor of blocks says is not lost in a summary.</summary>
+    [Fact]
+    public void BlocksOfPairsAreExact()
+    {
+        using var examples = new ScoreExamples(1, 1, 192, 192, 1);
+        var layout = new BoolTensor(null, 96, 96);
+        examples.Add(layout, "layout", x => (x[0] / 16 + x[1] / 16) % 2);
+        TileAnalysis analysis = examples.Analyse(ScoreProgram.Identity.Where((b, h, i, j) => layout[i / 2, j / 2]));
+        for (int i = 0; i < 192; i += 32)
+            for (int j = 0; j < 192; j += 32)
+                Assert.Equal((i + j) / 32 % 2 == 0 ? TileClass.None : TileClass.All, analysis.Classify(0, 0, i, i + 32, j, j + 32));
+    }
+
     /// <summary>Real numbers that are NaN, infinite or nearly equal never make a class that float arithmetic could belie.</summary>
     [Fact]
     public void RealComparisonsLeaveRoomForRounding()
@@ -167,8 +180,12 @@ public class TileAnalysisTests(ITestOutputHelper output)
         Check((b, h, i, j) => 1.0 / (j - 4) > 0, 4, TileClass.Some);
         Check((b, h, i, j) => Math.Log(odd[j]) < 1e-3 && Math.Exp(odd[j]) > 2.7 && Math.Sqrt(odd[j]) < 1.01 && Math.Tanh(odd[j]) < 0.8, 4, TileClass.All);
 
-        void Check(Expression<PairFunction> condition, int key, TileClass expected) =>
-            Assert.Equal(expected, examples.Analyse(ScoreProgram.Identity.Where(condition)).Classify(0, 0, 0, 8, key, key + 1));
+        Check((b, h, i, j) => odd[j] - odd[j] <= double.PositiveInfinity, 1, TileClass.Some, keys: 2); // infinities of both signs make NaN, too
+        Check((b, h, i, j) => Math.Exp(odd[j]) >= 2.71828174591064453125, 4, TileClass.Some); // e in float
+        Check((b, h, i, j) => Math.Exp(odd[j]) <= 2.718281984329223632812, 4, TileClass.Some);
+
+        void Check(Expression<PairFunction> condition, int key, TileClass expected, int keys = 1) =>
+            Assert.Equal(expected, examples.Analyse(ScoreProgram.Identity.Where(condition)).Classify(0, 0, 0, 8, key, key + keys));
     }
 
     /// <summary>Long stretches cost few evaluations: a window over very many keys is visited in no time.</summary>

@@ -118,16 +118,37 @@ internal sealed unsafe class TileProgramCase<T> : IDisposable where T : unmanage
             bool isBool = _program.Tensors[k].Kind == ScoreKind.Bool;
             tensors[k] = new CapturedTensor
             {
-                Data = c.Data.Start + c.Offset * (isBool ? 1 : sizeof(T)), Gradient = wants[k] ? c.Gradient.Start + c.GradientOffset * sizeof(T) : null,
-                Stride0 = c.Strides[0], Stride1 = c.Strides[1], Stride2 = c.Strides[2], Stride3 = c.Strides[3],
-                GradientStride0 = c.GradientStrides[0], GradientStride1 = c.GradientStrides[1], GradientStride2 = c.GradientStrides[2], GradientStride3 = c.GradientStrides[3],
+                Data = c.Data.Start + c.Offset * (isBool ? 1 : sizeof(T)),
+                Gradient = wants[k] ? c.Gradient.Start + c.GradientOffset * sizeof(T) : null,
+                Stride0 = c.Strides[0],
+                Stride1 = c.Strides[1],
+                Stride2 = c.Strides[2],
+                Stride3 = c.Strides[3],
+                GradientStride0 = c.GradientStrides[0],
+                GradientStride1 = c.GradientStrides[1],
+                GradientStride2 = c.GradientStrides[2],
+                GradientStride3 = c.GradientStrides[3],
             };
         }
         T[] before = Copy(raw, rows * strides[0]), ds = Copy(gradients, rows * strides[2]);
         var arguments = new TileArguments
         {
-            Raw = raw.Start, Scores = aliased ? raw.Start : scores.Start, Gradients = gradients.Start, RawStride = strides[0], ScoresStride = aliased ? strides[0] : strides[1], GradientsStride = strides[2],
-            Rows = rows, Lanes = lanes, FirstRow = firstRow, FirstLane = firstLane, Batch = b, Head = h, Scale = 0.5, Tensors = tensors, Staged = staged.Start, StagedStride = strides[3],
+            Raw = raw.Start,
+            Scores = aliased ? raw.Start : scores.Start,
+            Gradients = gradients.Start,
+            RawStride = strides[0],
+            ScoresStride = aliased ? strides[0] : strides[1],
+            GradientsStride = strides[2],
+            Rows = rows,
+            Lanes = lanes,
+            FirstRow = firstRow,
+            FirstLane = firstLane,
+            Batch = b,
+            Head = h,
+            Scale = 0.5,
+            Tensors = tensors,
+            Staged = staged.Start,
+            StagedStride = strides[3],
         };
         program.Run(ref arguments);
 

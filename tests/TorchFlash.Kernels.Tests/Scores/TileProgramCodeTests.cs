@@ -84,6 +84,22 @@ public unsafe class TileProgramCodeTests
         Assert.Equal((true, true, true), (capped.HasWork, capped.ReadsRaw, capped.WritesGradients));
     }
 
+    /// <summary>Registers reach beyond a row: what is not there must not be divided by.</summary>
+    [Theory]
+    [InlineData(128)]
+    [InlineData(256)]
+    public void LanesThatDoNotExistDivideNothing(int bits)
+    {
+        var divisors = new IntTensor(null, 3);
+        ScoreProgram program = ScoreProgram.Build(g => g.Apply(Op.ToReal, g.Apply(Op.Divide, g.Int(-12), g.Load(divisors, g.Leaf(Op.Query)))), _ => null);
+        int* values = stackalloc int[] { 2, 3, 5 };
+        float* scores = stackalloc float[8];
+        var tensor = new CapturedTensor { Data = values, Stride0 = 1 };
+        var arguments = new TileArguments { Raw = scores, Scores = scores, RawStride = 8, ScoresStride = 8, Rows = 1, Lanes = 3, Scale = 1, Tensors = &tensor };
+        Of(program, ScorePass.Modify, bits: bits).Run(ref arguments);
+        Assert.Equal([-6, -4, -2], new Span<float>(scores, 3).ToArray());
+    }
+
     [Fact]
     public void ManyThreadsShareAProgram()
     {

@@ -44,6 +44,17 @@ public unsafe class TileProgramFunctionTests
         }
     }
 
+    /// <summary>A softcap must not leave its bounds, and reach them.</summary>
+    [Fact]
+    public void TanhEndsAtOne()
+    {
+        foreach (int bits in TileProgramTests.Widths)
+        {
+            Assert.Equal([1, 1, 1, -1, -1], Run<float>("Tanh", [9.1f, 30, float.PositiveInfinity, -30, float.NegativeInfinity], bits, false));
+            Assert.Equal([1, 1, 1, -1, -1], Run<double>("Tanh", [19.1, 60, double.PositiveInfinity, -60, double.NegativeInfinity], bits, false));
+        }
+    }
+
     /// <summary>To four units of the last place, infinities and what is beyond the range exactly.</summary>
     private sealed class Near<T> : IEqualityComparer<T> where T : unmanaged, IBinaryFloatingPointIeee754<T>
     {

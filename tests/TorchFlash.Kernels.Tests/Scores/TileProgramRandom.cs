@@ -3,7 +3,7 @@ using TorchFlash.Kernels.Scores;
 namespace TorchFlash.Kernels.Tests.Scores;
 
 /// <summary>Programs of every operation and of every way an index can move, for <see cref="Queries"/> x <see cref="Keys"/> problems.</summary>
-internal sealed class RandomTilePrograms(Random random)
+internal sealed class TileProgramRandom(Random random)
 {
     public const int Batch = 2, Heads = 3, Queries = 150, Keys = 170, Buckets = 9;
 

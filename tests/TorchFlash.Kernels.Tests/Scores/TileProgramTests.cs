@@ -96,14 +96,14 @@ public class TileProgramTests
     {
         for (int seed = 0; seed < 12; seed++)
         {
-            ScoreProgram program = new RandomTilePrograms(new Random(seed)).Next(2);
+            ScoreProgram program = new TileProgramRandom(new Random(seed)).Next(2);
             foreach (int bits in Widths)
                 Assert.Equal(Bits(bits), Bits(bits));
 
             byte[] Bits(int bits)
             {
                 var random = new Random(seed);
-                using var tile = new TileProgramCase<float>(program, random, _ => RandomTilePrograms.Buckets);
+                using var tile = new TileProgramCase<float>(program, random, _ => TileProgramRandom.Buckets);
                 return tile.Check(ScorePass.Gradient, bits, bits == 0, 17, 37, 5, 3, 1, 1);
             }
         }
@@ -114,18 +114,18 @@ public class TileProgramTests
         var random = new Random(seed);
         for (int k = 0; k < count; k++)
         {
-            ScoreProgram program = new RandomTilePrograms(random).Next(k % 4);
-            using var tile = new TileProgramCase<T>(program, random, tensor => RandomTilePrograms.Buckets);
+            ScoreProgram program = new TileProgramRandom(random).Next(k % 4);
+            using var tile = new TileProgramCase<T>(program, random, tensor => TileProgramRandom.Buckets);
             foreach (ScorePass pass in Enum.GetValues<ScorePass>())
             {
                 foreach (int bits in Widths)
                 {
                     int rows = random.Next(1, 20), lanes = random.Next(1, 50);
                     (int queries, int keys) = pass == ScorePass.Modify ? (lanes, rows) : (rows, lanes);
-                    int i = random.Next(3) switch { 0 => 0, 1 => RandomTilePrograms.Queries - queries, _ => random.Next(RandomTilePrograms.Queries - queries) };
-                    int j = random.Next(3) switch { 0 => 0, 1 => RandomTilePrograms.Keys - keys, _ => random.Next(RandomTilePrograms.Keys - keys) };
+                    int i = random.Next(3) switch { 0 => 0, 1 => TileProgramRandom.Queries - queries, _ => random.Next(TileProgramRandom.Queries - queries) };
+                    int j = random.Next(3) switch { 0 => 0, 1 => TileProgramRandom.Keys - keys, _ => random.Next(TileProgramRandom.Keys - keys) };
                     (int row, int lane) = pass == ScorePass.Modify ? (j, i) : (i, j);
-                    tile.Check(pass, bits, interpret: bits == 0, rows, lanes, row, lane, random.Next(RandomTilePrograms.Batch), random.Next(RandomTilePrograms.Heads), hides: random.Next(3) > 0);
+                    tile.Check(pass, bits, interpret: bits == 0, rows, lanes, row, lane, random.Next(TileProgramRandom.Batch), random.Next(TileProgramRandom.Heads), hides: random.Next(3) > 0);
                 }
             }
         }

@@ -1,4 +1,5 @@
 using System.Numerics;
+using TorchFlash.Kernels.Cpu.Tiles;
 using TorchFlash.Kernels.Scores;
 
 namespace TorchFlash.Kernels.Cpu.Scores;
@@ -15,7 +16,7 @@ internal sealed unsafe class BoundScore<T> : IDisposable
     private readonly TileAnalysis? _analysis;
     private readonly int _vectorBits;
     private readonly bool[] _wantsGradient;
-    private readonly TileProgram?[] _code = new TileProgram?[2 * Enum.GetValues<ScorePass>().Length];
+    private readonly TileProgram?[] _code = new TileProgram?[2 * ((int)ScorePass.Gradient + 1)];
     private readonly Scratch? _memory;
 
     /// <exception cref="ArgumentOutOfRangeException">The program would read outside of a tensor.</exception>
@@ -69,12 +70,33 @@ internal sealed unsafe class BoundScore<T> : IDisposable
     /// <summary>The code for a tile in which so many pairs exist; null where there is nothing to do.</summary>
     public TileProgram? Code(ScorePass pass, TileClass tile)
     {
-        if (_program is null || tile != TileClass.Some && (!Modifies || pass == ScorePass.Gradient && !WorksOnGradients))
-            return null;
+        if (_program is null || tile != TileClass.Some && !Modifies || pass == ScorePass.Gradient && !WorksOnGradients)
+            return null; // The gradient of a hidden pair is 0 as its weight is.
         bool hides = tile == TileClass.Some;
         ref TileProgram? code = ref _code[2 * (int)pass + (hides ? 1 : 0)];
         return code ??= TileProgram.Of(_program.Output, hides ? _analysis!.Where : True, pass, _program.Tensors, _wantsGradient, _vectorBits, sizeof(T) == sizeof(double));
     }
+
+    /// <summary>What the code gets for a block that begins at a row and a lane, of a head of all batch entries: keys x queries forward, queries x keys backward.</summary>
+    public TileArguments Arguments(Matrix<T> raw, Matrix<T> scores, int rows, int lanes, int row, int lane, int head, T* staged, int stagedStride) => new()
+    {
+        Raw = raw.Data,
+        Scores = scores.Data,
+        Gradients = scores.Data,
+        RawStride = raw.Stride,
+        ScoresStride = scores.Stride,
+        GradientsStride = scores.Stride,
+        Rows = rows,
+        Lanes = lanes,
+        FirstRow = row,
+        FirstLane = lane,
+        Batch = head / _problem.Heads,
+        Head = head % _problem.Heads,
+        Scale = _problem.Scale,
+        Tensors = Tensors,
+        Staged = staged,
+        StagedStride = stagedStride,
+    };
 
     private bool WorksOnGradients => !IsAdditive || _wantsGradient.Contains(true);
 

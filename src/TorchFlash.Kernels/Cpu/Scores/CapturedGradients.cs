@@ -71,7 +71,8 @@ internal sealed unsafe class CapturedGradients<T> : IDisposable
         bool byHead = Has(Op.Head), byBatch = Has(Op.Batch);
         int keySlots = Has(Op.Key) ? 0 : Math.Min(_keyTiles, KeySlots);
         int overlapping = byHead && byBatch ? 0 : byHead ? batch : byBatch ? _heads : batch * _heads;
-        int headSlots = overlapping <= 1 ? 0 : Math.Min(overlapping, HeadSlots);
+        // Where key-value tiles do not overlap, heads follow each other tile by tile: as many as there are tiles need no slots of their own.
+        int headSlots = overlapping <= 1 ? 0 : Math.Min(overlapping, keySlots > 0 ? HeadSlots : (HeadSlots + _keyTiles - 1) / Math.Max(1, _keyTiles) / 2 + 1);
         while (Math.Max(1, keySlots) * Math.Max(1, headSlots) * size > MostElements && Math.Max(keySlots, headSlots) > 1)
         {
             if (headSlots >= keySlots)

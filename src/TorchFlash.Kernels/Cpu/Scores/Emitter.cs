@@ -61,7 +61,7 @@ internal sealed unsafe class Emitter
         if (hasTail)
         {
             Field(nameof(TileArguments.Lanes)).Number(_count).Do(Rem).Set(_left);
-            Indices().Local(_left).Broadcast(ScoreKind.Int).Call("LessThan", _whole, _whole).Set(_mask);
+            Iota().Local(_left).Broadcast(ScoreKind.Int).Call("LessThan", _whole, _whole).Set(_mask);
         }
         bool usesLane = _uses.Keys.Any(IsLane);
         Field(nameof(TileArguments.Raw)).Set(_raw).Field(nameof(TileArguments.Scores)).Set(_scores).Field(nameof(TileArguments.Gradients)).Set(_gradients);
@@ -71,7 +71,7 @@ internal sealed unsafe class Emitter
         {
             Enter(1);
             if (usesLane)
-                Field(nameof(TileArguments.FirstLane)).Broadcast(ScoreKind.Int).Indices().Call("Add", _whole, _whole).Set(_lane);
+                Field(nameof(TileArguments.FirstLane)).Broadcast(ScoreKind.Int).Iota().Call("Add", _whole, _whole).Set(_lane);
             Number(0).Do(Conv_I).Set(_x);
             Loop(() => (hasTail ? Local(_x).Number(_count).Do(Add) : Local(_x)).Field(nameof(TileArguments.Lanes)).Number(hasTail ? 1 : 0).Do(Add).Do(Conv_I), () =>
             {
@@ -329,6 +329,10 @@ internal sealed unsafe class Emitter
 
     private void Stage(Node node)
     {
+        int size = node.Kind == ScoreKind.Bool ? 1 : _size;
+        Keep(nameof(TileArguments.StagedFrom), () => Local(_addresses[node]));
+        Keep(nameof(TileArguments.StagedFromStride), () => Capture(node, nameof(CapturedTensor.Stride0), (int)node.Value).Times(size));
+        Keep(nameof(TileArguments.StagedFromSize), () => Number(size));
         LocalBuilder to = Pointer();
         Field(nameof(TileArguments.Staged)).Field(nameof(TileArguments.StagedStride)).Field(nameof(TileArguments.Rows)).Do(Conv_I).Do(Mul).Times(_size * _plan.Staged.IndexOf(node)).Do(Add).Set(to);
         Local(_addresses[node]).Capture(node, nameof(CapturedTensor.Stride0), (int)node.Value).Local(to).Field(nameof(TileArguments.StagedStride));
@@ -338,6 +342,13 @@ internal sealed unsafe class Emitter
         else
             Helper(nameof(TileMemory.Stage), Element(node));
         Local(to).Set(_addresses[node]);
+
+        void Keep(string field, Action value)
+        {
+            _il.Emit(Ldarg_0);
+            value();
+            _il.Emit(Stfld, typeof(TileArguments).GetField(field)!);
+        }
     }
 
     /// <summary>A number that is the same in all lanes, as one; what <see cref="IsScalar"/> does not know comes from a register.</summary>
@@ -404,7 +415,7 @@ internal sealed unsafe class Emitter
     private Emitter Down(LocalBuilder p) => At(p, -1).Number((1 - _count) * _size).Do(Add);
 
     private Emitter Reverse(Type type)
-        => Number(_count - 1).Broadcast(ScoreKind.Int).Indices().Call("Subtract", _whole, _whole).Call("Shuffle", type, _whole);
+        => Number(_count - 1).Broadcast(ScoreKind.Int).Iota().Call("Subtract", _whole, _whole).Call("Shuffle", type, _whole);
 
     private Emitter Lanes(bool tail) => tail ? Local(_left) : Number(_count);
 
@@ -420,7 +431,7 @@ internal sealed unsafe class Emitter
     /// <summary>Integers as truth values.</summary>
     private Emitter IsTrue() => Property("get_Zero", _whole).Call("GreaterThan", _whole, _whole);
 
-    private Emitter Indices() => Property("get_Indices", _whole);
+    private Emitter Iota() => Property("get_Indices", _whole);
 
     private Emitter Property(string property, Type register) => Call(register.GetMethod(property)!);
 

@@ -32,10 +32,11 @@ internal sealed class Functions(Graph graph, bool isDouble)
     /// <summary>The square of e^(x / 2), so that a result near the ends of the range needs no exponent beyond them.</summary>
     public Node Exp(Node x)
     {
-        Node y = graph.Apply(Op.Multiply, Bounded(x, isDouble ? 760 : 110), Real(0.5)), n = MultiplyAdd(y, Real(Log2E), Magic);
-        Node scale = graph.Intern(Op.PowerOfTwo, ScoreKind.Real, 0, null, n);
-        Node f = MultiplyAdd(y, Real(Log2E), Subtract(Magic, n));
-        f = MultiplyAdd(y, Real(isDouble ? 2.0355273740931033e-17 : 1.9259629911266175e-08), f); // what the rounded log2 e lacks
+        Node y = graph.Apply(Op.Multiply, Bounded(x, isDouble ? 760 : 110), Real(0.5)), shifted = MultiplyAdd(y, Real(Log2E), Magic), n = Subtract(shifted, Magic);
+        Node scale = graph.Intern(Op.PowerOfTwo, ScoreKind.Real, 0, null, shifted);
+        // y - n ln 2 in two parts, of which the first is exact.
+        Node r = MultiplyAdd(n, Real(isDouble ? -0.6931471803691238 : -0.693359375), y);
+        Node f = graph.Apply(Op.Multiply, MultiplyAdd(n, Real(isDouble ? -1.9082149292705877e-10 : 2.1219444005469058e-4), r), Real(Log2E));
         Node e = MultiplyAdd(Fraction(f), scale, scale);
         return graph.Apply(Op.Multiply, e, e);
     }

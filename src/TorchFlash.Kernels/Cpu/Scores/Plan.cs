@@ -80,6 +80,7 @@ internal sealed class Plan
         }
         Nodes = Graph.Order(Sinks.SelectMany(sink => sink.Place == null ? (Node[])[sink.Value] : [sink.Value, sink.Place]));
         Staged = [.. Graph.Order(Sinks.Select(sink => sink.Value)).Where(node => node.Op == Op.LoadStaged)];
+        Nodes.ForEach(node => Level(node)); // from here on nothing changes: many threads may ask
 
         Node Where(Node x, Node otherwise) => graph.Apply(Op.Select, where, x, otherwise);
     }

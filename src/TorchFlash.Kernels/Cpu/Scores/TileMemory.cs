@@ -120,25 +120,13 @@ internal static unsafe class TileMemory
     }
 
     /// <summary>
-    /// Asks for what the next panel will read. A panel reads short runs of many rows, each on a page of its own: nothing that the hardware
-    /// foresees.
+    /// Asks for what will be read. A panel reads short runs of many rows, each on a page of its own: nothing that the hardware foresees.
     /// </summary>
     [MethodImpl(Inline)]
     public static void Prefetch(void* p)
     {
         if (Sse.IsSupported)
             Sse.Prefetch1(p);
-    }
-
-    /// <summary>The same for so many bytes of so many rows.</summary>
-    [MethodImpl(Inline)]
-    private static void Prefetch(byte* p, nint stride, int rows, int bytes)
-    {
-        for (int r = 0; r < rows; r++, p += stride)
-        {
-            for (int x = 0; x < bytes; x += 64)
-                Prefetch(p + x);
-        }
     }
 
     /// <summary>
@@ -154,7 +142,6 @@ internal static unsafe class TileMemory
             for (; x + 2 * block <= lanes; x += 2 * block)
             {
                 E* y = from + x * laneStride, z = to + x;
-                Prefetch((byte*)(y + lanes * laneStride), laneStride * sizeof(E), 2 * block, rows * sizeof(E));
                 int r = 0;
                 for (; r + block <= rows; r += block, y += block, z += block * stride)
                 {
@@ -201,7 +188,6 @@ internal static unsafe class TileMemory
             for (; x + 16 <= lanes; x += 16)
             {
                 byte* y = from + x * laneStride, z = to + x;
-                Prefetch(y + lanes * laneStride, laneStride, 16, rows);
                 int r = 0;
                 for (; r + 8 <= rows; r += 8, y += 8, z += 8 * stride)
                 {

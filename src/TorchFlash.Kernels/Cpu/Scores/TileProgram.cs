@@ -36,6 +36,15 @@ internal unsafe struct TileArguments
     public void* Staged;
 
     public nint StagedStride;
+
+    /// <summary>
+    /// Written by the code: where the tile's part of a matrix that lies across the lanes begins, bytes from one lane to the next, and from one
+    /// row to the next; null where there is none.
+    /// </summary>
+    public byte* StagedFrom;
+
+    public nint StagedFromStride;
+    public int StagedFromSize;
 }
 
 /// <summary>A captured tensor as tile programs read it: real numbers of the compute type, integers as wide, bytes of 0 or 1; the last stride is 1.</summary>
@@ -99,7 +108,7 @@ internal sealed unsafe class TileProgram
             if (!s_cache.TryGetValue(structure, out (Plan Plan, TileCode Code) known))
             {
                 var plan = new Plan(graph, output, where, pass, wantsGradient, isDouble, lower: !interpret);
-                known = (plan, interpret ? Interpreter.Of(plan, isDouble) : Emitter.Compile(plan, vectorBits, isDouble));
+                known = (plan, !interpret ? Emitter.Compile(plan, vectorBits, isDouble) : isDouble ? new Interpreter<double>(plan).Run : new Interpreter<float>(plan).Run);
                 s_cache.Add(structure, known);
                 s_oldest.Enqueue(structure);
                 if (s_oldest.Count > MaxCached)

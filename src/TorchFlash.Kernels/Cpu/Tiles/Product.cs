@@ -23,6 +23,9 @@ internal static unsafe class Product<L, V, T>
     /// <summary>Bits of a register that tile programs work with: beside scalar code the smallest ones.</summary>
     public static int VectorBits => Math.Max(128, 8 * Unsafe.SizeOf<V>());
 
+    /// <summary>Elements in such a register: what a tile program writes of the last columns it is given.</summary>
+    public static int ProgramLanes => VectorBits / 8 / sizeof(T);
+
     /// <summary>Columns of a row-major tile that holds n of them: whole registers.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static int PadColumns(int n) => RoundUp(n, L.Count);
