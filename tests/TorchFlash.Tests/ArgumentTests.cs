@@ -1,3 +1,4 @@
+using TorchFlash.Kernels.Scores;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -42,6 +43,30 @@ public class ArgumentTests
                 { "query", "takes a tensor; it got one that has been disposed", () => Attend(Disposed()) },
                 { "value", "takes a tensor; it got one that has been disposed", () => Attend(s_operand, v: Disposed()) },
 
+                { "tensor", "takes Float32, Float64, Float16 or BFloat16; it got Int64", () => flash.reals(zeros([3], ScalarType.Int64)) },
+                { "tensor", "takes Int64 or Int32; it got Float32", () => flash.ints(Zeros(3)) },
+                { "tensor", "takes Bool; it got Float32", () => flash.bools(Zeros(3)) },
+                { "tensor", "takes 1 to 4 dimensions; it got []", () => flash.reals(Zeros()) },
+                { "tensor", "takes 1 to 4 dimensions; it got [1, 1, 1, 1, 1]", () => flash.reals(Zeros(1, 1, 1, 1, 1)) },
+                { "slopes", "takes [H]; it got [1, 3]", () => ScoreProgram.Identity.alibi(Zeros(1, 3)) },
+                { "slopes", "takes floating point; it got Int64", () => ScoreProgram.Identity.alibi(zeros([3], ScalarType.Int64)) },
+                { "cap", "takes a finite number above 0; it got 0", () => ScoreProgram.Identity.softcap(0) },
+                { "left", "takes 0 or more, or -1 for all; it got -2", () => ScoreProgram.Identity.window(-2, 0) },
+                { "right", "takes 0 or more, or -1 for all; it got -3", () => ScoreProgram.Identity.window(0, -3) },
+                { "table", "takes [H or 1, 2n + 1]; it got [3, 4]", () => ScoreProgram.Identity.relative_bias(Zeros(3, 4)) },
+                { "table", "takes an even number of buckets, 4 or more; it got [7, 3]", () => ScoreProgram.Identity.t5_bias(Zeros(7, 3)) },
+                { "max_distance", "takes more than 8, below which every distance has a bucket of its own; it got 8", () => ScoreProgram.Identity.t5_bias(Zeros(32, 3), max_distance: 8) },
+                { "lengths", "takes Int64 or Int32; it got Float32", () => ScoreProgram.Identity.key_padding(Zeros(2)) },
+                { "key_ids", "takes [B, N] or [N]; it got [1, 1, 5]", () => ScoreProgram.Identity.documents(zeros([5], ScalarType.Int64), zeros([1, 1, 5], ScalarType.Int64)) },
+                { "mask", "takes Bool; it got Float32", () => ScoreProgram.Identity.mask(Zeros(5, 5)) },
+                { "offset", "takes a position of at most 536870912; it got 4294967296", () => ScoreProgram.Identity.causal(1L << 32) },
+                { "blocks", "takes [nq, nk], [H, nq, nk] or [B, H, nq, nk]; it got [4]", () => BlockMask.of(zeros([4], ScalarType.Bool), 16) },
+                { "block_q", "takes 1 or more; it got 0", () => BlockMask.of(zeros([4, 4], ScalarType.Bool), 0) },
+                { "sinks", "takes [H] = [3]; it got [2]", () => Score(null, Zeros(2)) },
+                { "sinks", "takes Float32, Float64, Float16 or BFloat16; it got Bool", () => Score(null, zeros([3], ScalarType.Bool)) },
+                { "score", "reads the tensor slopes; it got one that has been disposed", () => Score(OfADisposedTensor()) },
+                { "score", "reads slopes, which must be on the device of query, cpu; it got meta", () => Score(ScoreProgram.Identity.alibi(zeros([3], device: META))) },
+
                 { "num_heads", "takes 1 or more; it got 0", () => flash.nn.MultiheadAttention(8, 0) },
                 { "embedded_dim", "takes a positive multiple of num_heads, 3; it got 8", () => flash.nn.MultiheadAttention(8, 3) },
                 { "embedded_dim", "takes a positive multiple of num_heads, 2; it got -8", () => flash.nn.MultiheadAttention(-8, 2) },
@@ -84,6 +109,24 @@ public class ArgumentTests
 
     private static void Call(Tensor q, Tensor? k = null, Tensor? v = null, Tensor? padding = null, Tensor? mask = null) =>
         flash.nn.MultiheadAttention(8, 2).call(q, k ?? Zeros(7, 2, 8), v ?? Zeros(7, 2, 8), padding, attn_mask: mask);
+
+    private static void Score(ScoreProgram? score, Tensor? sinks = null) => flash.nn.functional.attention(s_operand, s_operand, s_operand, score, sinks: sinks);
+
+    private static ScoreProgram OfADisposedTensor()
+    {
+        using Tensor slopes = Zeros(3);
+        return ScoreProgram.Identity.alibi(slopes);
+    }
+
+    [Fact]
+    public void AnIndexThatMayLeaveItsTensorIsRefusedBeforeItIsRead()
+    {
+        foreach (ScoreProgram score in new[] { ScoreProgram.Identity.alibi(Zeros(2)), ScoreProgram.Identity.relative_bias(Zeros(1, 7)), ScoreProgram.Identity.bias(Zeros(5, 4)) })
+            Assert.ThrowsAny<ArgumentException>(() => Score(score));
+        Assert.Contains("slopes[h]", Assert.ThrowsAny<ArgumentException>(() => Score(ScoreProgram.Identity.alibi(Zeros(2)))).Message);
+        double[] numbers = [1];
+        Assert.Contains("capture a tensor", Assert.Throws<NotSupportedException>(() => flash.score((s, b, h, i, j) => s + numbers[h])).Message);
+    }
 
     private static Tensor Disposed()
     {

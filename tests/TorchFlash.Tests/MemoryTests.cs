@@ -1,3 +1,4 @@
+using TorchFlash.Kernels.Scores;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -21,6 +22,67 @@ public class MemoryTests
         long growth8192 = ProcessMemory.PeakGrowth(() => ForwardBackward(8192, 1, 16));
         Assert.True(growth8192 < 8192L * 8192 * sizeof(float) / 8, $"grew by {growth8192 >> 20} MiB at N = 8192");
         Assert.True(growth8192 < (5 * growth4096 / 2) + (8 * ProcessMemory.Mebibyte), $"grew by {growth4096} at N = 4096, by {growth8192} at N = 8192");
+    }
+
+    [Theory]
+    [InlineData("program")]
+    [InlineData("dropout")]
+    [InlineData("bias")]
+    [InlineData("window")]
+    [InlineData("documents")]
+    [InlineData("sinks")]
+    public void NoFeatureHoldsAMatrixOfScores(string feature)
+    {
+        const long N = 16384, H = 2;
+        Run(512); // Whatever is allocated and compiled once.
+        long growth = ProcessMemory.PeakGrowth(() => Run(N));
+        // Ten operands or gradients of 2 MiB, and scratch; a matrix is 1 GiB of float32 a head, 256 MiB of bytes.
+        Assert.True(growth < 80 * ProcessMemory.Mebibyte, $"grew by {growth >> 20} MiB at N = {N}");
+
+        void Run(long n)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            Tensor q = randn([1, H, n, 16], requires_grad: true), k = randn([1, H, n, 16], requires_grad: true), v = randn([1, H, n, 16], requires_grad: true);
+            ScoreProgram none = ScoreProgram.Identity;
+            ScoreProgram? score = feature switch
+            {
+                "program" => none.alibi(flash.alibi_slopes(H).requires_grad_(true)),
+                "bias" => none.bias(randn([1, H, 1, n], requires_grad: true)).causal(),
+                "window" => none.window(512, 0),
+                "documents" => none.documents(arange(n).div(1024, RoundingMode.trunc)),
+                _ => null,
+            };
+            Tensor? sinks = feature == "sinks" ? randn(H).requires_grad_(true) : null;
+            flash.nn.functional.attention(q, k, v, score, p: feature == "dropout" ? 0.1 : 0, is_causal: feature == "sinks", sinks: sinks).sum().backward();
+        }
+    }
+
+    [Fact]
+    public void StepsWithProgramsLeaveNothingBehind()
+    {
+        Tensor slopes = flash.alibi_slopes(4).requires_grad_(true), sinks = zeros(4).requires_grad_(true), bias = zeros([4, 1, 32], requires_grad: true);
+
+        void Run(int iterations)
+        {
+            for (int i = 0; i < iterations; i++)
+            {
+                using DisposeScope scope = NewDisposeScope();
+                Tensor x = randn([1L, 4, 32, 256], requires_grad: true);
+                ScoreProgram score = ScoreProgram.Identity.alibi(slopes).t5_bias(zeros(8, 4), max_distance: 9).window(8, 8).documents(zeros([32], ScalarType.Int32));
+                (Tensor o, Tensor lse) = flash.nn.functional.attention_lse(x, x, x, score, p: 0.1, sinks: sinks);
+                (o.sum() + lse.sum()).backward();
+                flash.nn.functional.scaled_dot_product_attention(x, x, x, bias).sum().backward();
+                slopes.grad = sinks.grad = bias.grad = null;
+            }
+        }
+
+        Run(100);
+        long before = ProcessMemory.Settled();
+        long tensorsBefore = Tensor.TotalCount;
+        Run(1000); // Each with two dozen tensors of 128 KiB.
+        long after = ProcessMemory.Settled();
+        Assert.True(after - before < 24 * ProcessMemory.Mebibyte, $"grew by {(after - before) / 1024} KiB over 1,000 iterations");
+        Assert.True(Tensor.TotalCount - tensorsBefore < 20, $"{Tensor.TotalCount - tensorsBefore} tensors left alive");
     }
 
     [Theory]

@@ -76,4 +76,14 @@ public class MultiheadGradientTests
         Check(flash.nn.MultiheadAttention(4, 2), x, x, x, mask: Input(5, 3, 3));
         Check(flash.nn.MultiheadAttention(4, 2, is_causal: true), x, x, x, s_padding, Input(5, 4, 3, 3));
     }
+
+    [Theory]
+    [InlineData(false, false)]
+    [InlineData(true, true)]
+    public void MasksBesideAppendedKeys(bool causal, bool average)
+    {
+        Tensor x = Input(1, 3, 2, 4);
+        Check(flash.nn.MultiheadAttention(4, 2, add_bias_kv: true, add_zero_attn: true, is_causal: causal, average_attn_weights: average), x, x, x, s_padding, Input(5, 4, 3, 3));
+        Check(flash.nn.MultiheadAttention(4, 2, add_bias_kv: true, is_causal: causal, average_attn_weights: average), x, x, x, s_padding, Input(5, 3, 3));
+    }
 }
