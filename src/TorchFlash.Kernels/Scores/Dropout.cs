@@ -24,14 +24,20 @@ public static class Dropout
     /// <param name="key">Key.</param>
     public static bool Keeps(ulong seed, double p, int batch, int head, int query, int key)
     {
-        (uint x0, uint x1, uint x2, uint x3) = ((uint)key >> 2, (uint)query, (uint)head, (uint)batch);
-        (uint k0, uint k1) = ((uint)seed, (uint)(seed >> 32));
+        (uint x0, uint x1, uint x2, uint x3) = Philox(seed, (uint)key >> 2, (uint)query, (uint)head, (uint)batch);
+        return p < 1 && (int)((key & 3) switch { 0 => x0, 1 => x1, 2 => x2, _ => x3 }) >= Threshold(p);
+    }
+
+    /// <summary>Philox4x32-10 of a counter of four words.</summary>
+    internal static (uint, uint, uint, uint) Philox(ulong key, uint x0, uint x1, uint x2, uint x3)
+    {
+        (uint k0, uint k1) = ((uint)key, (uint)(key >> 32));
         for (int round = 0; round < Rounds; round++, k0 += Weyl0, k1 += Weyl1)
         {
             ulong a = (ulong)Multiplier0 * x0, b = (ulong)Multiplier1 * x2;
             (x0, x1, x2, x3) = ((uint)(b >> 32) ^ x1 ^ k0, (uint)b, (uint)(a >> 32) ^ x3 ^ k1, (uint)a);
         }
-        return p < 1 && (int)((key & 3) switch { 0 => x0, 1 => x1, 2 => x2, _ => x3 }) >= Threshold(p);
+        return (x0, x1, x2, x3);
     }
 
     /// <summary>What a word must at least be for its element to be kept; where p is 1 the factor of what is kept is 0.</summary>
