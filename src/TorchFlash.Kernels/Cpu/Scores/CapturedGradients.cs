@@ -71,8 +71,8 @@ internal sealed unsafe class CapturedGradients<T> : IDisposable
         bool byHead = Has(Op.Head), byBatch = Has(Op.Batch);
         int keySlots = Has(Op.Key) ? 0 : Math.Min(_keyTiles, KeySlots);
         int overlapping = byHead && byBatch ? 0 : byHead ? batch : byBatch ? _heads : batch * _heads;
-        // Where key-value tiles do not overlap, heads follow each other tile by tile: as many as there are tiles need no slots of their own.
-        int headSlots = overlapping <= 1 ? 0 : Math.Min(overlapping, keySlots > 0 ? HeadSlots : (HeadSlots + _keyTiles - 1) / Math.Max(1, _keyTiles) / 2 + 1);
+        // Where key-value tiles do not overlap, heads follow each other tile by tile, in one sum: another slot would cost more than the waiting.
+        int headSlots = overlapping <= 1 ? 0 : Math.Min(overlapping, keySlots > 0 ? HeadSlots : 1);
         while (Math.Max(1, keySlots) * Math.Max(1, headSlots) * size > MostElements && Math.Max(keySlots, headSlots) > 1)
         {
             if (headSlots >= keySlots)

@@ -126,7 +126,7 @@ internal static unsafe class TileMemory
     public static void Prefetch(void* p)
     {
         if (Sse.IsSupported)
-            Sse.Prefetch1(p);
+            Sse.Prefetch0(p);
     }
 
     /// <summary>
