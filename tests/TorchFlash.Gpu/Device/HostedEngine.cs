@@ -52,7 +52,7 @@ internal sealed class HostedEngine(IAttentionEngine inner, GpuDriver gpu) : IAtt
     public void Weights(in AttentionProblem problem, in WeightsArguments arguments, in ExecutionOptions options = default)
     {
         using var copies = new Copies(gpu, problem);
-        inner.AverageWeights(problem, new WeightsArguments
+        inner.Weights(problem, new WeightsArguments
         {
             Query = copies.Query(arguments.Query),
             Key = copies.Key(arguments.Key),
