@@ -179,6 +179,76 @@ public class ScoreTests
         }
     }
 
+    [Fact]
+    public void GradientsOfGradientsThroughTheWeights()
+    {
+        (Tensor q, Tensor k, Tensor v, _) = TestData.Operands(1, 2, 3, 4, 3, 2);
+        Tensor slopes = Real(8, 2), sinks = Real(9, 2);
+        Gradcheck.CheckTwice(
+            () => new AttentionCall(q, k, v, score: ScoreProgram.Identity.alibi(slopes).softcap(2), sinks: sinks, dropout: 0.2, dropoutSeed: 3).Attend(new(true, true)).Weights!,
+            [q, k, slopes, sinks]);
+    }
+
+    [Theory]
+    [InlineData(0.7)]
+    [InlineData(-0.7)]
+    [InlineData(0)]
+    public void LogSumExpAloneOfAnyScale(double scale)
+    {
+        (Tensor q, Tensor k, Tensor v, _) = TestData.Operands(1, 2, 70, 80, 8, 6);
+        Tensor c = TestData.Normal(5, [1, 2, 70]), near = Reference.Causal(70, 80, 9);
+        foreach ((ScoreProgram? score, Func<Tensor, Tensor> modified) in new (ScoreProgram?, Func<Tensor, Tensor>)[]
+        {
+            (null, s => s),
+            (ScoreProgram.Identity.causal(9), s => s.masked_fill(near.logical_not(), double.NegativeInfinity)),
+            (ScoreProgram.Identity.softcap(2), s => 2 * (s / 2).tanh()),
+        })
+        {
+            Tensor expected = modified(matmul(q, k.transpose(2, 3)) * scale).logsumexp(-1);
+            Tensor[] expectedGradients = TestData.Gradients(expected, c, q, k);
+            Tensor lse = flash.nn.functional.attention_lse(q, k, v, score, scale: scale).lse;
+            TestData.Close(expected, lse, 1e-12);
+            Tensor[] gradients = TestData.Gradients(lse, c, q, k);
+            TestData.Close(expectedGradients[0], gradients[0], 1e-11);
+            TestData.Close(expectedGradients[1], gradients[1], 1e-11);
+        }
+    }
+
+    [Fact]
+    public void LibtorchsOwnAttentionGetsTheMaskThatAProgramIs()
+    {
+        (Tensor q, Tensor k, Tensor v, Tensor c) = TestData.Operands(B, H, Nq, Nk, 4, 3);
+        int masks = 0;
+        foreach (Sample sample in Samples())
+        {
+            AttentionCall call = new(q, k, v, score: sample.Ready);
+            if (!call.Problem.Score!.IsAdditive)
+                continue;
+            masks++;
+            Tensor mask = call.AsMask()!;
+            bool hides = mask.dtype == ScalarType.Bool;
+            Tensor expected = Reference.Attention(q, k, v, allowed: hides ? mask : null, bias: hides ? null : mask), actual = flash.nn.functional.attention(q, k, v, sample.Ready);
+            Tensor some = expected.isfinite(); // The formula gives NaN where there is nothing.
+            TestData.Close(expected.masked_fill(some.logical_not(), 0), actual, 1e-12, sample.Name);
+        }
+        Assert.Equal(17, masks);
+    }
+
+    [Fact]
+    public void AgreesWithLibtorchsOwnWithTheSameMask()
+    {
+        (Tensor q, Tensor k, Tensor v, Tensor c) = TestData.Operands(2, 3, 65, 80, 32, 32, ScalarType.Float32);
+        Tensor bias = TestData.Normal(5, [2, 1, 65, 80], ScalarType.Float32);
+        foreach (Tensor mask in new[] { bias, bias.gt(-1) })
+        {
+            Tensor expected = nn.functional.scaled_dot_product_attention(q, k, v, mask), actual = flash.nn.functional.scaled_dot_product_attention(q, k, v, mask);
+            TestData.Close(expected, actual, 1e-5);
+            Tensor[] expectedGradients = TestData.Gradients(expected, c, q, k, v), gradients = TestData.Gradients(actual, c, q, k, v);
+            for (int i = 0; i < 3; i++)
+                TestData.Close(expectedGradients[i], gradients[i], 1e-4, $"gradient {i}");
+        }
+    }
+
     public static TheoryData<bool, bool, bool, bool> Broadcasts
     {
         get
@@ -372,7 +442,6 @@ public class ScoreTests
             Assert.Null(leaf.grad);
         }
         Tensor mask = ones([4, 4], ScalarType.Bool), q = Real(5, 1, 1, 4, 4), output = flash.nn.functional.attention(q, x, x, ScoreProgram.Identity.mask(mask));
-        mask.logical_not().to(ScalarType.Bool);
         mask.fill_(false);
         RouteTests.Warnings(() => Assert.ThrowsAny<Exception>(() => output.sum().backward()));
     }

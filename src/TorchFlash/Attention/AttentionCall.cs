@@ -129,22 +129,27 @@ internal sealed class AttentionCall
         return suits ? AttentionRoute.LibTorch : AttentionRoute.Composed;
     }
 
+    /// <summary>What libtorch's own attention takes for a program of conditions and additions, in its own broadcast shape; null where there is none.</summary>
+    public Tensor? AsMask()
+    {
+        if (Problem.Score is not { } score)
+            return null;
+        (ScalarType type, Device device) = (Operands.Query.dtype, Operands.Query.device);
+        ScoreEvaluation program = new(score, Operands.Captured, [Problem.Batch, Problem.Heads, Problem.QueryLength, Problem.KeyLength], 0, type, device);
+        Tensor? hidden = program.Hidden();
+        if (score.OnlyHides)
+            return hidden!.logical_not();
+        Tensor added = program.Output(zeros([1, 1, 1, 1], type, device));
+        return hidden is null ? added : where(hidden, tensor(double.NegativeInfinity, type, device), added);
+    }
+
     private Tensor LibTorchs()
     {
         (Tensor query, Tensor key) = (Operands.Query, Operands.Key);
-        Tensor? mask = null;
-        if (Problem.Score is { } score)
-        {
-            ScoreEvaluation program = new(score, Operands.Captured, [Problem.Batch, Problem.Heads, Problem.QueryLength, Problem.KeyLength], 0, query.dtype, query.device);
-            Tensor? hidden = program.Hidden();
-            mask = score.OnlyHides ? hidden!.logical_not() : program.Output(zeros([1, 1, 1, 1], query.dtype, query.device));
-            if (!score.OnlyHides && hidden is not null)
-                mask = mask.masked_fill(hidden, double.NegativeInfinity);
-        }
         // It has no argument for the scale.
         double defaultScale = AttentionProblem.DefaultScale(Problem.HeadDim);
         Tensor scaled = Problem.Scale == defaultScale ? query : query * (Problem.Scale / defaultScale);
         return nn.functional.scaled_dot_product_attention(
-            scaled, ComposedAttention.Repeated(key, query), ComposedAttention.Repeated(Operands.Value, query), mask, Problem.Dropout, Problem.Causal == CausalMask.TopLeft);
+            scaled, ComposedAttention.Repeated(key, query), ComposedAttention.Repeated(Operands.Value, query), AsMask(), Problem.Dropout, Problem.Causal == CausalMask.TopLeft);
     }
 }

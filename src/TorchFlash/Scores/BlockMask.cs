@@ -68,7 +68,13 @@ public sealed class BlockMask
         (int rows, int columns) = Sizes(block_q, block_k ?? block_q);
         AttentionProblem problem = new()
         {
-            Batch = checked((int)batch), Heads = checked((int)heads), QueryLength = checked((int)queries), KeyLength = checked((int)keys), HeadDim = 1, ValueDim = 1, Scale = 1,
+            Batch = checked((int)batch),
+            Heads = checked((int)heads),
+            QueryLength = checked((int)queries),
+            KeyLength = checked((int)keys),
+            HeadDim = 1,
+            ValueDim = 1,
+            Scale = 1,
         };
         problem.Validate();
         using TorchSharp.DisposeScope scope = NewDisposeScope();

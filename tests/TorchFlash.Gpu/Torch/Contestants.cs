@@ -58,7 +58,7 @@ internal sealed class FlashContestant(string name, TorchGpu gpu, IAttentionEngin
     {
         Tensor?[] gradients =
             Pass(size).Backward(new(x.Query, x.Key, x.Value), forward.Output, (Tensor)forward.Values[1], (Tensor)forward.Values[2], x.OutputGradient, null, [true, true, true]);
-        return [.. gradients.Take(3).Cast<Tensor>()];
+        return [.. gradients.Select(gradient => gradient!)];
     }
 
     // In a rehearsal tensors lie in the host's memory, which the engine that stands in for the CPU's copies from.
