@@ -3,6 +3,7 @@
 // dS lie as the products with dO and Q need them:
 //   Sᵀ = K Qᵀ, Pᵀ = exp(|scale| (Sᵀ - m)) / l, dV += Pᵀ dO, dPᵀ = V dOᵀ, dSᵀ = Pᵀ o (dPᵀ - delta), dK += dSᵀ Q.
 #include "exact_epilogue.cuh"
+#include "exact_scores.cuh"
 #include "exact_stream.cuh"
 
 static constexpr int R = BACKWARD_R, C = BACKWARD_C, N = SIDE * R, M = SIDE * C;
@@ -24,9 +25,20 @@ KERNEL_SHAPE(THREADS, SHARED_BYTES, N, M, 0, 1);
 struct QueriesAndGradients {
   static constexpr int BANDS_OF_G = (PANELS_QK + SPAN - 1) / SPAN, PANELS_OF_G = BANDS_OF_G + M / BAND_G;
   static constexpr int BANDS_OF_Q = PANELS_OF_G + (PANELS_V + SPAN - 1) / SPAN, END = BANDS_OF_Q + M / BAND_Q;
-  const BackwardParameters &p;
-  int batch, head, heads, first_tile, tiles;
+  const Scored<BackwardParameters> &p;
+  int batch, head, heads, first_tile, tiles, first_key;
   int tile = first_tile, chunk = 0;
+
+  /// From here on to the first tile with a pair that may exist.
+  DEVICE void skip() {
+    if constexpr (score::HIDES)
+      NO_UNROLL while (head < heads && (tile >= tiles || Scores(p, batch, head).cover(tile * M, M, first_key, N) == Cover::None)) advance();
+  }
+  DEVICE void advance() {
+    if (++tile < tiles) return;
+    tile = first_tile;
+    head++;
+  }
 
   DEVICE void next(u32 to) {
     if (head >= heads || first_tile >= tiles) return;
@@ -38,9 +50,8 @@ struct QueriesAndGradients {
     else copy_band<ColumnsQK, BAND_Q, K_HEAD_DIM>(to, query, first + (chunk - BANDS_OF_Q) * BAND_Q);
     if (++chunk < END) return;
     chunk = 0;
-    if (++tile < tiles) return;
-    tile = first_tile;
-    head++;
+    advance();
+    skip();
   }
 };
 using BackwardStream = Stream<QueriesAndGradients, STAGE_BYTES>;
@@ -55,6 +66,7 @@ struct RowScalars {
     m = ldg((const Real *)p.maximum + row * p.query_length + query);
     inverse = 1 / ldg((const Real *)p.sum + row * p.query_length + query);
     delta = ldg((const Real *)p.delta + row * p.padded_queries + query);
+    empty_row(m, inverse);
   }
   DEVICE void write(u32 shared, int i) const {
     constexpr int SIZE = sizeof(Real);
@@ -72,7 +84,7 @@ struct Backward {
   Real dk[R][ColumnsQK::COUNT], dv[R][ColumnsV::COUNT];
 
   DEVICE Backward(const BackwardParameters &p, int first)
-      : visible(p.query_length, p.key_length, p.diagonal), factor(exponent_factor(p)), first(first) {
+      : visible(p.query_length, p.key_length, p.diagonal), factor(factor_of_scores(p)), first(first) {
     UNROLL for (int r = 0; r < R; r++) {
       UNROLL for (int n = 0; n < ColumnsQK::COUNT; n++) dk[r][n] = 0;
       UNROLL for (int n = 0; n < ColumnsV::COUNT; n++) dv[r][n] = 0;
@@ -80,58 +92,63 @@ struct Backward {
   }
 
   /// Key r of this thread is seen by query c of a tile. (Keys beyond the last are not stored.)
-  DEVICE bool sees(int tile, int c, int r) const {
-    const int query = tile * M + RowsOfB::row(c * SIDE + lane.tx);
-    return query < visible.queries && (!K_CAUSAL || first + lane.ty + SIDE * r <= query + visible.diagonal);
+  DEVICE bool sees(const Scores &scores, int tile, int c, int r) const {
+    const int query = query_of(tile, c);
+    return query < visible.queries && (!K_CAUSAL || key(r) <= query + visible.diagonal) && scores.exists(query, key(r));
   }
+  DEVICE int key(int r) const { return first + lane.ty + SIDE * r; }
+  DEVICE int query_of(int tile, int c) const { return tile * M + RowsOfB::row(c * SIDE + lane.tx); }
   /// One of m, 1 / l, delta for the VECTOR queries from register c on.
   DEVICE void row_scalars(Real (&x)[VECTOR], u32 shared, int which, int c) const {
     load_shared(x, shared + SHARED_ROWS + (which * M + RowsOfB::row(c * SIDE + lane.tx)) * (int)sizeof(Real));
   }
 
   /// Pᵀ <- exp(|scale| (Sᵀ - m)) / l
-  template <bool MASKED> DEVICE void probabilities(Real (&s)[R][C], int tile, u32 shared) const {
+  template <bool MASKED> DEVICE void probabilities(Real (&s)[R][C], Slopes<R, C> &slopes, const Scores &scores, int tile, u32 shared) const {
     UNROLL for (int c = 0; c < C; c += VECTOR) {
       Real m[VECTOR], inverse[VECTOR];
       row_scalars(m, shared, 0, c);
       row_scalars(inverse, shared, 1, c);
       UNROLL for (int e = 0; e < VECTOR; e++) UNROLL for (int r = 0; r < R; r++) {
         Real &x = s[r][c + e];
-        x = exp2_of(((K_NEGATE ? -x : x) - m[e]) * factor) * inverse[e];
-        if (MASKED && !sees(tile, c + e, r)) x = 0;
+        x = exp2_of((scores(x, query_of(tile, c + e), key(r), slopes.at(r, c + e)) - m[e]) * factor) * inverse[e];
+        if (MASKED && !sees(scores, tile, c + e, r)) x = 0;
       }
     }
   }
 
-  /// dSᵀ <- Pᵀ o (dPᵀ - delta)
-  template <bool MASKED> DEVICE void score_gradients(Real (&dp)[R][C], const Real (&p)[R][C], int tile, u32 shared) const {
+  /// dSᵀ <- Pᵀ o (dPᵀ - delta), through the program
+  template <bool MASKED>
+  DEVICE void score_gradients(Real (&dp)[R][C], const Real (&p)[R][C], const Slopes<R, C> &slopes, const Scores &scores, int tile, u32 shared) const {
     UNROLL for (int c = 0; c < C; c += VECTOR) {
       Real delta[VECTOR];
       row_scalars(delta, shared, 2, c);
       UNROLL for (int e = 0; e < VECTOR; e++) UNROLL for (int r = 0; r < R; r++) {
         Real &x = dp[r][c + e];
         x = p[r][c + e] * (x - delta[e]);
-        if (MASKED && !sees(tile, c + e, r)) x = 0; // dP may be NaN
+        slopes.apply(x, r, c + e);
+        if (MASKED && !sees(scores, tile, c + e, r)) x = 0; // dP may be NaN
       }
     }
   }
 
-  template <bool MASKED> DEVICE void step(int tile, u32 shared, BackwardStream &stream) {
+  template <bool MASKED> DEVICE void step(const Scores &scores, int tile, u32 shared, BackwardStream &stream) {
     auto mask = [&](int query) {
       if constexpr (MASKED && K_CAUSAL) return From{first + lane.ty - visible.diagonal - tile * M - query};
       else return Everything{};
     };
     Real s[R][C], dp[R][C];
+    Slopes<R, C> slopes;
     stream_rows<PANELS_QK, SPAN>(s, shared + SHARED_KEY, stream, lane);
-    probabilities<MASKED>(s, tile, shared);
+    probabilities<MASKED>(s, slopes, scores, tile, shared);
     stream_bands<ColumnsV, BAND_G>(dv, s, shared + SHARED_P, stream, lane, mask);
     stream_rows<PANELS_V, SPAN>(dp, shared + SHARED_VALUE, stream, lane);
-    score_gradients<MASKED>(dp, s, tile, shared);
+    score_gradients<MASKED>(dp, s, slopes, scores, tile, shared);
     stream_bands<ColumnsQK, BAND_Q>(dk, dp, shared + SHARED_P, stream, lane, mask);
   }
 };
 
-KERNEL(torchflash_backward_exact, THREADS, 1, PARAMETER(BackwardParameters) p) {
+KERNEL(torchflash_backward_exact, THREADS, 1, PARAMETER(Scored<BackwardParameters>) p) {
   const u32 shared = shared_base();
   const Work work(p.key_length, N, p.heads / p.group);
   const int first = work.tile * N, first_head = work.head * p.group;
@@ -139,23 +156,40 @@ KERNEL(torchflash_backward_exact, THREADS, 1, PARAMETER(BackwardParameters) p) {
   const int tiles = (p.query_length + M - 1) / M, first_tile = smaller(tiles, backward.visible.first_query_of_some(first) / M);
   const int whole_from = backward.visible.first_query_of_all(first, N), whole_to = p.query_length;
 
-  QueriesAndGradients source{p, work.batch, first_head, first_head + p.group, first_tile, tiles};
+  QueriesAndGradients source{p, work.batch, first_head, first_head + p.group, first_tile, tiles, first};
+  source.skip();
   RowScalars rows;
   if (first_tile < tiles) {
     copy_tile<N, K_HEAD_DIM, PANELS_QK>(shared + SHARED_KEY, Rows(p.key, work.batch, work.head, p.key_length), first);
     copy_tile<N, K_VALUE_DIM, PANELS_V>(shared + SHARED_VALUE, Rows(p.value, work.batch, work.head, p.key_length), first);
-    rows.read(p, work.batch, first_head, first_tile * M + thread_id());
+    if (!score::HIDES || source.head < source.heads) rows.read(p, work.batch, source.head, source.tile * M + thread_id());
   }
+  [[maybe_unused]] QueriesAndGradients next = source;
   BackwardStream stream(source, shared + SHARED_STAGES);
-  for (int head = first_head; head < first_head + p.group; head++)
-    for (int tile = first_tile; tile < tiles; tile++) {
-      if (thread_id() < M) rows.write(shared + SHARED_ROWS, thread_id()); // all have read the former ones before the bands of Q
-      const bool last = tile + 1 == tiles;
-      if (thread_id() < M && head + last < first_head + p.group)
-        rows.read(p, work.batch, head + last, (last ? first_tile : tile + 1) * M + thread_id());
-      if (tile * M >= whole_from && (tile + 1) * M <= whole_to) backward.step<false>(tile, shared, stream);
-      else backward.step<true>(tile, shared, stream);
+  auto step = [&](int head, int tile, bool all) {
+    const Scores scores(p, work.batch, head);
+    if (all && tile * M >= whole_from && (tile + 1) * M <= whole_to) backward.step<false>(scores, tile, shared, stream);
+    else backward.step<true>(scores, tile, shared, stream);
+  };
+  if constexpr (score::HIDES) {
+    NO_UNROLL while (next.head < next.heads) {
+      const int head = next.head, tile = next.tile;
+      if (thread_id() < M) rows.write(shared + SHARED_ROWS, thread_id());
+      next.advance();
+      next.skip();
+      if (thread_id() < M && next.head < next.heads) rows.read(p, work.batch, next.head, next.tile * M + thread_id());
+      step(head, tile, Scores(p, work.batch, head).cover(tile * M, M, first, N) == Cover::All);
     }
+  } else {
+    for (int head = first_head; head < first_head + p.group; head++)
+      for (int tile = first_tile; tile < tiles; tile++) {
+        if (thread_id() < M) rows.write(shared + SHARED_ROWS, thread_id()); // all have read the former ones before the bands of Q
+        const bool last = tile + 1 == tiles;
+        if (thread_id() < M && head + last < first_head + p.group)
+          rows.read(p, work.batch, head + last, (last ? first_tile : tile + 1) * M + thread_id());
+        step(head, tile, true);
+      }
+  }
   cp_async_wait<0>();
 
   Real scale[R], one[R];

@@ -5,7 +5,7 @@
 // four times as many multiply-adds as it moves vectors of a broadcast row, so 8 x 8 (float) is bound by arithmetic with room to
 // spare, 8 x 4 and 4 x 8 still are, and less is not. One block then fills the registers of an SM with 8 warps.
 #pragma once
-#include "exact_type.cuh"
+#include "score_program.cuh"
 
 static constexpr int THREADS = 256, SIDE = 16;
 
@@ -53,7 +53,8 @@ template <class C> DEVICE constexpr int chunk_bytes(int panel_rows) {
 }
 
 // R and C of S in the three kernels. The accumulators of a thread: R (C + d_v / 16) in the forward pass, R (2 C + (d + d_v) / 16)
-// where dK and dV are stationary, R (2 C + d / 16) where dQ is; 128 float or 64 double of them leave room for operands.
+// where dK and dV are stationary, R (2 C + d / 16) where dQ is; 128 float or 64 double of them leave room for operands. A program whose
+// derivative is not 1 keeps it beside S and dP.
 #ifdef K_BLOCK_M
 static constexpr int FORWARD_R = K_BLOCK_M / SIDE;
 #else
@@ -67,4 +68,4 @@ static constexpr int FORWARD_C = 2 * VECTOR;
 static constexpr int BACKWARD_R = power_of_two_at_most(rows_that_fit((PANELS_QK + PANELS_V) * PANEL), 2 * VECTOR);
 DEVICE constexpr bool accumulators_fit(int elements) { return elements * (int)sizeof(Real) <= 128 * 4; }
 static constexpr int BACKWARD_C =
-    accumulators_fit(BACKWARD_R * (2 * 2 * VECTOR + ColumnsQK::COUNT + ColumnsV::COUNT)) ? 2 * VECTOR : VECTOR;
+    accumulators_fit(BACKWARD_R * ((score::BENDS ? 3 : 2) * 2 * VECTOR + ColumnsQK::COUNT + ColumnsV::COUNT)) ? 2 * VECTOR : VECTOR;

@@ -1,6 +1,7 @@
 // O = softmax(scale Q Kᵀ) V for float and double operands (FlashAttention-2, algorithm 1), and m, l. One block: M queries of one
 // head, against N keys at a time: S = Q Kᵀ from panels of K, the online softmax in registers, O += P V from bands of V.
 #include "exact_epilogue.cuh"
+#include "exact_scores.cuh"
 #include "exact_stream.cuh"
 
 static constexpr int R = FORWARD_R, C = FORWARD_C, M = SIDE * R, N = SIDE * C;
@@ -19,7 +20,10 @@ KERNEL_SHAPE(THREADS, SHARED_BYTES, M, N, 0, 1);
 /// What streams through shared memory: for each key tile the panels of K, then the bands of V.
 struct KeysAndValues {
   Rows key, value;
-  int tiles, tile = 0, chunk = 0;
+  const Scores &scores;
+  int first_query, tiles, tile = next_tile(0), chunk = 0;
+
+  DEVICE int next_tile(int from) const { return scores.next_key_tile(from, tiles, first_query, M, N); }
 
   DEVICE void next(u32 to) {
     if (tile >= tiles) return;
@@ -27,7 +31,7 @@ struct KeysAndValues {
     else copy_band<ColumnsV, BAND, K_VALUE_DIM>(to, value, tile * N + (chunk - CHUNKS_K) * BAND);
     if (++chunk == CHUNKS_K + CHUNKS_V) {
       chunk = 0;
-      tile++;
+      tile = next_tile(tile + 1);
     }
   }
 };
@@ -35,14 +39,15 @@ using ForwardStream = Stream<KeysAndValues, STAGE_BYTES>;
 
 struct Forward {
   const Visibility visible;
+  const Scores &scores;
   const Lane lane;
   const Real factor;
   const int first; // query of the block
   Real o[R][ColumnsV::COUNT];
   RowValues<R> m, l;
 
-  DEVICE Forward(const ForwardParameters &p, int first)
-      : visible(p.query_length, p.key_length, p.diagonal), factor(exponent_factor(p)), first(first) {
+  DEVICE Forward(const ForwardParameters &p, const Scores &scores, int first)
+      : visible(p.query_length, p.key_length, p.diagonal), scores(scores), factor(factor_of_scores(p)), first(first) {
     m.mine = -infinity();
     l.mine = 0;
     UNROLL for (int r = 0; r < R; r++) UNROLL for (int n = 0; n < ColumnsV::COUNT; n++) o[r][n] = 0;
@@ -51,11 +56,12 @@ struct Forward {
   DEVICE int query(int r) const { return first + lane.ty + SIDE * r; }
   DEVICE int key_of(int tile, int c) const { return tile * N + RowsOfB::row(c * SIDE + lane.tx); }
 
-  /// s <- sign(scale) s, -inf where the query does not see the key.
+  /// s <- sign(scale) s or what the program makes of it, -inf where the query does not see the key.
   template <bool MASKED> DEVICE void mask(Real (&s)[R][C], int tile) const {
     UNROLL for (int r = 0; r < R; r++) UNROLL for (int c = 0; c < C; c++) {
-      if (K_NEGATE) s[r][c] = -s[r][c];
-      if (MASKED && !visible(query(r), key_of(tile, c))) s[r][c] = -infinity();
+      const int i = query(r), j = key_of(tile, c);
+      s[r][c] = scores(s[r][c], i, j);
+      if (MASKED && !(visible(i, j) && scores.exists(i, j))) s[r][c] = -infinity();
     }
   }
 
@@ -71,8 +77,9 @@ struct Forward {
       Real sum = 0;
       UNROLL for (int n = 0; n < ColumnsV::COUNT; n++) o[r][n] *= rescale;
       UNROLL for (int c = 0; c < C; c++) {
+        const bool hidden = score::HIDES && MASKED && s[r][c] == -infinity();
         s[r][c] = exp2_of((s[r][c] - reference) * factor);
-        if (MASKED && !visible(query(r), key_of(tile, c))) s[r][c] = 0; // (with scale 0 it is NaN by now)
+        if (score::HIDES ? hidden : MASKED && !visible(query(r), key_of(tile, c))) s[r][c] = 0; // (with scale 0 it is NaN by now)
         sum += s[r][c];
       }
       l.set(r, fused(l.get(r, lane), rescale, sum_in_row(sum)), lane);
@@ -95,7 +102,8 @@ struct Forward {
     Real inverse[R];
     UNROLL for (int r = 0; r < R; r++) {
       const Real row_m = m.get(r, lane), row_l = l.get(r, lane);
-      inverse[r] = visible.any_key(query(r)) ? 1 / row_l : Real(0); // only -inf scores: l = 0, O = NaN
+      // Only -inf scores: l = 0, O = NaN, but for a program 0.
+      inverse[r] = (HAS_PROGRAM ? row_l != 0 : visible.any_key(query(r))) ? 1 / row_l : Real(0);
       if (lane.tx == 0 && query(r) < p.query_length) {
         const i64 row = ((i64)work.batch * p.heads + work.head) * p.query_length + query(r);
         stg((Real *)p.maximum + row, row_m);
@@ -106,20 +114,27 @@ struct Forward {
   }
 };
 
-KERNEL(torchflash_forward_exact, THREADS, 1, PARAMETER(ForwardParameters) p) {
+KERNEL(torchflash_forward_exact, THREADS, 1, PARAMETER(Scored<ForwardParameters>) p) {
   const u32 shared = shared_base();
   const Work work(p.query_length, M, p.heads);
   const int first = (work.tiles - 1 - work.tile) * M; // causal: the longest first
-  Forward forward(p, first);
+  const Scores scores(p, work.batch, work.head);
+  Forward forward(p, scores, first);
   const int tiles = (forward.visible.keys_of_some(first, M) + N - 1) / N, whole = forward.visible.keys_of_all(first) / N;
 
   const int key_head = work.head / p.group;
-  KeysAndValues source{Rows(p.key, work.batch, key_head, p.key_length), Rows(p.value, work.batch, key_head, p.key_length), tiles};
+  KeysAndValues source{Rows(p.key, work.batch, key_head, p.key_length), Rows(p.value, work.batch, key_head, p.key_length), scores, first, tiles};
   if (tiles > 0) copy_tile<M, K_HEAD_DIM, PANELS_QK>(shared + SHARED_QUERY, Rows(p.query, work.batch, work.head, p.query_length), first);
   ForwardStream stream(source, shared + SHARED_STAGES);
-  int tile = 0;
-  for (; tile < whole; tile++) forward.step<false>(tile, shared, stream);
-  for (; tile < tiles; tile++) forward.step<true>(tile, shared, stream);
+  if constexpr (score::HIDES) {
+    NO_UNROLL for (int tile = source.next_tile(0); tile < tiles; tile = source.next_tile(tile + 1))
+      if (tile < whole && scores.cover(first, M, tile * N, N) == Cover::All) forward.step<false>(tile, shared, stream);
+      else forward.step<true>(tile, shared, stream);
+  } else {
+    int tile = 0;
+    for (; tile < whole; tile++) forward.step<false>(tile, shared, stream);
+    for (; tile < tiles; tile++) forward.step<true>(tile, shared, stream);
+  }
   cp_async_wait<0>();
   forward.finish(p, work);
 }

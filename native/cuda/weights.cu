@@ -1,6 +1,7 @@
 // W = 1/H sum over heads of P, P = exp(|scale| (S - m)) / l, for operands of all four types (16-bit ones are float from shared memory
 // on). One block: M queries against N keys of one batch entry, head after head.
 #include "exact_product.cuh"
+#include "exact_scores.cuh"
 #include "exact_stream.cuh"
 #include "exact_work.cuh"
 
@@ -12,9 +13,16 @@ KERNEL_SHAPE(THREADS, SHARED_BYTES, M, N, 0, 1);
 
 /// What streams through shared memory: for each head the panels of Q and K, in pairs.
 struct QueriesAndKeys {
-  const WeightsParameters &p;
+  const Scored<WeightsParameters> &p;
   int batch, query, key; // the first ones of the block
   int heads, head = 0, panel = 0;
+
+  /// Whether no pair of the block exists in a head.
+  DEVICE bool is_empty(int h) const { return Scores(p, batch, h).cover(query, M, key, N) == Cover::None; }
+  /// From here on to the first head that is not empty.
+  DEVICE void skip() {
+    if constexpr (score::HIDES) NO_UNROLL while (head < heads && is_empty(head)) head++;
+  }
 
   DEVICE void next(u32 to) {
     if (head >= heads) return;
@@ -23,18 +31,19 @@ struct QueriesAndKeys {
     if (++panel == PANELS_QK) {
       panel = 0;
       head++;
+      skip();
     }
   }
 };
 using WeightsStream = Stream<QueriesAndKeys, STAGE_BYTES>;
 
 struct Weights {
-  const WeightsParameters &p;
+  const Scored<WeightsParameters> &p;
   const int batch, first_query, first_key;
   const Lane lane;
   Real w[R][C];
 
-  DEVICE Weights(const WeightsParameters &p, int batch, int first_query, int first_key)
+  DEVICE Weights(const Scored<WeightsParameters> &p, int batch, int first_query, int first_key)
       : p(p), batch(batch), first_query(first_query), first_key(first_key) {
     UNROLL for (int r = 0; r < R; r++) UNROLL for (int c = 0; c < C; c++) w[r][c] = 0;
   }
@@ -50,6 +59,7 @@ struct Weights {
         const i64 row = ((i64)batch * p.heads + head) * p.query_length + query(r);
         m[r] = ldg((const Real *)p.maximum + row);
         inverse[r] = 1 / (p.heads * ldg((const Real *)p.sum + row));
+        empty_row(m[r], inverse[r]);
       }
     }
     Real s[R][C];
@@ -58,8 +68,12 @@ struct Weights {
       const u32 stage = stream.next();
       product_of_rows(s, stage, stage + STAGE_KEY, lane);
     }
-    UNROLL for (int r = 0; r < R; r++) UNROLL for (int c = 0; c < C; c++)
-      w[r][c] = fused(exp2_of(((K_NEGATE ? -s[r][c] : s[r][c]) - m[r]) * factor), inverse[r], w[r][c]);
+    const Scores scores(p, batch, head);
+    UNROLL for (int r = 0; r < R; r++) UNROLL for (int c = 0; c < C; c++) {
+      const int key = first_key + RowsOfB::row(c * SIDE + lane.tx);
+      const Real x = exp2_of((scores(s[r][c], query(r), key) - m[r]) * factor);
+      if (scores.exists(query(r), key)) w[r][c] = fused(x, inverse[r], w[r][c]);
+    }
   }
 
   DEVICE void store(const Visibility &visible) const {
@@ -80,16 +94,18 @@ struct Weights {
   }
 };
 
-KERNEL(torchflash_weights, THREADS, 1, PARAMETER(WeightsParameters) p) {
+KERNEL(torchflash_weights, THREADS, 1, PARAMETER(Scored<WeightsParameters>) p) {
   const Work work((p.key_length + N - 1) / N, 1, (p.query_length + M - 1) / M); // the key tiles of a query tile follow each other
   const Visibility visible(p.query_length, p.key_length, p.diagonal);
   Weights weights(p, work.batch, work.head * M, work.tile * N);
   const int heads = visible.keys_of_some(weights.first_query, M) > weights.first_key ? p.heads : 0; // else the block is all zeros
-  const Real factor = exponent_factor(p);
+  const Real factor = factor_of_scores(p);
 
   QueriesAndKeys source{p, work.batch, weights.first_query, weights.first_key, heads};
+  source.skip();
   WeightsStream stream(source, shared_base());
-  for (int head = 0; head < heads; head++) weights.add(head, factor, stream);
+  for (int head = 0; head < heads; head++)
+    if (!source.is_empty(head)) weights.add(head, factor, stream);
   cp_async_wait<0>();
   weights.store(visible);
 }

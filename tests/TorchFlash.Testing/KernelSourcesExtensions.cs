@@ -9,8 +9,5 @@ internal static class KernelSourcesExtensions
         /// <summary>The kernels: the names of the *.cu files without their ending.</summary>
         public IEnumerable<string> Kernels =>
             sources.Files.Keys.Where(n => n.EndsWith(".cu", StringComparison.Ordinal)).Select(n => n[..^3]).Order(StringComparer.Ordinal);
-
-        /// <summary>The same with another text for one file.</summary>
-        public KernelSources With(string name, string text) => new(new Dictionary<string, string>(sources.Files) { [name] = text });
     }
 }

@@ -40,6 +40,11 @@ public sealed unsafe partial class CudaEngine
             ScaleLog2 = ScaleLog2(problem),
             Scale = problem.Scale,
         };
+        if (Array.Exists(arguments.ScoreTensorGradients ?? [], gradient => gradient != 0))
+            throw new NotSupportedException("The cuda engine has no gradients of the tensors that a score program captured.");
+        if (arguments.LogSumExpGradient != 0)
+            throw new NotSupportedException("The cuda engine takes no gradient of the log-sum-exp.");
+        byte[] captures = Captures(problem, arguments.ScoreTensors);
         bool aligned = _choice.IsAligned(problem.HeadDim, problem.ValueDim, query, key, value, output, outputGradient, queryGradient, keyGradient, valueGradient);
         bool mappable = query.IsMappable && key.IsMappable && value.IsMappable && outputGradient.IsMappable;
 
@@ -49,10 +54,10 @@ public sealed unsafe partial class CudaEngine
         LoadedKernel ofQueries = Modules[layout.HasAccumulator ? _choice.BackwardFinish(problem, aligned) : _choice.BackwardQuery(problem, aligned)];
 
         using CudaDevice.Scope scope = _device.Enter();
-        Launch(prepare, QueryUnits(problem, prepare), options.Stream, &parameters);
-        Launch(ofKeys, KeyUnits(problem, ofKeys), options.Stream, &parameters, problem.ElementType,
+        Launch(prepare, QueryUnits(problem, prepare), options.Stream, parameters);
+        Launch(ofKeys, KeyUnits(problem, ofKeys), options.Stream, parameters, captures, problem.ElementType,
             [MappedView.OfQueries(query), MappedView.OfKeys(key), MappedView.OfKeys(value), MappedView.OfQueries(outputGradient)]);
-        Launch(ofQueries, QueryUnits(problem, ofQueries), options.Stream, &parameters);
+        Launch(ofQueries, QueryUnits(problem, ofQueries), options.Stream, parameters, captures);
     }
 }
 

@@ -61,8 +61,15 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
             return $"HeadDim is {problem.HeadDim}; on a GPU it may be {KernelChoice.MaxHeadDim} at most.";
         if (problem.ValueDim > KernelChoice.MaxHeadDim)
             return $"ValueDim is {problem.ValueDim}; on a GPU it may be {KernelChoice.MaxHeadDim} at most.";
+        if (ScoreText.Of(problem.Score) is { } score)
+        {
+            if (!KernelChoice.IsExact(problem))
+                return $"the cuda engine takes score programs for {nameof(ElementType.Float32)} and {nameof(ElementType.Float64)} only, not for {problem.ElementType}.";
+            if (score.CaptureBytes > ScoreText.MaxCaptureBytes)
+                return $"the score program captures {score.CaptureBytes} bytes of numbers and descriptions of tensors; a kernel takes {ScoreText.MaxCaptureBytes}.";
+        }
         Int128 units = (Int128)problem.Batch * problem.Heads * Units(Math.Max(problem.QueryLength, problem.KeyLength), ShortestUnit);
-        return units <= int.MaxValue ? Validation.RefusalOfScores(this, problem)
+        return units <= int.MaxValue ? Validation.RefusalOfScores(this, problem with { Score = null })
             : $"Batch x Heads x {Math.Max(problem.QueryLength, problem.KeyLength)} rows make more blocks than a GPU takes at once.";
     }
 
@@ -105,9 +112,10 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
             Scale = problem.Scale,
         };
         bool mappable = query.IsMappable && key.IsMappable && value.IsMappable && output.IsMappable;
+        byte[] captures = Captures(problem, arguments.ScoreTensors);
         LoadedKernel kernel = Modules[_choice.Forward(problem, _choice.IsAligned(problem.HeadDim, problem.ValueDim, query, key, value, output), mappable)];
         using CudaDevice.Scope scope = _device.Enter();
-        Launch(kernel, QueryUnits(problem, kernel), options.Stream, &parameters, problem.ElementType,
+        Launch(kernel, QueryUnits(problem, kernel), options.Stream, parameters, captures, problem.ElementType,
             [MappedView.OfQueries(query), MappedView.OfKeys(key), MappedView.OfKeys(value), MappedView.OfQueries(output)]);
     }
 
@@ -131,6 +139,8 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
         problem.Validate();
         Validation.Check(this, problem);
         Validation.Check(problem, arguments, options);
+        if (arguments.PerHead)
+            throw new NotSupportedException("The cuda engine has no weights of single heads, only their average.");
         if (Validation.Rows(problem) == 0 || problem.KeyLength == 0)
             return;
         SizedView query = Query(problem, arguments.Query), key = Key(problem, arguments.Key);
@@ -152,11 +162,15 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
             ScaleLog2 = ScaleLog2(problem),
             Scale = problem.Scale,
         };
+        byte[] captures = Captures(problem, arguments.ScoreTensors);
         LoadedKernel kernel = Modules[_choice.Weights(problem, _choice.IsAligned(problem.HeadDim, problem.HeadDim, query, key))];
         long units = problem.Batch * Units(problem.QueryLength, kernel.Shape.UnitLength) * Units(problem.KeyLength, kernel.Shape.UnitKeys);
         using CudaDevice.Scope scope = _device.Enter();
-        Launch(kernel, units, options.Stream, &parameters);
+        Launch(kernel, units, options.Stream, parameters, captures);
     }
+
+    /// <summary>What follows a kernel's parameters; nothing without a score program.</summary>
+    private static byte[] Captures(in AttentionProblem problem, CapturedView[]? tensors) => ScoreText.Of(problem.Score)?.Captures(problem.ElementType, tensors) ?? [];
 
     private static SizedView Query(in AttentionProblem problem, in TensorView view) => new(view, problem.Batch, problem.Heads, problem.QueryLength, problem.HeadDim);
 
@@ -177,8 +191,11 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
     private static long KeyUnits(in AttentionProblem problem, LoadedKernel kernel) =>
         (long)problem.Batch * problem.KeyHeadCount * Units(problem.KeyLength, kernel.Shape.UnitLength);
 
-    /// <summary>Enqueues a kernel for so many units of work. A Hopper kernel gets tensor maps after its parameters.</summary>
-    private void Launch(LoadedKernel kernel, long units, nint stream, void* parameters, ElementType type = default, ReadOnlySpan<MappedView> operands = default)
+    /// <summary>
+    /// Enqueues a kernel for so many units of work. The captures of a score program follow its parameters; a Hopper kernel gets tensor maps after them.
+    /// </summary>
+    private void Launch<T>(LoadedKernel kernel, long units, nint stream, in T parameters, ReadOnlySpan<byte> captures = default,
+        ElementType type = default, ReadOnlySpan<MappedView> operands = default) where T : unmanaged
     {
         if (units == 0)
             return;
@@ -188,7 +205,10 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
         byte* memory = stackalloc byte[TensorMap.Bytes * operands.Length + TensorMap.Alignment];
         var maps = (TensorMap*)(((nint)memory + TensorMap.Alignment - 1) / TensorMap.Alignment * TensorMap.Alignment);
         void** pointers = stackalloc void*[1 + operands.Length];
-        pointers[0] = parameters;
+        byte* first = stackalloc byte[sizeof(T) + captures.Length];
+        *(T*)first = parameters;
+        captures.CopyTo(new Span<byte>(first + sizeof(T), captures.Length));
+        pointers[0] = first;
         for (int i = 0; shape.HasTensorMaps && i < operands.Length; i++)
         {
             operands[i].View.Encode(_device.Driver, maps + i, type, shape.BoxColumns, operands[i].IsOfKeys ? shape.BoxKeys : shape.BoxQueries);

@@ -20,7 +20,7 @@ internal sealed class KernelChoice(KernelTarget target, KernelTuning tuning)
 
     /// <summary>delta (all types), log_sum and zeros for the sums of dQ (16-bit types).</summary>
     public KernelVariant BackwardPrepare(in AttentionProblem problem, bool isAligned, bool deterministic) =>
-        Variant(IsExact(problem) ? "backward_prepare_exact" : "backward_prepare", problem with { Causal = CausalMask.None }, isAligned, deterministic);
+        Variant(IsExact(problem) ? "backward_prepare_exact" : "backward_prepare", problem with { Causal = CausalMask.None, Score = null }, isAligned, deterministic);
 
     /// <summary>dK, dV, and sums of dQ (16-bit types, not deterministic).</summary>
     public KernelVariant Backward(in AttentionProblem problem, bool isAligned, bool isMappable, bool deterministic) =>
@@ -82,7 +82,7 @@ internal sealed class KernelChoice(KernelTarget target, KernelTuning tuning)
             ("K_SHARED_LIMIT", target.SharedLimit),
             .. tuning.Macros.GetValueOrDefault(kernel, []),
         ];
-        return KernelVariant.Create(kernel, target.Name, macros);
+        return KernelVariant.Create(kernel, target.Name, macros) with { Score = ScoreText.Of(problem.Score)?.Text };
     }
 }
 

@@ -72,11 +72,14 @@ internal sealed class KernelCompiler(KernelSources sources, Nvrtc nvrtc, CubinCa
     {
         var text = new StringBuilder();
         text.Append(CultureInfo.InvariantCulture, $"{FormatVersion}\n{nvrtc.Version}\n{variant}\n{string.Join('\n', variant.Options)}\n");
-        text.Append(CultureInfo.InvariantCulture, $"{variant.FileName}\n{sources[variant.FileName]}\n");
-        foreach ((string name, string content) in sources.HeadersOf(variant.FileName))
+        KernelSources own = SourcesOf(variant);
+        text.Append(CultureInfo.InvariantCulture, $"{variant.FileName}\n{own[variant.FileName]}\n");
+        foreach ((string name, string content) in own.HeadersOf(variant.FileName))
             text.Append(CultureInfo.InvariantCulture, $"{name}\n{content}\n");
         return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text.ToString())));
     }
+
+    private KernelSources SourcesOf(KernelVariant variant) => variant.Score is null ? sources : sources.With(ScoreText.FileName, variant.Score);
 
     private byte[] Compile(KernelVariant variant)
     {
@@ -84,7 +87,8 @@ internal sealed class KernelCompiler(KernelSources sources, Nvrtc nvrtc, CubinCa
         Begin();
         try
         {
-            (byte[] image, string log) = nvrtc.Compile(variant.FileName, sources[variant.FileName], sources.HeadersOf(variant.FileName), variant.Options, variant.IsPtx, variant.ToString());
+            KernelSources own = SourcesOf(variant);
+            (byte[] image, string log) = nvrtc.Compile(variant.FileName, own[variant.FileName], own.HeadersOf(variant.FileName), variant.Options, variant.IsPtx, variant.ToString());
             lock (_lock)
                 _compiled.Add(new CompiledKernel(variant, clock.Elapsed, log));
             cache.Keep(Key(variant), image);

@@ -15,6 +15,9 @@ internal sealed partial class KernelSources(IReadOnlyDictionary<string, string> 
     public string this[string name] => files.TryGetValue(name, out string? text) ? text
         : throw new InvalidOperationException($"This build of TorchFlash has no CUDA source '{name}'; it has {string.Join(", ", files.Keys.Order(StringComparer.Ordinal))}.");
 
+    /// <summary>The same with another text for one file.</summary>
+    public KernelSources With(string name, string text) => new(new Dictionary<string, string>(files) { [name] = text });
+
     /// <summary>Every header that a file includes, directly or not, in the order of their names.</summary>
     public IReadOnlyList<(string Name, string Text)> HeadersOf(string name)
     {

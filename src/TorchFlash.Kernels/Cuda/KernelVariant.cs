@@ -8,6 +8,9 @@ namespace TorchFlash.Kernels.Cuda;
 /// <param name="Macros">Names and values, sorted by name.</param>
 internal sealed record KernelVariant(string Kernel, string Target, string Macros)
 {
+    /// <summary>Text of the score program (<see cref="ScoreText"/>); null: none.</summary>
+    public string? Score { get; init; }
+
     /// <summary>Name of the kernel's function.</summary>
     public string EntryPoint => "torchflash_" + Kernel;
 
@@ -33,7 +36,7 @@ internal sealed record KernelVariant(string Kernel, string Target, string Macros
     }
 
     /// <summary>As in "forward_mma sm_80 K_ALIGNED=1 K_CAUSAL=0 ...".</summary>
-    public override string ToString() => $"{Kernel} {Target} {Macros}";
+    public override string ToString() => $"{Kernel} {Target} {Macros}{(Score is null ? "" : " with a score program")}";
 }
 
 /// <summary>What of a device decides about kernels.</summary>
