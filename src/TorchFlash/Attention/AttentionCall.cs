@@ -116,7 +116,13 @@ internal sealed class AttentionCall
     public AttentionRoute Choose(WantedResults wanted, out IAttentionEngine? engine, out string? reason)
     {
         Tensor query = Operands.Query;
-        engine = Engines.Taking(Problem, query.device_type, query.device_index, out reason);
+        bool needsGradients = is_grad_enabled() && Operands.ToArray().Any(tensor => tensor.requires_grad);
+        AttentionProblem asked = Problem with
+        {
+            HasScoreGradients = needsGradients && (wanted.LogSumExp || Operands.Captured.Any(tensor => tensor.requires_grad)),
+            HasHeadWeights = wanted is { Weights: true, PerHead: true },
+        };
+        engine = Engines.Taking(asked, query.device_type, query.device_index, out reason);
         if (engine is not null)
             return AttentionRoute.Fused;
         bool onCpu = query.device_type == DeviceType.CPU;
