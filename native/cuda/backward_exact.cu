@@ -162,9 +162,9 @@ KERNEL(torchflash_backward_exact, THREADS, 1, PARAMETER(Scored<BackwardParameter
   if (first_tile < tiles) {
     copy_tile<N, K_HEAD_DIM, PANELS_QK>(shared + SHARED_KEY, Rows(p.key, work.batch, work.head, p.key_length), first);
     copy_tile<N, K_VALUE_DIM, PANELS_V>(shared + SHARED_VALUE, Rows(p.value, work.batch, work.head, p.key_length), first);
-    if (!score::HIDES || source.head < source.heads) rows.read(p, work.batch, source.head, source.tile * M + thread_id());
+    if (!score::HIDES) rows.read(p, work.batch, first_head, first_tile * M + thread_id());
+    else if (source.head < source.heads) rows.read(p, work.batch, source.head, source.tile * M + thread_id());
   }
-  [[maybe_unused]] QueriesAndGradients next = source;
   BackwardStream stream(source, shared + SHARED_STAGES);
   auto step = [&](int head, int tile, bool all) {
     const Scores scores(p, work.batch, head);
@@ -172,6 +172,8 @@ KERNEL(torchflash_backward_exact, THREADS, 1, PARAMETER(Scored<BackwardParameter
     else backward.step<true>(scores, tile, shared, stream);
   };
   if constexpr (score::HIDES) {
+    QueriesAndGradients next{p, work.batch, first_head, first_head + p.group, first_tile, tiles, first};
+    next.skip();
     NO_UNROLL while (next.head < next.heads) {
       const int head = next.head, tile = next.tile;
       if (thread_id() < M) rows.write(shared + SHARED_ROWS, thread_id());

@@ -57,10 +57,10 @@ public class ExactPlantedBugs
         { In.Values, "forward_exact.cu", "fused(l.get(r, lane), rescale, sum_in_row(sum))", "l.get(r, lane) + sum_in_row(sum)" },
         { In.Values, "forward_exact.cu", "m.set(r, largest, lane);", "m.set(r, m.get(r, lane), lane);" },
         { In.Values, "forward_exact.cu", "largest = largest_in_row(largest);", "" },
-        { In.EmptyRows, "forward_exact.cu", "visible.any_key(query(r)) ? 1 / row_l : Real(0);", "1 / row_l;" },
+        { In.EmptyRows, "forward_exact.cu", "(HAS_PROGRAM ? row_l != 0 : visible.any_key(query(r))) ? 1 / row_l : Real(0);", "1 / row_l;" },
         { In.Values, "exact_product.cuh", "mask == 1 ? 4 : mask * 2) x += ", "mask * 2) x += " },
         { In.Values, "exact_product.cuh", "mine = lane.tx == r ? value : mine;", "mine = lane.tx == r + 1 ? value : mine;" },
-        { In.NegativeScale, "forward_exact.cu", "if (K_NEGATE) s[r][c] = -s[r][c];", "" },
+        { In.NegativeScale, "exact_scores.cuh", "return K_NEGATE ? -product : product;", "return product;" },
         // What is visible.
         { In.LowScores, "forward_exact.cu", "s[r][c] = -infinity();", ";" },
         { In.NoScale, "forward_exact.cu", "s[r][c] = 0; // (with", "; // (with" },
@@ -92,11 +92,10 @@ public class ExactPlantedBugs
         { In.Values, "exact_stream.cuh", "part * PART));\n      sync_warp();", "part * PART));" },
         // The backward pass.
         { In.Values, "backward_prepare_exact.cu", "mask < SIDE; mask *= 2", "mask < SIDE / 2; mask *= 2" },
-        { In.Values, "backward_exact.cu", "if (thread_id() < M) rows.write(", "if (thread_id() < M - 1) rows.write(" },
+        { In.Values, "backward_exact.cu", "M) rows.write(shared + SHARED_ROWS, thread_id()); // all", "M - 1) rows.write(shared + SHARED_ROWS, thread_id()); // all" },
         { In.Values, "backward_exact.cu", "rows.read(p, work.batch, head + last, (last", "rows.read(p, work.batch, head, (last" },
         { In.Values, "backward_exact.cu", "x = p[r][c + e] * (x - delta[e]);", "x = p[r][c + e] * (x + delta[e]);" },
         { In.Values, "backward_exact.cu", "scale[r] = (Real)p.scale, one[r] = 1;", "scale[r] = 1, one[r] = 1;" },
-        { In.NegativeScale, "backward_exact.cu", "(K_NEGATE ? -x : x) - m[e]", "x - m[e]" },
         { In.Values, "backward_query_exact.cu", "dp[r][c] = p[r][c] * (dp[r][c] - delta[r]);", "dp[r][c] = p[r][c] * dp[r][c];" },
         { In.Values, "backward_query_exact.cu", "chunk - PANELS_OF_V);", "0);" },
         // Averaged weights.

@@ -29,6 +29,8 @@ public class ScoreAttentionTests
         { "documents", ElementType.Float64, CausalMask.BottomRight, 0.25 },
         { "boolMask", ElementType.Float32, CausalMask.TopLeft, 0 },
         { "blocks", ElementType.Float32, CausalMask.None, 0.25 },
+        { "keyMask", ElementType.Float32, CausalMask.None, 0.25 },
+        { "heads", ElementType.Float32, CausalMask.None, 0.25 },
         { "all", ElementType.Float64, CausalMask.BottomRight, 0.25 },
         { "minusInfinity", ElementType.Float64, CausalMask.None, 0.25 },
     };
@@ -62,6 +64,35 @@ public class ScoreAttentionTests
             Assert.True(values.AsSpan(5 * width, width).ContainsAnyExcept(values.Where(double.IsFinite).ToArray()), $"{name}: the NaN is nowhere");
             Assert.All(values[(Far * width)..], x => Assert.True(double.IsFinite(x), name));
         }
+    }
+
+    /// <summary>Mistakes in what the kernels do with a program, and the program that must show them.</summary>
+    public static TheoryData<string, string, string, string> Bugs => new()
+    {
+        { "window", "exact_scores.cuh", "visible.always ? Cover::All : visible.possible ? Cover::Some", "visible.possible ? Cover::All" },
+        { "window", "exact_scores.cuh", "return score::visible<score::OnePair>(*captures, batch, head, query(i), key(j));", "return true;" },
+        { "window", "forward_exact.cu", "(visible(i, j) && scores.exists(i, j))", "visible(i, j)" },
+        { "boolMask", "forward_exact.cu", "score::HIDES ? hidden : ", "" },
+        { "keyMask", "exact_scores.cuh", "DEVICE int key(int j) const { return smaller(j, keys - 1); }", "DEVICE int key(int j) const { return j; }" },
+        { "documents", "backward_exact.cu", "key(r) <= query + visible.diagonal) && scores.exists(query, key(r))", "key(r) <= query + visible.diagonal)" },
+        { "documents", "backward_query_exact.cu", "key_of(tile, c)) && scores.exists(query(r), key_of(tile, c))", "key_of(tile, c))" },
+        { "heads", "backward_exact.cu", "      next.skip();", "" },
+        { "heads", "weights.cu", "if (!source.is_empty(head)) weights.add", "weights.add" },
+        { "all", "exact_scores.cuh", "const Real s = product * scale;", "const Real s = product;" },
+        { "all", "exact_scores.cuh", "{ ds *= x[r][c]; }", "{}" },
+        { "all", "exact_scores.cuh", "return Real(1.4426950408889634073599);", "return exponent_factor(p);" },
+        { "minusInfinity", "exact_scores.cuh", "m = inverse = 0;", ";" },
+        { "minusInfinity", "forward_exact.cu", "HAS_PROGRAM ? row_l != 0 : ", "" },
+        { "all", "weights.cu", "if (scores.exists(query(r), key)) w", "w" },
+    };
+
+    [EmulatedTheory]
+    [MemberData(nameof(Bugs))]
+    public void BugIsCaught(string program, string file, string text, string replacement)
+    {
+        object[] data = Programs.Single(p => (string)p[0] == program);
+        PlantedBug.AssertCaught(file, text, replacement, sources => Check(
+            Plain with { Score = Cases.ReadyMade[program], ElementType = (ElementType)data[1], Causal = (CausalMask)data[2], Scale = (double)data[3] }, sources));
     }
 
     [EmulatedFact]

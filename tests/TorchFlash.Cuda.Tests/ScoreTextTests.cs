@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text;
 using TorchFlash.Kernels.Cuda;
 using TorchFlash.Kernels.Scores;
+using Xunit.Abstractions;
 
 namespace TorchFlash.Cuda.Tests;
 
@@ -9,7 +10,7 @@ namespace TorchFlash.Cuda.Tests;
 /// The text of score programs, ready-made and random ones, executed pair by pair and tile by tile: values, gradients and addresses against
 /// the meaning of their nodes, classes of tiles against all their pairs. NVIDIA's compiler takes it, too.
 /// </summary>
-public unsafe class ScoreTextTests
+public unsafe class ScoreTextTests(ITestOutputHelper output)
 {
     private const int Queries = 37, Keys = 41, Tile = 8;
 
@@ -20,11 +21,31 @@ public unsafe class ScoreTextTests
     /// <summary>All programs in one file, each in a namespace of its own with a kernel that computes everything.</summary>
     private static string Source { get; } = MakeSource();
 
+    /// <summary>Mistakes in the runtime of the texts, each of which must be noticed.</summary>
+    public static TheoryData<string, string> Bugs => new()
+    {
+        { "{ return {a.low - b.high, a.high - b.low}; }", "{ return {a.low - b.low, a.high - b.high}; }" },
+        { "DEVICE Truth operator<(Ints a, Ints b) { return {a.high < b.low,", "DEVICE Truth operator<(Ints a, Ints b) { return {a.high <= b.low," },
+        { "DEVICE Truth operator!(Truth a) { return {!a.possible, !a.always}; }", "DEVICE Truth operator!(Truth a) { return {!a.always, !a.possible}; }" },
+        { "a.low / m == a.high / m)", "true)" },
+        { "? -a.high : 0, size(a)};", "? -a.high : 0, a.high};" },
+        { "bool is_one_element(Ints a, Ints b, Ints c, Ints d) { return a.is_one() && b.is_one() &&", "bool is_one_element(Ints a, Ints b, Ints c, Ints d) { return a.is_one() &&" },
+        { "{ return c.always ? a : !c.possible ? b : Ints(", "{ return c.possible ? a : !c.possible ? b : Ints(" },
+        { "a * t.stride[0] + b * t.stride[1]", "a * t.stride[1] + b * t.stride[0]" },
+        { "DEVICE Real sigmoid(Real a) { return 1 / (1 + ::exp(-a)); }", "DEVICE Real sigmoid(Real a) { return 1 / (1 + ::exp(a)); }" },
+    };
+
     [EmulatedFact]
-    public void MeansWhatItsNodesMean()
+    public void MeansWhatItsNodesMean() => CheckAll(KernelSources.Embedded);
+
+    [EmulatedTheory]
+    [MemberData(nameof(Bugs))]
+    public void BugIsCaught(string text, string replacement) => PlantedBug.AssertCaught("score.cuh", text, replacement, CheckAll);
+
+    private static void CheckAll(KernelSources sources)
     {
         using var current = EmulatedGpu.Use(0);
-        nint module = EmulatedGpu.Driver.LoadModule(EmulatedGpu.Compile("programs.cu", Source, "sm_80", "K_TYPE=3", "K_SHARED_LIMIT=166912"));
+        nint module = Load(sources);
         int tiles = 0, needlesslySome = 0;
         for (int k = 0; k < Programs.Length; k++)
         {
@@ -41,6 +62,24 @@ public unsafe class ScoreTextTests
         {
             RealNvrtc.Instance!.Compile("programs.cu", Source, KernelSources.Embedded.HeadersOf("forward_exact.cu"),
                 ["--std=c++17", $"--gpu-architecture={target}", string.Create(CultureInfo.InvariantCulture, $"-DK_TYPE={type}"), "-DK_SHARED_LIMIT=166912"], toPtx: false, "programs");
+        }
+    }
+
+    /// <summary>Inside of the kernels: within the registers of a multiprocessor.</summary>
+    [NvrtcTheory]
+    [InlineData("sm_80", 166912, "all")]
+    [InlineData("sm_90a", 232448, "relative")]
+    public void CompilesInsideOfTheKernels(string target, int sharedLimit, string name)
+    {
+        var choice = new KernelChoice(new KernelTarget(target, int.Parse(target.AsSpan(3, 2), CultureInfo.InvariantCulture), sharedLimit, HasTensorMaps: false), KernelTuning.None);
+        var problem = new AttentionProblem { Batch = 1, Heads = 1, QueryLength = 1, KeyLength = 1, HeadDim = 64, ValueDim = 64, Scale = 1, ElementType = ElementType.Float32, Score = Cases.ReadyMade[name] };
+        foreach (KernelVariant variant in choice.Variants(problem, new PrecompileOptions { Weights = true }).Where(v => v.Score is not null))
+        {
+            KernelSources sources = KernelSources.Embedded.With(ScoreText.FileName, variant.Score!);
+            string log = RealNvrtc.Instance!.Compile(variant.FileName, sources[variant.FileName], sources.HeadersOf(variant.FileName),
+                [.. variant.Options, "--ptxas-options=-v"], toPtx: false, variant.ToString()).Log;
+            output.WriteLine($"{variant}, {name}: {string.Join("; ", log.Split('\n').Where(l => l.Contains("registers", StringComparison.Ordinal) || l.Contains("spill", StringComparison.Ordinal)))}");
+            Assert.DoesNotContain("warning", log, StringComparison.OrdinalIgnoreCase);
         }
     }
 
@@ -65,11 +104,14 @@ public unsafe class ScoreTextTests
     public void NoTileIsSomeWithoutNeed(string name)
     {
         using var current = EmulatedGpu.Use(0);
-        nint module = EmulatedGpu.Driver.LoadModule(EmulatedGpu.Compile("programs.cu", Source, "sm_80", "K_TYPE=3", "K_SHARED_LIMIT=166912"));
+        nint module = Load(KernelSources.Embedded);
         int tiles = 0, needlesslySome = 0;
         Check(EmulatedGpu.Driver.Function(module, $"probe{Array.FindIndex(Programs, p => p.Name == name)}"), name, Cases.ReadyMade[name], 1, 2, ref tiles, ref needlesslySome);
         Assert.Equal(0, needlesslySome);
     }
+
+    private static nint Load(KernelSources sources) => EmulatedGpu.Driver.LoadModule(EmulatedGpu.Nvrtc.Compile("programs.cu", Source,
+        sources.HeadersOf("forward_exact.cu"), ["--std=c++17", "--gpu-architecture=sm_80", "-DK_TYPE=3", "-DK_SHARED_LIMIT=166912"], toPtx: false, "programs").Image);
 
     private static void Check(nint kernel, string name, ScoreProgram program, int b, int h, ref int tiles, ref int needlesslySome)
     {

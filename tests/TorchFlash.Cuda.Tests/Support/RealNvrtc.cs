@@ -29,3 +29,9 @@ internal sealed class NvrtcFactAttribute : FactAttribute
 {
     public NvrtcFactAttribute() => Skip = RealNvrtc.Instance is null ? RealNvrtc.Missing : null;
 }
+
+/// <inheritdoc cref="NvrtcFactAttribute"/>
+internal sealed class NvrtcTheoryAttribute : TheoryAttribute
+{
+    public NvrtcTheoryAttribute() => Skip = RealNvrtc.Instance is null ? RealNvrtc.Missing : null;
+}

@@ -36,12 +36,15 @@ internal sealed class ScoreCases
                 g.Apply(Op.LessOrEqual, g.Apply(Op.Negate, g.Parameter(ScoreKind.Int, 29, "left")), Distance(g)),
                 g.Apply(Op.LessOrEqual, Distance(g), g.Parameter(ScoreKind.Int, 11, "right")))),
             ["documents"] = ScoreProgram.Build(_ => null, g => g.Apply(Op.Equal, g.Load(Document, B(g), I(g)), g.Load(Document, B(g), J(g)))),
-            ["prefix"] = ScoreProgram.Build(_ => null, g => g.Apply(Op.Or, g.Apply(Op.LessOrEqual, J(g), I(g)), g.Apply(Op.Less, J(g), g.Int(45)))),
+            ["prefix"] = ScoreProgram.Build(_ => null, g => g.Apply(Op.Or, g.Apply(Op.LessOrEqual, J(g), I(g)), g.Apply(Op.Less, J(g), g.Int(31)))),
             ["lengths"] = ScoreProgram.Build(_ => null, g => g.Apply(Op.Less, J(g), g.Load(Length, B(g)))),
             ["keyMask"] = ScoreProgram.Build(_ => null, g => g.Load(KeySeen, B(g), J(g))),
             ["boolMask"] = ScoreProgram.Build(_ => null, g => g.Load(Seen, I(g), J(g))),
             ["blocks"] = ScoreProgram.Build(_ => null, g => g.Load(Layout, H(g), g.Apply(Op.Divide, I(g), g.Int(Block)), g.Apply(Op.Divide, J(g), g.Int(Block)))),
         };
+        ReadyMade["heads"] = ScoreProgram.Build(_ => null, g => g.Apply(Op.Equal,
+            g.Apply(Op.Equal, g.Apply(Op.Remainder, H(g), g.Int(2)), g.Int(1)), g.Apply(Op.Less, J(g), g.Int(30))));
+        ReadyMade["select"] = ScoreProgram.Build(_ => null, g => g.Apply(Op.Less, J(g), g.Apply(Op.Select, g.Apply(Op.Less, I(g), g.Int(20)), g.Int(16), I(g))));
         ReadyMade["all"] = ReadyMade["alibi"].Then(ReadyMade["softcap"]).Then(ReadyMade["relative"]).Then(ReadyMade["window"]).Then(ReadyMade["lengths"]);
         // Rows whose every score is -inf though no pair is hidden.
         ReadyMade["minusInfinity"] = ScoreProgram.Build(g => g.Apply(Op.Select, g.Apply(Op.Less, I(g), g.Int(40)), g.Real(double.NegativeInfinity), S(g)), _ => null);
