@@ -21,6 +21,9 @@ public static partial class flash
     /// <exception cref="NotSupportedException">The lambda has a part that no score program can have; the message shows it.</exception>
     public static ScoreProgram score(Expression<ScoreFunction> modification) => ScoreProgram.Identity.Then(modification);
 
+    /// <summary>Starts a score program with nothing: scores as they are, all pairs. <c>flash.score().window(1023, 0).softcap(50)</c></summary>
+    public static ScoreProgram score() => ScoreProgram.Identity;
+
     /// <summary>
     /// Starts a score program with a condition: whether query i of query head h of batch entry b may attend to key j. Tiles of which no pair
     /// may are skipped. <c>flash.where((b, h, i, j) => j &lt;= i &amp;&amp; i - j &lt; 1024)</c>
