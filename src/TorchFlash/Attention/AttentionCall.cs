@@ -98,9 +98,11 @@ internal sealed class AttentionCall
                 if (Settings.Determinism is { Required: true, WarnOnly: false })
                     throw new NotSupportedException($"Only libtorch's own attention takes this call, because {reason}, and it need not be deterministic, "
                         + "which flash.use_deterministic_algorithms without warn_only asks for.");
+                CheckProgram();
                 Settings.Announce("libtorch's own attention is used", reason!);
                 return new(LibTorchs(), null, null);
             default:
+                CheckProgram();
                 Settings.Announce("attention is composed of libtorch's operators in O(Nq Nk) memory", reason!);
                 ComposedAttention composed = new(Problem, Operands);
                 return new(
@@ -141,6 +143,17 @@ internal sealed class AttentionCall
             return hidden!.logical_not();
         Tensor added = program.Output(zeros([1, 1, 1, 1], type, device));
         return hidden is null ? added : where(hidden, tensor(double.NegativeInfinity, type, device), added);
+    }
+
+    /// <summary>What engines refuse before they read anything, and libtorch might not: a negative index counts from the end there.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">An index may leave its tensor, an integer int, a divisor may be 0.</exception>
+    public void CheckProgram()
+    {
+        if (Problem.Score is not { } score)
+            return;
+        Tensor[] onHost = [.. Operands.Captured.Select(tensor => tensor.is_floating_point() ? tensor.detach().to(ScalarType.Float64).cpu() : tensor.cpu())];
+        _ = new TileAnalysis(score, Problem with { ElementType = ElementType.Float64 }, Array.ConvertAll(onHost, TensorMemory.CapturedView));
+        GC.KeepAlive(onHost);
     }
 
     private Tensor LibTorchs()
