@@ -56,15 +56,16 @@ public class RouteTests
     }
 
     [Fact]
-    public void TheCudaEngineRefusesProgramsDropoutAndSinksByTheirNames()
+    public void WhatTheCudaEngineLacksOfAProblemThatItTakesIsNamed()
     {
-        Tensor x = zeros(1, 2, 5, 4);
-        Assert.Contains("no score program", Refusal(new(x, x, x, score: ScoreProgram.Identity.softcap(3))));
-        Assert.Contains("no dropout", Refusal(new(x, x, x, dropout: 0.1)));
-        Assert.Contains("no attention sinks", Refusal(new(x, x, x, sinks: zeros(2))));
-        Assert.Null(Refusal(new(x, x, x, CausalMask.TopLeft)));
-
-        static string? Refusal(AttentionCall call) => Validation.RefusalOfScores(Kernels.Cpu.CpuEngine.Instance, call.Problem);
+        Tensor x = zeros(1, 2, 5, 4), leaf = zeros(1, 2, 5, 4).requires_grad_(true), slopes = zeros(2).requires_grad_(true);
+        ScoreProgram alibi = ScoreProgram.Identity.alibi(slopes);
+        Assert.Null(new AttentionCall(x, x, x, score: ScoreProgram.Identity.alibi(slopes.detach())).MissingOnCuda(new(true, LogSumExp: true)));
+        Assert.Contains("single heads", new AttentionCall(x, x, x).MissingOnCuda(new(true, true)));
+        Assert.Contains("log-sum-exp", new AttentionCall(leaf, x, x).MissingOnCuda(new(LogSumExp: true)));
+        Assert.Contains("captured", new AttentionCall(x, x, x, score: alibi).MissingOnCuda(new()));
+        using (no_grad())
+            Assert.Null(new AttentionCall(leaf, x, x, score: alibi).MissingOnCuda(new(LogSumExp: true)));
     }
 
     [Theory]

@@ -1,5 +1,6 @@
 using TorchFlash.Arguments;
 using TorchFlash.Kernels;
+using TorchFlash.Kernels.Cuda;
 using TorchFlash.Kernels.Scores;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -87,6 +88,8 @@ internal sealed class AttentionCall
         switch (Choose(wanted, out IAttentionEngine? engine, out string? reason))
         {
             case AttentionRoute.Fused:
+                if (query.device_type != DeviceType.CPU) // There the engine does it.
+                    CheckProgram();
                 return AttentionFunction.Attend(new EnginePass(engine!, Problem), Operands, wanted);
             case AttentionRoute.Widened:
                 Settings.Announce("attention is computed in float32 and rounded back", reason!);
@@ -119,6 +122,8 @@ internal sealed class AttentionCall
     {
         Tensor query = Operands.Query;
         engine = Engines.Taking(Problem, query.device_type, query.device_index, out reason);
+        if (engine is CudaEngine && MissingOnCuda(wanted) is { } missing)
+            (engine, reason) = (null, missing);
         if (engine is not null)
             return AttentionRoute.Fused;
         bool onCpu = query.device_type == DeviceType.CPU;
@@ -145,15 +150,30 @@ internal sealed class AttentionCall
         return hidden is null ? added : where(hidden, tensor(double.NegativeInfinity, type, device), added);
     }
 
-    /// <summary>What engines refuse before they read anything, and libtorch might not: a negative index counts from the end there.</summary>
+    /// <summary>What is wanted of a problem that the CUDA engine takes, and that it does not have; null where it has everything.</summary>
+    public string? MissingOnCuda(WantedResults wanted)
+    {
+        bool graph = is_grad_enabled();
+        return wanted is { Weights: true, PerHead: true } ? "the cuda engine has no weights of single heads"
+            : graph && Operands.Captured.Any(tensor => tensor.requires_grad) ? "the cuda engine has no gradients of the tensors that a score program captured"
+            : graph && wanted.LogSumExp && Operands.ToArray().Any(tensor => tensor.requires_grad) ? "the cuda engine takes no gradient of the log-sum-exp"
+            : null;
+    }
+
+    /// <summary>
+    /// What the CPU engine refuses before it reads anything, for devices whose memory an analysis cannot read: it needs no tensors but the
+    /// integers, which are copied. (To libtorch a negative index would count from the end.)
+    /// </summary>
     /// <exception cref="ArgumentOutOfRangeException">An index may leave its tensor, an integer int, a divisor may be 0.</exception>
     public void CheckProgram()
     {
         if (Problem.Score is not { } score)
             return;
-        Tensor[] onHost = [.. Operands.Captured.Select(tensor => tensor.is_floating_point() ? tensor.detach().to(ScalarType.Float64).cpu() : tensor.cpu())];
-        _ = new TileAnalysis(score, Problem with { ElementType = ElementType.Float64 }, Array.ConvertAll(onHost, TensorMemory.CapturedView));
-        GC.KeepAlive(onHost);
+        // The conditions as a part of the score: nobody will ask which pairs exist.
+        ScoreProgram all = ScoreProgram.Build(graph => graph.Apply(Op.Select, graph.Import(score.Visible), graph.Import(score.Output), graph.Real(0)), _ => null);
+        Tensor?[] integers = [.. all.Tensors.Select(tensor => tensor.Kind == ScoreKind.Int ? Operands.Captured[score.Tensors.Index().First(x => x.Item == tensor).Index].cpu() : null)];
+        _ = new TileAnalysis(all, Problem, Array.ConvertAll(integers, tensor => tensor is null ? default : TensorMemory.CapturedView(tensor)));
+        GC.KeepAlive(integers);
     }
 
     private Tensor LibTorchs()
