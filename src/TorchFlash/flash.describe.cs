@@ -24,9 +24,10 @@ public static partial class flash
             text.AppendLine($"    {line.TrimEnd()}");
         text.AppendLine($"  deterministic {(are_deterministic_algorithms_enabled() ? "on" : "off")} (flash.use_deterministic_algorithms): whether dQ of 16-bit types on CUDA is summed in a fixed order");
         text.AppendLine("  fused     on the CPU float32 and float64, with everything: score programs, masks, biases, dropout, windows, blocks, sinks, weights,");
-        text.AppendLine("            log-sum-exp, and the gradients of all of it; on CUDA, head dimensions up to 256, full or causal, averaged weights, score");
-        text.AppendLine("            programs in float32 and float64 without gradients of captured tensors; memory O(Nq + Nk) forward and backward, O(Nq Nk)");
-        text.AppendLine("            only for weights, captured tensors of that size, and gradients that can be differentiated again (libtorch's operators)");
+        text.AppendLine("            log-sum-exp, and the gradients of all of it; on CUDA, float16 and bfloat16 too, full or causal, averaged weights, head");
+        text.AppendLine("            dimensions up to 256, and in float32 and float64 score programs that capture nothing that requires a gradient; memory");
+        text.AppendLine("            O(Nq + Nk) forward and backward, O(Nq Nk) only for weights, captured tensors of that size, and gradients that can be");
+        text.AppendLine("            differentiated again (libtorch's operators)");
         text.AppendLine("  Each of the following is announced once:");
         text.AppendLine("  widened   float16 and bfloat16 on the CPU: in float32, and rounded back");
         text.AppendLine("  libtorch  torch.nn.functional.scaled_dot_product_attention, for the output alone: on CUDA with dropout, in 16-bit types with programs");

@@ -87,7 +87,7 @@ public static partial class flash
             /// <param name="key">K, (..., H, Nk, d).</param>
             /// <param name="value">V, (..., H, Nk, d_v).</param>
             /// <param name="score">
-            /// See <see cref="flash.score"/>, <see cref="flash.where"/> and <see cref="ScorePrograms"/>; null: scores as they are. Its b counts the leading dimensions
+            /// See <see cref="flash.score(System.Linq.Expressions.Expression{ScoreFunction})"/>, <see cref="flash.where"/> and <see cref="ScorePrograms"/>; null: scores as they are. Its b counts the leading dimensions
             /// before H as one, its h the heads of query.
             /// </param>
             /// <param name="p">Probability with which a weight is dropped, 0 to 1; 0 when not training. See <see cref="dropout_mask"/>.</param>

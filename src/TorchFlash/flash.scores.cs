@@ -138,7 +138,7 @@ public static partial class flash
     /// <param name="heads">H.</param>
     /// <param name="queries">Nq.</param>
     /// <param name="keys">Nk.</param>
-    /// <returns>Bool [B, H, Nq, Nk], true = kept (and divided by 1 - p).</returns>
+    /// <returns>Bool [B, H, Nq, Nk] on the CPU, true = kept (and divided by 1 - p).</returns>
     /// <exception cref="ArgumentException"><paramref name="p"/> is no probability.</exception>
     public static Tensor dropout_mask(long seed, double p, long batch, long heads, long queries, long keys)
     {

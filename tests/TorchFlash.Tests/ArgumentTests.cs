@@ -1,3 +1,4 @@
+using TorchFlash.Attention;
 using TorchFlash.Kernels.Scores;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -121,8 +122,18 @@ public class ArgumentTests
     [Fact]
     public void AnIndexThatMayLeaveItsTensorIsRefusedBeforeItIsRead()
     {
-        foreach (ScoreProgram score in new[] { ScoreProgram.Identity.alibi(Zeros(2)), ScoreProgram.Identity.relative_bias(Zeros(1, 7)), ScoreProgram.Identity.bias(Zeros(5, 4)) })
+        ScoreProgram none = ScoreProgram.Identity;
+        IntTensor far = flash.ints(full([5], 3L, ScalarType.Int64));
+        RealTensor three = flash.reals(Zeros(3));
+        foreach (ScoreProgram score in new[]
+        {
+            none.alibi(Zeros(2)), none.relative_bias(Zeros(1, 7)), none.bias(Zeros(5, 4)), none.mask(zeros([5, 4], ScalarType.Bool)), flash.score((s, b, h, i, j) => s + three[far[j]]),
+        })
+        {
             Assert.ThrowsAny<ArgumentException>(() => Score(score));
+            Assert.ThrowsAny<ArgumentException>(() => new AttentionCall(s_operand, s_operand, s_operand, score: score).CheckProgram()); // Before libtorch gets it.
+        }
+        new AttentionCall(s_operand, s_operand, s_operand, score: ScoreProgram.Identity.alibi(Zeros(3)).documents(zeros([5], ScalarType.Int64))).CheckProgram();
         Assert.Contains("slopes[h]", Assert.ThrowsAny<ArgumentException>(() => Score(ScoreProgram.Identity.alibi(Zeros(2)))).Message);
         double[] numbers = [1];
         Assert.Contains("capture a tensor", Assert.Throws<NotSupportedException>(() => flash.score((s, b, h, i, j) => s + numbers[h])).Message);

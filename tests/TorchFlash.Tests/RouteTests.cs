@@ -56,15 +56,18 @@ public class RouteTests
     }
 
     [Fact]
-    public void TheCudaEngineRefusesProgramsDropoutAndSinksByTheirNames()
+    public void EnginesAreAskedForWhatNotAllOfThemHave()
     {
-        Tensor x = zeros(1, 2, 5, 4);
-        Assert.Contains("no score program", Refusal(new(x, x, x, score: ScoreProgram.Identity.softcap(3))));
-        Assert.Contains("no dropout", Refusal(new(x, x, x, dropout: 0.1)));
-        Assert.Contains("no attention sinks", Refusal(new(x, x, x, sinks: zeros(2))));
-        Assert.Null(Refusal(new(x, x, x, CausalMask.TopLeft)));
+        Tensor x = zeros(1, 2, 5, 4), leaf = zeros(1, 2, 5, 4).requires_grad_(true), slopes = zeros(2).requires_grad_(true);
+        ScoreProgram alibi = ScoreProgram.Identity.alibi(slopes);
+        Assert.Equal((false, false), Of(new(x, x, x, score: ScoreProgram.Identity.alibi(slopes.detach())), new(true, LogSumExp: true)));
+        Assert.Equal((false, true), Of(new(x, x, x), new(true, true)));
+        Assert.Equal((true, false), Of(new(leaf, x, x), new(LogSumExp: true)));
+        Assert.Equal((true, false), Of(new(x, x, x, score: alibi), new()));
+        using (no_grad())
+            Assert.Equal((false, false), Of(new(leaf, x, x, score: alibi), new(LogSumExp: true)));
 
-        static string? Refusal(AttentionCall call) => Validation.RefusalOfScores(Kernels.Cpu.CpuEngine.Instance, call.Problem);
+        static (bool ScoreGradients, bool HeadWeights) Of(AttentionCall call, WantedResults wanted) => (call.Asked(wanted).HasScoreGradients, call.Asked(wanted).HasHeadWeights);
     }
 
     [Theory]

@@ -87,6 +87,8 @@ internal sealed class AttentionCall
         switch (Choose(wanted, out IAttentionEngine? engine, out string? reason))
         {
             case AttentionRoute.Fused:
+                if (query.device_type != DeviceType.CPU) // There the engine does it.
+                    CheckProgram();
                 return AttentionFunction.Attend(new EnginePass(engine!, Problem), Operands, wanted);
             case AttentionRoute.Widened:
                 Settings.Announce("attention is computed in float32 and rounded back", reason!);
@@ -98,9 +100,11 @@ internal sealed class AttentionCall
                 if (Settings.Determinism is { Required: true, WarnOnly: false })
                     throw new NotSupportedException($"Only libtorch's own attention takes this call, because {reason}, and it need not be deterministic, "
                         + "which flash.use_deterministic_algorithms without warn_only asks for.");
+                CheckProgram();
                 Settings.Announce("libtorch's own attention is used", reason!);
                 return new(LibTorchs(), null, null);
             default:
+                CheckProgram();
                 Settings.Announce("attention is composed of libtorch's operators in O(Nq Nk) memory", reason!);
                 ComposedAttention composed = new(Problem, Operands);
                 return new(
@@ -112,17 +116,22 @@ internal sealed class AttentionCall
         static Tensor Wide(Tensor x) => x.to(ScalarType.Float32);
     }
 
+    /// <summary>The problem with what an engine will be asked for besides its output.</summary>
+    public AttentionProblem Asked(WantedResults wanted)
+    {
+        bool graph = is_grad_enabled();
+        return Problem with
+        {
+            HasScoreGradients = graph && (Operands.Captured.Any(tensor => tensor.requires_grad) || wanted.LogSumExp && Operands.ToArray().Any(tensor => tensor.requires_grad)),
+            HasHeadWeights = wanted is { Weights: true, PerHead: true },
+        };
+    }
+
     /// <summary>The way this call goes, and why it is not that of an engine.</summary>
     public AttentionRoute Choose(WantedResults wanted, out IAttentionEngine? engine, out string? reason)
     {
         Tensor query = Operands.Query;
-        bool needsGradients = is_grad_enabled() && Operands.ToArray().Any(tensor => tensor.requires_grad);
-        AttentionProblem asked = Problem with
-        {
-            HasScoreGradients = needsGradients && (wanted.LogSumExp || Operands.Captured.Any(tensor => tensor.requires_grad)),
-            HasHeadWeights = wanted is { Weights: true, PerHead: true },
-        };
-        engine = Engines.Taking(asked, query.device_type, query.device_index, out reason);
+        engine = Engines.Taking(Asked(wanted), query.device_type, query.device_index, out reason);
         if (engine is not null)
             return AttentionRoute.Fused;
         bool onCpu = query.device_type == DeviceType.CPU;
@@ -147,6 +156,22 @@ internal sealed class AttentionCall
             return hidden!.logical_not();
         Tensor added = program.Output(zeros([1, 1, 1, 1], type, device));
         return hidden is null ? added : where(hidden, tensor(double.NegativeInfinity, type, device), added);
+    }
+
+    /// <summary>
+    /// What the CPU engine refuses before it reads anything, for devices whose memory an analysis cannot read: it needs no tensors but the
+    /// integers, which are copied. (To libtorch a negative index would count from the end.)
+    /// </summary>
+    /// <exception cref="ArgumentOutOfRangeException">An index may leave its tensor, an integer int, a divisor may be 0.</exception>
+    public void CheckProgram()
+    {
+        if (Problem.Score is not { } score)
+            return;
+        // The conditions as a part of the score: nobody will ask which pairs exist.
+        ScoreProgram all = ScoreProgram.Build(graph => graph.Apply(Op.Select, graph.Import(score.Visible), graph.Import(score.Output), graph.Real(0)), _ => null);
+        Tensor?[] integers = [.. all.Tensors.Select(tensor => tensor.Kind == ScoreKind.Int ? Operands.Captured[score.Tensors.Index().First(x => x.Item == tensor).Index].cpu() : null)];
+        _ = new TileAnalysis(all, Problem, Array.ConvertAll(integers, tensor => tensor is null ? default : TensorMemory.CapturedView(tensor)));
+        GC.KeepAlive(integers);
     }
 
     private Tensor LibTorchs()

@@ -8,13 +8,13 @@ using static TorchSharp.torch;
 namespace TorchFlash;
 
 /// <summary>
-/// Score programs, step by step: the user's own steps and what people ask for most. Programs begin at <see cref="flash.score"/>,
+/// Score programs, step by step: the user's own steps and what people ask for most. Programs begin at <see cref="flash.score(System.Linq.Expressions.Expression{ScoreFunction})"/>,
 /// <see cref="flash.where"/> or <see cref="ScoreProgram.Identity"/>; every function returns a new one. Modifications apply one after the other,
 /// a pair exists where all conditions hold. Heads are those of query, also where key and value have fewer.
 /// </summary>
 public static class ScorePrograms
 {
-    /// <summary>One more modification, of the score that the program leaves; see <see cref="flash.score"/>.</summary>
+    /// <summary>One more modification, of the score that the program leaves; see <see cref="flash.score(System.Linq.Expressions.Expression{ScoreFunction})"/>.</summary>
     public static ScoreProgram then(this ScoreProgram program, Expression<ScoreFunction> modification) => program.Then(modification);
 
     /// <summary>Another program after this one.</summary>
