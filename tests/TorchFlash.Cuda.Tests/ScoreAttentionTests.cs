@@ -137,8 +137,8 @@ public class ScoreAttentionTests
             Assert.Throws<NotSupportedException>(() => engine.Backward(problem, backward with { LogSumExpGradient = 8 })).Message, StringComparison.Ordinal);
         Assert.Contains("single heads",
             Assert.Throws<NotSupportedException>(() => engine.Weights(problem, attention.WeightsArguments with { PerHead = true })).Message, StringComparison.Ordinal);
-            Assert.Contains("single heads", engine.Refusal(problem with { HasHeadWeights = true }), StringComparison.Ordinal);
-            Assert.Contains("captured", engine.Refusal(problem with { HasScoreGradients = true }), StringComparison.Ordinal);
+        Assert.Contains("single heads", engine.Refusal(problem with { HasHeadWeights = true }), StringComparison.Ordinal);
+        Assert.Contains("captured", engine.Refusal(problem with { HasScoreGradients = true }), StringComparison.Ordinal);
     }
 
     /// <summary>Programs of one structure share their kernels, whatever the numbers in them; programs of another do not.</summary>
