@@ -72,7 +72,7 @@ template <class Parameters> DEVICE Real factor_of_scores(const Parameters &p) {
   else return exponent_factor(p);
 }
 
-/// P is 0 in a row of nothing, which is exp2(x - m) inverse here whatever x is, but for an infinite one.
+/// A row of nothing, m = -inf and l = 0, has P = exp2(x - 0) 0: its scores are -inf or hidden.
 DEVICE void empty_row(Real &m, Real &inverse) {
   if (HAS_PROGRAM && m == -infinity()) m = inverse = 0;
 }

@@ -42,8 +42,9 @@ internal sealed class ScoreCases
             ["boolMask"] = ScoreProgram.Build(_ => null, g => g.Load(Seen, I(g), J(g))),
             ["blocks"] = ScoreProgram.Build(_ => null, g => g.Load(Layout, H(g), g.Apply(Op.Divide, I(g), g.Int(Block)), g.Apply(Op.Divide, J(g), g.Int(Block)))),
         };
-        ReadyMade["heads"] = ScoreProgram.Build(_ => null, g => g.Apply(Op.Equal,
-            g.Apply(Op.Equal, g.Apply(Op.Remainder, H(g), g.Int(2)), g.Int(1)), g.Apply(Op.Less, J(g), g.Int(30))));
+        // Tiles of class none between others, in the order of heads as in that of queries.
+        ReadyMade["heads"] = ScoreProgram.Build(_ => null, g => g.Apply(Op.Or, g.Apply(Op.Less, J(g), g.Int(30)),
+            g.Apply(Op.And, g.Apply(Op.Less, I(g), g.Int(64)), g.Apply(Op.Not, g.Apply(Op.Equal, H(g), g.Int(2))))));
         ReadyMade["select"] = ScoreProgram.Build(_ => null, g => g.Apply(Op.Less, J(g), g.Apply(Op.Select, g.Apply(Op.Less, I(g), g.Int(20)), g.Int(16), I(g))));
         ReadyMade["all"] = ReadyMade["alibi"].Then(ReadyMade["softcap"]).Then(ReadyMade["relative"]).Then(ReadyMade["window"]).Then(ReadyMade["lengths"]);
         // Rows whose every score is -inf though no pair is hidden.
