@@ -55,19 +55,6 @@ public class RouteTests
         AttentionRoute Of(ScoreProgram? score = null, CausalMask causal = CausalMask.None) => Route(new(x, x, x, causal, score: score, dropout: 0.1));
     }
 
-    [Fact]
-    public void WhatTheCudaEngineLacksOfAProblemThatItTakesIsNamed()
-    {
-        Tensor x = zeros(1, 2, 5, 4), leaf = zeros(1, 2, 5, 4).requires_grad_(true), slopes = zeros(2).requires_grad_(true);
-        ScoreProgram alibi = ScoreProgram.Identity.alibi(slopes);
-        Assert.Null(new AttentionCall(x, x, x, score: ScoreProgram.Identity.alibi(slopes.detach())).MissingOnCuda(new(true, LogSumExp: true)));
-        Assert.Contains("single heads", new AttentionCall(x, x, x).MissingOnCuda(new(true, true)));
-        Assert.Contains("log-sum-exp", new AttentionCall(leaf, x, x).MissingOnCuda(new(LogSumExp: true)));
-        Assert.Contains("captured", new AttentionCall(x, x, x, score: alibi).MissingOnCuda(new()));
-        using (no_grad())
-            Assert.Null(new AttentionCall(leaf, x, x, score: alibi).MissingOnCuda(new(LogSumExp: true)));
-    }
-
     [Theory]
     [InlineData(ScalarType.Float16)]
     [InlineData(ScalarType.BFloat16)]

@@ -61,6 +61,10 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
             return $"HeadDim is {problem.HeadDim}; on a GPU it may be {KernelChoice.MaxHeadDim} at most.";
         if (problem.ValueDim > KernelChoice.MaxHeadDim)
             return $"ValueDim is {problem.ValueDim}; on a GPU it may be {KernelChoice.MaxHeadDim} at most.";
+        if (problem.HasScoreGradients)
+            return "the cuda engine has no gradients of captured tensors and of the log-sum-exp.";
+        if (problem.HasHeadWeights)
+            return "the cuda engine has no weights of single heads.";
         if (ScoreText.Of(problem.Score) is { } score)
         {
             if (!KernelChoice.IsExact(problem))

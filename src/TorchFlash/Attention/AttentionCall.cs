@@ -1,6 +1,5 @@
 using TorchFlash.Arguments;
 using TorchFlash.Kernels;
-using TorchFlash.Kernels.Cuda;
 using TorchFlash.Kernels.Scores;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -121,9 +120,13 @@ internal sealed class AttentionCall
     public AttentionRoute Choose(WantedResults wanted, out IAttentionEngine? engine, out string? reason)
     {
         Tensor query = Operands.Query;
-        engine = Engines.Taking(Problem, query.device_type, query.device_index, out reason);
-        if (engine is CudaEngine && MissingOnCuda(wanted) is { } missing)
-            (engine, reason) = (null, missing);
+        bool needsGradients = is_grad_enabled() && Operands.ToArray().Any(tensor => tensor.requires_grad);
+        AttentionProblem asked = Problem with
+        {
+            HasScoreGradients = needsGradients && (wanted.LogSumExp || Operands.Captured.Any(tensor => tensor.requires_grad)),
+            HasHeadWeights = wanted is { Weights: true, PerHead: true },
+        };
+        engine = Engines.Taking(asked, query.device_type, query.device_index, out reason);
         if (engine is not null)
             return AttentionRoute.Fused;
         bool onCpu = query.device_type == DeviceType.CPU;
@@ -148,16 +151,6 @@ internal sealed class AttentionCall
             return hidden!.logical_not();
         Tensor added = program.Output(zeros([1, 1, 1, 1], type, device));
         return hidden is null ? added : where(hidden, tensor(double.NegativeInfinity, type, device), added);
-    }
-
-    /// <summary>What is wanted of a problem that the CUDA engine takes, and that it does not have; null where it has everything.</summary>
-    public string? MissingOnCuda(WantedResults wanted)
-    {
-        bool graph = is_grad_enabled();
-        return wanted is { Weights: true, PerHead: true } ? "the cuda engine has no weights of single heads"
-            : graph && Operands.Captured.Any(tensor => tensor.requires_grad) ? "the cuda engine has no gradients of the tensors that a score program captured"
-            : graph && wanted.LogSumExp && Operands.ToArray().Any(tensor => tensor.requires_grad) ? "the cuda engine takes no gradient of the log-sum-exp"
-            : null;
     }
 
     /// <summary>
