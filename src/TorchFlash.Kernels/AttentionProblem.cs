@@ -46,7 +46,10 @@ public readonly record struct AttentionProblem
     /// <summary>Which keys a query may attend to by position.</summary>
     public CausalMask Causal { get; init; }
 
-    /// <summary>What is done to the scores, and which pairs exist besides what <see cref="Causal"/> says; null: nothing, all.</summary>
+    /// <summary>
+    /// What is done to the scores, and which pairs exist besides what <see cref="Causal"/> says; null: nothing, all. The CPU engine refuses a program
+    /// whose indices may leave their tensors; a GPU's memory cannot be looked into, and there that is the caller's business.
+    /// </summary>
     public ScoreProgram? Score { get; init; }
 
     /// <summary>Whether every head has an attention sink: one more column of S, the same in every row, whose value is 0.</summary>
