@@ -105,7 +105,7 @@ public sealed class DisposeScope : IDisposable
         {
             if (!Disposables.Contains(disposable))
             {
-                disposable.Dispose();
+                disposable?.Dispose(); // what was kept before may have been null
             }
         }
     }
