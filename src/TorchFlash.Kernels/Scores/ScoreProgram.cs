@@ -14,12 +14,19 @@ public delegate bool PairFunction(int b, int h, int i, int j);
 /// </summary>
 public sealed class ScoreProgram
 {
+    private readonly Lazy<bool> _isAdditive;
+
     /// <summary>A program of nodes of any graph.</summary>
     internal ScoreProgram(Node output, Node visible)
     {
         var graph = new Graph();
         Output = graph.Import(output);
         Visible = graph.Import(visible);
+        _isAdditive = new(() =>
+        {
+            Node gradient = graph.Leaf(Op.Gradient);
+            return Derivative.Adjoints(graph, Output, gradient).GetValueOrDefault(graph.Leaf(Op.Score)) == gradient;
+        });
         Tensors = [.. Graph.Order(Output, Visible).Where(node => node.Op == Op.Load).Select(node => node.Tensor).Distinct()];
     }
 
@@ -39,15 +46,7 @@ public sealed class ScoreProgram
     internal bool OnlyHides => Output.Op == Op.Score;
 
     /// <summary>Whether the modified score is s plus what does not depend on s: its derivative says so.</summary>
-    internal bool IsAdditive
-    {
-        get
-        {
-            var graph = new Graph();
-            Node gradient = graph.Leaf(Op.Gradient);
-            return Derivative.Adjoints(graph, graph.Import(Output), gradient).GetValueOrDefault(graph.Leaf(Op.Score)) == gradient;
-        }
-    }
+    internal bool IsAdditive => _isAdditive.Value;
 
     /// <summary>A program of nodes that the functions make in a graph; null: the score as it is, every pair.</summary>
     internal static ScoreProgram Build(Func<Graph, Node?> output, Func<Graph, Node?> visible)

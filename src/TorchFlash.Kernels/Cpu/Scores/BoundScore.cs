@@ -1,4 +1,6 @@
+using System.Collections.Concurrent;
 using System.Numerics;
+using System.Runtime.CompilerServices;
 using TorchFlash.Kernels.Cpu.Tiles;
 using TorchFlash.Kernels.Scores;
 
@@ -11,6 +13,9 @@ namespace TorchFlash.Kernels.Cpu.Scores;
 internal sealed unsafe class BoundScore<T> : IDisposable
     where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
+    /// <summary>Of programs that are still in use: finding code by its structure takes as long as a small attention.</summary>
+    private static readonly ConditionalWeakTable<ScoreProgram, ConcurrentDictionary<string, TileProgram>> s_code = [];
+
     private readonly AttentionProblem _problem;
     private readonly ScoreProgram? _program;
     private readonly TileAnalysis? _analysis;
@@ -74,7 +79,9 @@ internal sealed unsafe class BoundScore<T> : IDisposable
             return null; // The gradient of a hidden pair is 0 as its weight is.
         bool hides = tile == TileClass.Some;
         ref TileProgram? code = ref _code[2 * (int)pass + (hides ? 1 : 0)];
-        return code ??= TileProgram.Of(_program.Output, hides ? _analysis!.Where : True, pass, _program.Tensors, _wantsGradient, _vectorBits, sizeof(T) == sizeof(double));
+        return code ??= s_code.GetOrCreateValue(_program).GetOrAdd(
+            $"{pass} {hides} {_vectorBits} {typeof(T)} {(pass == ScorePass.Gradient ? string.Join(' ', _wantsGradient) : null)}",
+            _ => TileProgram.Of(_program.Output, hides ? _analysis!.Where : new Graph().Bool(true), pass, _program.Tensors, _wantsGradient, _vectorBits, sizeof(T) == sizeof(double)));
     }
 
     /// <summary>What the code gets for a block that begins at a row and a lane, of a head of all batch entries: keys x queries forward, queries x keys backward.</summary>
@@ -99,8 +106,6 @@ internal sealed unsafe class BoundScore<T> : IDisposable
     };
 
     private bool WorksOnGradients => !IsAdditive || _wantsGradient.Contains(true);
-
-    private static Node True => new Graph().Bool(true);
 
     /// <summary>A tensor as tile programs read it, copied where it does not lie so.</summary>
     private static void Bind(ScoreTensor tensor, in CapturedView view, Scratch.Cursor cursor, CapturedTensor* bound)
