@@ -74,7 +74,7 @@ internal sealed unsafe class BackwardPass<L, V, T>
     {
         long rows = Validation.Rows(problem);
         using Scratch scratch = Scratch.Rent(cursor => (nint)cursor.Take<T>(3 * rows), out nint rowTerms);
-        using var score = new BoundScore<T>(problem, arguments.ScoreTensors, Product<L, V, T>.VectorBits, arguments.ScoreTensorGradients);
+        using var score = new BoundScore<T>(problem, arguments.ScoreTensors, Product<L, V, T>.VectorBits, threads, arguments.ScoreTensorGradients);
         var pass = new BackwardPass<L, V, T>(problem, arguments, score, (T*)rowTerms);
         using CapturedGradients<T> captured = pass._captured;
         for (int head = 0; pass._keyTiles == 0 && head < problem.Batch * problem.Heads; head++)

@@ -38,7 +38,7 @@ internal sealed unsafe class WeightsPass<L, V, T>
 
     public static void Run(in AttentionProblem problem, in WeightsArguments arguments, int threads)
     {
-        using var score = new BoundScore<T>(problem, arguments.ScoreTensors, Product<L, V, T>.VectorBits);
+        using var score = new BoundScore<T>(problem, arguments.ScoreTensors, Product<L, V, T>.VectorBits, threads);
         var pass = new WeightsPass<L, V, T>(problem, arguments, score);
         WorkerPool.Run((int)Math.Min(threads, pass.Items), pass.Work);
     }

@@ -24,7 +24,8 @@ internal abstract class Summary
     /// <param name="view">Where it lies.</param>
     /// <param name="type">What its elements are if they are real.</param>
     /// <param name="inBlocks">Which dimensions to summarise.</param>
-    public static Summary Of(ScoreTensor tensor, in CapturedView view, ElementType type, ReadOnlySpan<bool> inBlocks)
+    /// <param name="threads">Threads to do it on.</param>
+    public static Summary Of(ScoreTensor tensor, in CapturedView view, ElementType type, ReadOnlySpan<bool> inBlocks, int threads)
     {
         // The last dimension stays the last of four. What is the same for all indices of a dimension is looked at once.
         const int Dimensions = ScoreTensor.MaxDimensions;
@@ -44,12 +45,12 @@ internal abstract class Summary
         }
         return (tensor.Kind, type) switch
         {
-            (ScoreKind.Bool, _) => new Summary<byte>(view.Data, shape, strides, shifts, null),
-            (ScoreKind.Int, _) => new Summary<long>(view.Data, shape, strides, shifts, null),
-            (_, ElementType.Float64) => new Summary<double>(view.Data, shape, strides, shifts, null),
-            (_, ElementType.Float32) => new Summary<float>(view.Data, shape, strides, shifts, null),
-            (_, ElementType.Float16) => new Summary<float>(view.Data, shape, strides, shifts, bits => (float)BitConverter.UInt16BitsToHalf(bits)),
-            _ => new Summary<float>(view.Data, shape, strides, shifts, bits => BitConverter.UInt32BitsToSingle((uint)bits << 16)),
+            (ScoreKind.Bool, _) => new Summary<byte>(view.Data, shape, strides, shifts, threads, null),
+            (ScoreKind.Int, _) => new Summary<long>(view.Data, shape, strides, shifts, threads, null),
+            (_, ElementType.Float64) => new Summary<double>(view.Data, shape, strides, shifts, threads, null),
+            (_, ElementType.Float32) => new Summary<float>(view.Data, shape, strides, shifts, threads, null),
+            (_, ElementType.Float16) => new Summary<float>(view.Data, shape, strides, shifts, threads, bits => (float)BitConverter.UInt16BitsToHalf(bits)),
+            _ => new Summary<float>(view.Data, shape, strides, shifts, threads, bits => BitConverter.UInt32BitsToSingle((uint)bits << 16)),
         };
     }
 }
@@ -63,7 +64,7 @@ internal sealed unsafe class Summary<T> : Summary where T : unmanaged, INumber<T
     private readonly int[] _shape, _shifts, _blocks;
     private readonly T[] _min, _max;
 
-    public Summary(nint data, int[] shape, long[] strides, int[] shifts, Func<ushort, T>? ofBits)
+    public Summary(nint data, int[] shape, long[] strides, int[] shifts, int threads, Func<ushort, T>? ofBits)
     {
         (_shape, _shifts) = (shape, shifts);
         _blocks = [.. shape.Zip(shifts, (size, shift) => (int)((size + (1L << shift) - 1) >> shift))];
@@ -76,12 +77,12 @@ internal sealed unsafe class Summary<T> : Summary where T : unmanaged, INumber<T
         int inner = Array.FindLastIndex(strides, stride => stride == 1) is var unit && unit >= 0 ? unit : 3;
         int[] outer = [.. Enumerable.Range(0, 4).Where(k => k != inner)];
         int rowsOfBlocks = outer.Aggregate(1, (count, k) => count * _blocks[k]);
-        if (shape.Aggregate(1L, (a, b) => a * b) < ParallelElements)
+        if (threads == 1 || shape.Aggregate(1L, (a, b) => a * b) < ParallelElements)
             Fill(0, rowsOfBlocks);
         else
         {
-            int parts = Math.Min(rowsOfBlocks, 4 * Environment.ProcessorCount);
-            Parallel.For(0, parts, part => Fill((int)((long)rowsOfBlocks * part / parts), (int)((long)rowsOfBlocks * (part + 1) / parts)));
+            int parts = Math.Min(rowsOfBlocks, 4 * threads);
+            Parallel.For(0, parts, new ParallelOptions { MaxDegreeOfParallelism = threads }, part => Fill((int)((long)rowsOfBlocks * part / parts), (int)((long)rowsOfBlocks * (part + 1) / parts)));
         }
 
         void Fill(int from, int to)

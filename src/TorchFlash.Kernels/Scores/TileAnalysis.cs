@@ -29,8 +29,9 @@ internal sealed class TileAnalysis
     /// <param name="program">The program.</param>
     /// <param name="problem">Its sizes.</param>
     /// <param name="tensors">The program's tensors; they are read here and not kept.</param>
+    /// <param name="threads">Threads to read large ones on; what is found does not depend on it.</param>
     /// <exception cref="ArgumentOutOfRangeException">An index may leave its tensor, an integer int, a divisor may be 0.</exception>
-    public TileAnalysis(ScoreProgram program, in AttentionProblem problem, ReadOnlySpan<CapturedView> tensors)
+    public TileAnalysis(ScoreProgram program, in AttentionProblem problem, ReadOnlySpan<CapturedView> tensors, int threads = 1)
     {
         if (tensors.Length != program.Tensors.Count)
             throw new ArgumentException($"The program reads {program.Tensors.Count} tensors, but {tensors.Length} are given.", nameof(tensors));
@@ -49,7 +50,7 @@ internal sealed class TileAnalysis
         }
         Where = where;
 
-        var builder = new Builder(program, problem, tensors);
+        var builder = new Builder(program, problem, tensors, threads);
         if (!_isEmpty)
             builder.Check(Graph.Order(program.Output, program.Visible));
         List<Node> nodes = Graph.Order(graph.Rewrite(where, (node, arguments) => OneSided(graph, node, arguments)));
@@ -201,7 +202,7 @@ internal sealed class TileAnalysis
     private readonly record struct Step(Op Op, ScoreKind Kind, int A, int B, int C, Interval Value, Summary? Summary, int[] Index);
 
     /// <summary>Steps and summaries, while there are tensors to read.</summary>
-    private readonly ref struct Builder(ScoreProgram program, AttentionProblem problem, ReadOnlySpan<CapturedView> tensors)
+    private readonly ref struct Builder(ScoreProgram program, AttentionProblem problem, ReadOnlySpan<CapturedView> tensors, int threads)
     {
         private readonly Dictionary<(ScoreTensor, bool, bool, bool, bool), Summary> _summaries = [];
         private readonly ReadOnlySpan<CapturedView> _tensors = tensors;
@@ -308,7 +309,7 @@ internal sealed class TileAnalysis
                 follows[k] = Follows(load.Arguments[k]);
             var key = (load.Tensor, follows[0], follows[1], follows[2], follows[3]);
             if (!_summaries.TryGetValue(key, out Summary? summary))
-                _summaries[key] = summary = Summary.Of(load.Tensor, View(load.Tensor), problem.ElementType, follows);
+                _summaries[key] = summary = Summary.Of(load.Tensor, View(load.Tensor), problem.ElementType, follows, threads);
             return summary;
         }
     }

@@ -44,7 +44,7 @@ public class SummaryTests(ITestOutputHelper output)
         foreach (bool inBlocks in new[] { false, true })
         {
             bool[] blocked = [.. shape.Select(_ => inBlocks)];
-            var summary = Summary.Of(tensor, captured.View, type, blocked);
+            var summary = Summary.Of(tensor, captured.View, type, blocked, 2);
             for (int trial = 0; trial < 40; trial++)
             {
                 int[] first = [.. shape.Select(size => random.Next(size))], last = [.. shape.Select((size, k) => random.Next(first[k], Math.Min(size, first[k] + 100)))];
@@ -69,7 +69,7 @@ public class SummaryTests(ITestOutputHelper output)
         {
             var tensor = new RealTensor(null, 130, 130);
             using var captured = new Captured(new HostMemory(), type, tensor, index => index[0] == place && index[1] == 129 - place ? double.NaN : 1);
-            var summary = Summary.Of(tensor, captured.View, type, [true, true]);
+            var summary = Summary.Of(tensor, captured.View, type, [true, true], 2);
             Assert.Equal(Interval.Anything, summary.Range([new(place, place), new(0, 129)]));
             Assert.Equal(Interval.Anything, summary.Range([new(0, 129), new(129 - place, 129 - place)]));
             int other = (place + 64) % 130;
@@ -92,7 +92,7 @@ public class SummaryTests(ITestOutputHelper output)
                 for (int k = 0; k < 20; k++)
                 {
                     long start = Stopwatch.GetTimestamp();
-                    _ = Summary.Of(mask, view, ElementType.Float32, [true, true]);
+                    _ = Summary.Of(mask, view, ElementType.Float32, [true, true], 2);
                     best = Math.Min(best, Stopwatch.GetElapsedTime(start).TotalMilliseconds);
                 }
                 output.WriteLine($"{name}: {best:F2} ms");

@@ -25,7 +25,7 @@ internal sealed unsafe class BoundScore<T> : IDisposable
     private readonly Scratch? _memory;
 
     /// <exception cref="ArgumentOutOfRangeException">The program would read outside of a tensor.</exception>
-    public BoundScore(in AttentionProblem problem, CapturedView[]? tensors, int vectorBits, nint[]? gradients = null)
+    public BoundScore(in AttentionProblem problem, CapturedView[]? tensors, int vectorBits, int threads, nint[]? gradients = null)
     {
         _problem = problem;
         _program = problem.Score;
@@ -40,7 +40,7 @@ internal sealed unsafe class BoundScore<T> : IDisposable
             _wantsGradient[k] = gradients is not null && gradients[k] != 0;
         IsAdditive = !Modifies || _program.IsAdditive;
         StagedTiles = Graph.Order(_program.Output, _program.Visible).Count(node => node is { Op: Op.Load, Arguments.Length: > 1 });
-        _analysis = new TileAnalysis(_program, problem, tensors);
+        _analysis = new TileAnalysis(_program, problem, tensors, threads);
         Visibility = new Visibility(problem, _analysis);
         _memory = Scratch.Rent(
             cursor =>
