@@ -127,10 +127,10 @@ public class ScoreAttentionTests
         using EmulatedGpu.Current current = EmulatedGpu.Use(EmulatedDevices.Ampere);
         using var memory = new ScoreMemory(problem.Score, Cases, isDouble: false);
         using var attention = new GpuCase(EmulatedDevices.Ampere, problem);
-        ForwardArguments forward = attention.ForwardArguments;
+        ForwardArguments forward = attention.ForwardArguments with { ScoreTensors = null };
         Assert.Equal("ScoreTensors", Assert.Throws<ArgumentException>(() => engine.Forward(problem, forward)).ParamName);
         Assert.Equal("ScoreTensors", Assert.Throws<ArgumentNullException>(() => engine.Forward(problem, forward with { ScoreTensors = [default] })).ParamName);
-        BackwardArguments backward = attention.BackwardArguments(engine) with { ScoreTensors = memory.Views };
+        BackwardArguments backward = attention.BackwardArguments(engine) with { ScoreTensors = memory.Views, ScoreTensorGradients = null };
         Assert.Contains("gradients of the tensors",
             Assert.Throws<NotSupportedException>(() => engine.Backward(problem, backward with { ScoreTensorGradients = [8] })).Message, StringComparison.Ordinal);
         Assert.Contains("log-sum-exp",
@@ -189,7 +189,7 @@ public class ScoreAttentionTests
     {
         AttentionProblem problem = attention.Problem;
         engine.Forward(problem, attention.ForwardArguments with { ScoreTensors = tensors });
-        engine.Backward(problem, attention.BackwardArguments(engine) with { ScoreTensors = tensors });
+        engine.Backward(problem, attention.BackwardArguments(engine) with { ScoreTensors = tensors, ScoreTensorGradients = null });
         if (weights)
             engine.Weights(problem, attention.WeightsArguments with { ScoreTensors = tensors });
     }
