@@ -1,4 +1,5 @@
 using TorchFlash.Kernels;
+using TorchFlash.Kernels.Scores;
 
 namespace TorchFlash.Gpu.Device;
 
@@ -26,6 +27,7 @@ internal sealed class HostedEngine(IAttentionEngine inner, GpuDriver gpu) : IAtt
             Value = copies.Value(arguments.Value),
             Output = copies.Output(arguments.Output, isWritten: true),
             Statistics = copies.Statistics(arguments.Statistics, isWritten: true),
+            ScoreTensors = copies.ScoreTensors(arguments.ScoreTensors),
         }, options);
         copies.Return();
     }
@@ -44,6 +46,9 @@ internal sealed class HostedEngine(IAttentionEngine inner, GpuDriver gpu) : IAtt
             QueryGradient = copies.Query(arguments.QueryGradient, isWritten: true),
             KeyGradient = copies.Key(arguments.KeyGradient, isWritten: true),
             ValueGradient = copies.Value(arguments.ValueGradient, isWritten: true),
+            ScoreTensors = copies.ScoreTensors(arguments.ScoreTensors),
+            ScoreTensorGradients = arguments.ScoreTensorGradients,
+            LogSumExpGradient = arguments.LogSumExpGradient,
             Workspace = copies.Workspace(arguments.Workspace, inner.BackwardWorkspace(problem, options)),
         }, options);
         copies.Return();
@@ -58,6 +63,8 @@ internal sealed class HostedEngine(IAttentionEngine inner, GpuDriver gpu) : IAtt
             Key = copies.Key(arguments.Key),
             Statistics = copies.Statistics(arguments.Statistics),
             Weights = copies.Weights(arguments.Weights),
+            PerHead = arguments.PerHead,
+            ScoreTensors = copies.ScoreTensors(arguments.ScoreTensors),
         }, options);
         copies.Return();
     }
@@ -93,6 +100,15 @@ internal sealed class HostedEngine(IAttentionEngine inner, GpuDriver gpu) : IAtt
             long bytes = (long)_problem.Batch * _problem.Heads * _problem.QueryLength * _problem.ElementType.ComputeSize();
             return new RowStatistics(Copy(host.Max, bytes, isWritten), Copy(host.Sum, bytes, isWritten));
         }
+
+        /// <summary>The tensors that the score program captured, gaps included.</summary>
+        public CapturedView[]? ScoreTensors(CapturedView[]? views) => views?.Zip(_problem.Score!.Tensors, (view, tensor) =>
+        {
+            int size = tensor.Kind switch { ScoreKind.Real => _problem.ElementType.Size(), ScoreKind.Int => sizeof(long), _ => sizeof(bool) };
+            long[] extents = [.. tensor.Shape.Zip((long[])[view.Stride0, view.Stride1, view.Stride2, view.Stride3], (length, stride) => (length - 1) * stride)];
+            long first = extents.Sum(extent => Math.Min(extent, 0)) * size, last = extents.Sum(extent => Math.Max(extent, 0)) * size;
+            return tensor.Shape.Contains(0) ? view : view with { Data = Copy(view.Data + (nint)first, last - first + size, isWritten: false) - (nint)first };
+        }).ToArray();
 
         /// <summary>Memory of the same size; the host's must be as the engine asks, though it is not used.</summary>
         public nint Workspace(nint host, long bytes)

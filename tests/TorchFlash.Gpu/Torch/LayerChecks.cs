@@ -19,7 +19,7 @@ internal static class LayerChecks
         yield return new Check("averaged weights and their gradient", () => Module(gpu, ScalarType.Float32, needWeights: true, n));
         yield return new Check("MultiheadAttention, float32", () => Module(gpu, ScalarType.Float32, needWeights: false, n));
         yield return new Check("MultiheadAttention, bfloat16", () => Module(gpu, ScalarType.BFloat16, needWeights: false, n));
-        yield return new Check("a mask falls back, and says so once", () => Masked(gpu, n));
+        yield return new Check("a mask is fused in float32, and falls back in 16 bits, which says so once", () => Masked(gpu, n));
         yield return new Check("deterministic passes repeat bit by bit", () => Deterministic(gpu, n));
         yield return new Check("attention is differentiated twice", () => CreateGraph(gpu, n));
         if (!gpu.IsRehearsal)
@@ -64,7 +64,7 @@ internal static class LayerChecks
         truth.to(gpu.Device, ScalarType.Float64);
         truth.load_state_dict(ours.state_dict().ToDictionary(p => p.Key, p => p.Value.to(ScalarType.Float64)));
         Tensor x = Leaf(gpu, type, 2, n, 128);
-        Tensor mask = ones([n, n], ScalarType.Bool, gpu.Device).triu(1); // the composed path of the truth
+        Tensor mask = ones([n, n], ScalarType.Bool, gpu.Device).triu(1); // what is causal, as a program: another way
         string said = "";
         string note = Compare(gpu, type, [x],
             x => Output(ours.call(x[0], x[0], x[0], need_weights: needWeights)),
@@ -76,21 +76,23 @@ internal static class LayerChecks
 
     private static string Masked(TorchGpu gpu, long n)
     {
-        Tensor[] x = [Leaf(gpu, ScalarType.Float32, 1, 2, n, 64), Leaf(gpu, ScalarType.Float32, 1, 2, n, 64), Leaf(gpu, ScalarType.Float32, 1, 2, n, 64)];
-        Tensor allowed = ones([n, n], ScalarType.Bool, gpu.Device).tril(3);
-        string said = "";
-        Quietly(() =>
+        string fused = Said(ScalarType.Float32, 2e-3), said = Said(ScalarType.BFloat16, 5e-2);
+        return fused != "" ? throw new InvalidOperationException($"expected no message about a mask in float32, got: {fused}")
+            : said.Split('\n', StringSplitOptions.RemoveEmptyEntries) is [var message] && message.Contains("score programs", StringComparison.Ordinal) ? message
+            : throw new InvalidOperationException($"expected one message about the mask in 16 bits, got: {said}");
+
+        string Said(ScalarType type, double tolerance)
         {
-            for (int i = 0; i < 2; i++)
+            Tensor[] x = [Leaf(gpu, type, 1, 2, n, 64), Leaf(gpu, type, 1, 2, n, 64), Leaf(gpu, type, 1, 2, n, 64)];
+            Tensor allowed = ones([n, n], ScalarType.Bool, gpu.Device).tril(3);
+            Quietly(() =>
             {
-                Tensor o = flash.nn.functional.scaled_dot_product_attention(x[0], x[1], x[2], allowed);
-                Near(Definition(x[0], x[1], x[2], allowed), o, 2e-3, "O");
-            }
-            return x[0];
-        }, out said);
-        return said.Split('\n', StringSplitOptions.RemoveEmptyEntries) is [var message] && message.Contains("mask", StringComparison.Ordinal)
-            ? message
-            : throw new InvalidOperationException($"expected one message about the mask, got: {said}");
+                for (int i = 0; i < 2; i++)
+                    Near(Definition(x[0], x[1], x[2], allowed), flash.nn.functional.scaled_dot_product_attention(x[0], x[1], x[2], allowed), tolerance, "O");
+                return x[0];
+            }, out string said);
+            return said;
+        }
     }
 
     private static string Deterministic(TorchGpu gpu, long n)
