@@ -64,6 +64,18 @@ internal static unsafe class Product<L, V, T>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Tile(int columns, T* a, nint rs, nint ks, T* b, nint ldb, T* c, nint ldc, nint depth, int blocks, bool add)
     {
+        if (L.Count == 1)
+        {
+            // A panel is as wide as what a tile program writes at a time; two columns are what the accumulators of scalar code have registers for.
+            for (int x = 0; x < columns; x += 2)
+            {
+                if (columns - x == 1)
+                    RegisterTile<L, V, T, One>.Run(a, rs, ks, b + x, ldb, c + x, ldc, depth, blocks, add);
+                else
+                    RegisterTile<L, V, T, Two>.Run(a, rs, ks, b + x, ldb, c + x, ldc, depth, blocks, add);
+            }
+            return;
+        }
         switch (columns / L.Count)
         {
             case 1:
