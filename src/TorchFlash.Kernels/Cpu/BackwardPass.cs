@@ -224,19 +224,20 @@ internal sealed unsafe class BackwardPass<L, V, T>
         {
             int width = Math.Min(Product<L, V, T>.Width, Product<L, V, T>.PadColumns(tile.Keys - x));
             Visibility.Part part = t.Parts[p];
-            TileProgram? code = _score.Code(_modification, part.Class);
             for (int i = FirstRow(part), rows; i < part.To; i += rows)
             {
                 (rows, int skip, int columns) = Block(tile, i, x, part.To);
+                bool isCut = !tile.Tile(i, rows, x, Math.Min(width, tile.Keys - x)).IsAll;
+                TileProgram? code = isCut && _modification == ScorePass.ModifyWithDerivative ? _score.CutCode(_modification, part.Class) : _score.Code(_modification, part.Class);
                 if (columns > 0)
                 {
                     Matrix<T> s = t.Scores.From(i, x + skip), raw = code is null ? s : t.Raw.From(i, x + skip);
                     Product<L, V, T>.Panel(columns, query.From(i), t.KeyTransposed + (nint)x * _problem.HeadDim + skip, raw, _problem.HeadDim, Product<L, V, T>.Tiles(rows));
                     if (code is not null)
-                        RunProgram(code, place, i, x + skip, rows, Math.Min(columns, tile.Keys - x - skip), t);
+                        RunProgram(code, place, part, i, x + skip, rows, Math.Min(columns, tile.Keys - x - skip), t);
                     Strip<L, V, T>.Probabilities(s, rows, columns, m + i, inverse + i, _factor);
                 }
-                if (columns == 0 || !tile.Tile(i, rows, x, Math.Min(width, tile.Keys - x)).IsAll)
+                if (columns == 0 || isCut)
                     Hide(tile, i, rows, x, width, columns == 0, t);
                 if (_problem.Dropout > 0)
                     DropoutStrip<L, V, T>.Drop(t.Scores.From(i, x), t.Kept.From(i, x), rows, width, _problem, place.Head, place.Query + i, place.Key + x, t.Words);
@@ -280,10 +281,10 @@ internal sealed unsafe class BackwardPass<L, V, T>
         T factor = T.CreateChecked(Dropout.Factor(_problem.Dropout));
         for (int x = 0, p = 0; x < tile.Keys; x += Product<L, V, T>.Width, p++)
         {
-            TileProgram? code = _modification == ScorePass.ModifyWithDerivative ? null : _score.Code(ScorePass.Gradient, t.Parts[p].Class);
-            for (int i = FirstRow(t.Parts[p]), rows; i < t.Parts[p].To; i += rows)
+            Visibility.Part part = t.Parts[p];
+            for (int i = FirstRow(part), rows; i < part.To; i += rows)
             {
-                (rows, int skip, int columns) = Block(tile, i, x, t.Parts[p].To);
+                (rows, int skip, int columns) = Block(tile, i, x, part.To);
                 if (columns == 0)
                     continue;
                 Matrix<T> s = t.Scores.From(i, x + skip), dp = t.ProbabilityGradient;
@@ -294,14 +295,20 @@ internal sealed unsafe class BackwardPass<L, V, T>
                     Strip<L, V, T>.ScoreGradients(s, dp, rows, columns, delta + i);
                 if (_modification == ScorePass.ModifyWithDerivative)
                     Strip<L, V, T>.Multiply(s, t.Raw.From(i, x + skip), rows, columns);
-                else if (code is not null)
-                    RunProgram(code, place, i, x + skip, rows, Math.Min(columns, tile.Keys - x - skip), t);
+                else if ((tile.Tile(i, rows, x, Math.Min(Product<L, V, T>.Width, tile.Keys - x)).IsAll
+                    ? _score.Code(ScorePass.Gradient, part.Class) : _score.CutCode(ScorePass.Gradient, part.Class)) is { } code)
+                {
+                    RunProgram(code, place, part, i, x + skip, rows, Math.Min(columns, tile.Keys - x - skip), t);
+                }
             }
         }
     }
 
-    private void RunProgram(TileProgram code, Place place, int row, int column, int rows, int columns, in Tile t)
+    /// <summary>Runs code over the rows of a block that lie in the part of the panel which is seen.</summary>
+    private void RunProgram(TileProgram code, Place place, Visibility.Part part, int row, int column, int rows, int columns, in Tile t)
     {
+        int above = Math.Max(0, part.From - row);
+        (row, rows) = (row + above, rows - above);
         TileArguments arguments = _score.Arguments(
             t.Raw.From(row, column), t.Scores.From(row, column), rows, columns, place.Query + row, place.Key + column, place.Head, t.Staged, Product<L, V, T>.Width);
         arguments.Tensors = t.Tensors;

@@ -34,6 +34,9 @@ public sealed unsafe class ScorePassTests
 
     private static Node Table(Graph g) => g.Load(s_table, g.Leaf(Op.Head), g.Apply(Op.Add, JMinusI(g), g.Int(150)));
 
+    /// <summary>s / sqrt(i - j + 1): infinite or NaN for later keys, and so is its derivative.</summary>
+    private static Node Decay(Graph g, Node s) => g.Apply(Op.Divide, s, g.Apply(Op.Sqrt, g.Apply(Op.ToReal, g.Apply(Op.Add, g.Apply(Op.Subtract, I(g), J(g)), g.Int(1)))));
+
     private static readonly Dictionary<string, ScoreProgram?> s_programs = new()
     {
         ["none"] = null,
@@ -48,6 +51,9 @@ public sealed unsafe class ScorePassTests
         ["mask"] = Program((_, _) => null, g => g.Load(s_mask, I(g), J(g))),
         ["key bias"] = Program((g, s) => g.Apply(Op.Add, s, g.Load(s_keyBias, g.Int(0), g.Leaf(Op.Head), g.Int(0), J(g)))),
         ["pair bias"] = Program((g, s) => g.Apply(Op.Add, s, g.Load(s_pairBias, g.Int(0), g.Int(0), I(g), J(g)))),
+        ["decay that is no number where hidden"] = Program((g, s) => Decay(g, s), g => g.Apply(Op.LessOrEqual, J(g), I(g))),
+        ["learned decay that is no number where hidden"] = Program(
+            (g, s) => g.Apply(Op.Multiply, Decay(g, s), g.Load(s_temperature, g.Int(0))), g => g.Apply(Op.And, g.Apply(Op.LessOrEqual, J(g), I(g)), SameDocument(g))),
         ["everything"] = Program(
             (g, s) => Softcap(g, g.Apply(Op.Add, g.Apply(Op.Add, s, Table(g)), g.Load(s_pairBias, g.Int(0), g.Int(0), I(g), J(g)))), g => g.Apply(Op.And, Window(g, 60, 30), SameDocument(g))),
     };

@@ -22,6 +22,7 @@ internal sealed unsafe class BoundScore<T> : IDisposable
     private readonly int _vectorBits;
     private readonly bool[] _wantsGradient;
     private readonly TileProgram?[] _code = new TileProgram?[2 * ((int)ScorePass.Gradient + 1)];
+    private readonly TileProgram?[] _cut = new TileProgram?[(int)ScorePass.Gradient + 1];
     private readonly Scratch? _memory;
 
     /// <exception cref="ArgumentOutOfRangeException">The program would read outside of a tensor.</exception>
@@ -82,6 +83,26 @@ internal sealed unsafe class BoundScore<T> : IDisposable
         return code ??= s_code.GetOrCreateValue(_program).GetOrAdd(
             $"{pass} {hides} {_vectorBits} {typeof(T)} {(pass == ScorePass.Gradient ? string.Join(' ', _wantsGradient) : null)}",
             _ => TileProgram.Of(_program.Output, hides ? _analysis!.Where : new Graph().Bool(true), pass, _program.Tensors, _wantsGradient, _vectorBits, sizeof(T) == sizeof(double)));
+    }
+
+    /// <summary>
+    /// The code for a block that the band cuts, where what it makes of a pair must not count if the pair does not exist: a derivative may be
+    /// NaN or infinite there, and 0 times that is NaN. The bounds of the band are numbers of the code as any others.
+    /// </summary>
+    public TileProgram? CutCode(ScorePass pass, TileClass tile)
+    {
+        if (Code(pass, tile) is null)
+            return null;
+        if (_cut[(int)pass] is not { } code)
+        {
+            var graph = new Graph();
+            (Node i, Node j) = (graph.Leaf(Op.Query), graph.Leaf(Op.Key));
+            Node after = graph.Apply(Op.LessOrEqual, graph.Apply(Op.Add, i, graph.Parameter(ScoreKind.Int, Visibility.Cover.First, "first")), j);
+            Node before = graph.Apply(Op.LessOrEqual, j, graph.Apply(Op.Add, i, graph.Parameter(ScoreKind.Int, Visibility.Cover.Last, "last")));
+            Node where = graph.Apply(Op.And, graph.Import(_analysis!.Where), graph.Apply(Op.And, after, before));
+            _cut[(int)pass] = code = TileProgram.Of(_program!.Output, where, pass, _program.Tensors, _wantsGradient, _vectorBits, sizeof(T) == sizeof(double));
+        }
+        return code;
     }
 
     /// <summary>What the code gets for a block that begins at a row and a lane, of a head of all batch entries: keys x queries forward, queries x keys backward.</summary>
