@@ -81,7 +81,8 @@ DEVICE void empty_row(Real &m, Real &inverse) {
 template <int R, int C, bool = score::BENDS> struct Slopes {
   Real x[R][C];
   DEVICE Real *at(int r, int c) { return &x[r][c]; }
-  DEVICE void apply(Real &ds, int r, int c) const { ds *= x[r][c]; }
+  /// Where a pair does not exist ds is 0, and its derivative may be infinite or NaN.
+  DEVICE void apply(Real &ds, int r, int c) const { if (ds != 0) ds *= x[r][c]; }
 };
 template <int R, int C> struct Slopes<R, C, false> {
   DEVICE Real *at(int, int) { return nullptr; }

@@ -79,7 +79,7 @@ public class ScoreAttentionTests
         { "heads", "backward_exact.cu", "      next.skip();", "" },
         { "heads", "weights.cu", "if (!source.is_empty(head)) weights.add", "weights.add" },
         { "all", "exact_scores.cuh", "const Real s = product * scale;", "const Real s = product;" },
-        { "all", "exact_scores.cuh", "{ ds *= x[r][c]; }", "{}" },
+        { "all", "exact_scores.cuh", "{ if (ds != 0) ds *= x[r][c]; }", "{}" },
         { "all", "exact_scores.cuh", "return Real(1.4426950408889634073599);", "return exponent_factor(p);" },
         { "minusInfinity", "exact_scores.cuh", "m = inverse = 0;", ";" },
         { "minusInfinity", "forward_exact.cu", "HAS_PROGRAM ? row_l != 0 : ", "" },
