@@ -50,6 +50,27 @@ public sealed class PairTileTests
         product.Check();
     }
 
+    /// <summary>The code for Windows, called with its argument where it expects it.</summary>
+    [FactWithTiles]
+    public unsafe void CodeForWindowsIsTheDefinition()
+    {
+        if (OperatingSystem.IsWindows())
+            return;
+        var random = new Random(4);
+        byte[] moveArgument = [0x48, 0x89, 0xF9]; // mov rcx, rdi
+        for (int registers = 1; registers <= PairTileCode.MostRegisters; registers++)
+        {
+            var code = (delegate* unmanaged[Cdecl]<TileCall*, void>)ExecutablePages.Load([.. moveArgument, .. PairTileCode.Assemble(registers, windows: true)]);
+            for (int depth = 0; depth <= 70; depth++)
+            {
+                using var product = new PairProduct(registers, depth, 1 + depth % 5, depth % 3 == 0, depth % 2 == 0, false, () => random.NextSingle() - 0.5f);
+                TileCall call = product.Call;
+                code(&call);
+                product.Check();
+            }
+        }
+    }
+
     [FactWithTiles]
     public void MemoryIsNeverWritableAndExecutable()
     {
