@@ -1,5 +1,6 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
+using TorchFlash.Kernels.Cpu.Assembled;
 using TorchFlash.Kernels.Cpu.Lanes;
 using TorchFlash.Kernels.Cpu.Scores;
 using TorchFlash.Kernels.Cpu.Tiles;
@@ -36,6 +37,7 @@ internal sealed unsafe class BackwardPass<L, V, T>
     private readonly AttentionProblem _problem;
     private readonly BackwardArguments _arguments;
     private readonly BoundScore<T> _score;
+    private readonly Arithmetic<L, V, T> _products;
     private readonly CapturedGradients<T> _captured;
     private readonly ScorePass _modification;
     private readonly T _factor;
@@ -54,11 +56,12 @@ internal sealed unsafe class BackwardPass<L, V, T>
     /// <summary>For 16-bit operands: sums of dQ, [B, H, Nq, d].</summary>
     private readonly T* _querySums;
 
-    private BackwardPass(in AttentionProblem problem, in BackwardArguments arguments, BoundScore<T> score, T* rowTerms, T* querySums)
+    private BackwardPass(in AttentionProblem problem, in BackwardArguments arguments, BoundScore<T> score, PairTile? pairs, T* rowTerms, T* querySums)
     {
         _problem = problem;
         _arguments = arguments;
         _score = score;
+        _products = new(pairs);
         _factor = Exponential.Factor<T>(score.ExponentScale);
         _scale = T.CreateChecked(problem.Scale);
         _sizes = TileSizes.Backward(problem, sizeof(T));
@@ -75,13 +78,13 @@ internal sealed unsafe class BackwardPass<L, V, T>
         _maps = [.. Enumerable.Range(0, score.Visibility.Kinds).Select(kind => new Lazy<TileMap>(() => new TileMap(score.Visibility, score.Visibility.HeadOf(kind), p, _sizes)))];
     }
 
-    public static void Run(in AttentionProblem problem, in BackwardArguments arguments, int threads)
+    public static void Run(in AttentionProblem problem, in BackwardArguments arguments, int threads, PairTile? pairs)
     {
         long rows = Validation.Rows(problem);
         long sums = problem.ElementType.IsHalfWidth() ? rows * problem.HeadDim : 0;
         using Scratch scratch = Scratch.Rent(cursor => ((nint)cursor.Take<T>(3 * rows), (nint)cursor.Take<T>(sums)), out (nint RowTerms, nint QuerySums) parts);
         using var score = new BoundScore<T>(problem, arguments.ScoreTensors, Product<L, V, T>.VectorBits, threads, arguments.ScoreTensorGradients);
-        var pass = new BackwardPass<L, V, T>(problem, arguments, score, (T*)parts.RowTerms, (T*)parts.QuerySums);
+        var pass = new BackwardPass<L, V, T>(problem, arguments, score, pairs, (T*)parts.RowTerms, (T*)parts.QuerySums);
         using CapturedGradients<T> captured = pass._captured;
         if (pass._keyTiles == 0)
             pass.BeginUnvisited();
@@ -121,8 +124,12 @@ internal sealed unsafe class BackwardPass<L, V, T>
         public readonly T* QueryPadding;
         public readonly T* OutputGradientPadding;
 
-        /// <summary>For 16-bit operands: V, and O and dO where delta is taken from them.</summary>
-        public readonly T* ValueRows, OutputRows, OutputGradientRows;
+        /// <summary>For 16-bit operands: K or V, and O and dO where delta is taken from them.</summary>
+        public readonly T* KeySideRows, OutputRows, OutputGradientRows;
+
+        /// <summary>For products of pairs: Q and dO in pairs of rows, P or dS rounded.</summary>
+        public readonly T* QueryPairs, OutputGradientPairs;
+        public readonly Matrix<T> Rounded;
 
         /// <summary>For a modified score that is no sum: S, or d(modified score)/dS. Laid out as <see cref="Scores"/>.</summary>
         public readonly Matrix<T> Raw;
@@ -155,9 +162,13 @@ internal sealed unsafe class BackwardPass<L, V, T>
             QueryPadding = scratch.Take<T>((long)queries * pass._columns);
             OutputGradientPadding = scratch.Take<T>((long)queries * pass._valueColumns);
             bool isHalfWidth = pass._problem.ElementType.IsHalfWidth();
-            ValueRows = scratch.Take<T>(isHalfWidth ? (long)keys * pass._problem.ValueDim : 0);
+            KeySideRows = scratch.Take<T>(isHalfWidth ? (long)keys * Math.Max(pass._problem.HeadDim, pass._problem.ValueDim) : 0);
             OutputRows = scratch.Take<T>(isHalfWidth ? (long)queries * pass._problem.ValueDim : 0);
             OutputGradientRows = scratch.Take<T>(isHalfWidth ? (long)queries * pass._problem.ValueDim : 0);
+            bool isOfPairs = pass._products.IsOfPairs;
+            QueryPairs = scratch.Take<T>(isOfPairs ? (long)queries * pass._columns : 0);
+            OutputGradientPairs = scratch.Take<T>(isOfPairs ? (long)queries * pass._valueColumns : 0);
+            Rounded = isOfPairs ? new(scratch.Take<T>((long)queries * stride), stride) : Scores;
             Raw = pass._score.IsAdditive ? Scores : new(scratch.Take<T>((long)queries * stride), stride);
             Kept = pass._problem.Dropout > 0 ? new(scratch.Take<T>((long)queries * stride), stride) : Scores;
             Parts = scratch.Take<Visibility.Part>(panels / width);
@@ -170,10 +181,9 @@ internal sealed unsafe class BackwardPass<L, V, T>
     private void KeyTile(int keyHead, int index, in Tile t)
     {
         int start = index * _sizes.Keys, keys = Math.Min(_sizes.Keys, _problem.KeyLength - start), keyHeads = _problem.KeyHeadCount, group = _problem.Group;
-        Matrix<T> key = Packing<L, V, T>.Pad(OfHead(_arguments.Key), keys, int.MaxValue, _problem.HeadDim, t.KeyPadding);
-        Matrix<T> value = Packing<L, V, T>.Rows(OfHead(_arguments.Value), keys, _problem.ValueDim, t.ValueRows);
-        Packing<L, V, T>.Transpose(key, keys, _problem.HeadDim, Exponential.Sign<T>(_score.ExponentScale), t.KeyTransposed);
-        Packing<L, V, T>.Transpose(value, keys, _problem.ValueDim, T.One, t.ValueTransposed);
+        _products.Transpose(OfHead(_arguments.Key), keys, _problem.HeadDim, Exponential.Sign<T>(_score.ExponentScale), t.KeyTransposed, t.KeySideRows);
+        _products.Transpose(OfHead(_arguments.Value), keys, _problem.ValueDim, T.One, t.ValueTransposed, t.KeySideRows);
+        Matrix<T> key = _products.Columns(OfHead(_arguments.Key), keys, _problem.HeadDim, t.KeyPadding);
         new Span<T>(t.KeyGradient.Data, Product<L, V, T>.PadRows(keys) * _columns).Clear();
         new Span<T>(t.ValueGradient.Data, Product<L, V, T>.PadRows(keys) * _valueColumns).Clear();
 
@@ -198,8 +208,9 @@ internal sealed unsafe class BackwardPass<L, V, T>
     {
         int first = visit.QueryTile * _sizes.Queries, available = _problem.QueryLength - first, queries = Math.Min(_sizes.Queries, available);
         Cover tile = _score.Visibility.Cover.Tile(first, queries, start, keys);
-        Matrix<T> query = Packing<L, V, T>.Pad(OfHead(_arguments.Query), queries, available, _problem.HeadDim, t.QueryPadding);
-        Matrix<T> outputGradient = Packing<L, V, T>.Pad(OfHead(_arguments.OutputGradient), queries, available, _problem.ValueDim, t.OutputGradientPadding);
+        Stored<T> q = OfHead(_arguments.Query), dO = OfHead(_arguments.OutputGradient);
+        Matrix<T> query = _products.Rows(q, queries, available, _problem.HeadDim, t.QueryPadding);
+        Matrix<T> outputGradient = _products.Rows(dO, queries, available, _problem.ValueDim, t.OutputGradientPadding);
         Stored<T> result = OfHead(_arguments.QueryGradient);
         Matrix<T> queryGradient = result.IsOfT ? result.InPlace : new(_querySums + ((nint)head * _problem.QueryLength + first) * _problem.HeadDim, _problem.HeadDim);
         nint row = (nint)head * _problem.QueryLength + first, rows = (nint)Validation.Rows(_problem);
@@ -217,9 +228,9 @@ internal sealed unsafe class BackwardPass<L, V, T>
         }
         var place = new Place(head, first, start);
         Probabilities(tile, place, query, m, inverse, t);
-        AddToKeySide(tile, visit.Class, t.Kept, outputGradient, t.ValueGradient, _valueColumns, t);
+        AddToKeySide(tile, visit.Class, t.Kept, _products.Columns(dO, queries, _problem.ValueDim, t.OutputGradientPairs, outputGradient), t.ValueGradient, _valueColumns, t);
         ScoreGradients(tile, place, outputGradient, delta, t);
-        AddToKeySide(tile, visit.Class, t.Scores, query, t.KeyGradient, _columns, t);
+        AddToKeySide(tile, visit.Class, t.Scores, _products.Columns(q, queries, _problem.HeadDim, t.QueryPairs, query), t.KeyGradient, _columns, t);
         _turns.Await(turn, visit.Turn);
         AddToQueryGradient(tile, key, queryGradient, visit.Turn == 0, t);
         if (visit.IsLast)
@@ -248,7 +259,7 @@ internal sealed unsafe class BackwardPass<L, V, T>
                 if (columns > 0)
                 {
                     Matrix<T> s = t.Scores.From(i, x + skip), raw = code is null ? s : t.Raw.From(i, x + skip);
-                    Product<L, V, T>.Panel(columns, query.From(i), t.KeyTransposed + (nint)x * _problem.HeadDim + skip, raw, _problem.HeadDim, Product<L, V, T>.Tiles(rows));
+                    _products.Panel(columns, query.From(i), t.KeyTransposed + (nint)x * _products.Depth(_problem.HeadDim) + skip, raw, _problem.HeadDim, Product<L, V, T>.Tiles(rows));
                     if (code is not null)
                         RunProgram(code, place, part, i, x + skip, rows, Math.Min(columns, tile.Keys - x - skip), t);
                     Strip<L, V, T>.Probabilities(s, rows, columns, m + i, inverse + i, _factor);
@@ -304,7 +315,7 @@ internal sealed unsafe class BackwardPass<L, V, T>
                 if (columns == 0)
                     continue;
                 Matrix<T> s = t.Scores.From(i, x + skip), dp = t.ProbabilityGradient;
-                Product<L, V, T>.Panel(columns, outputGradient.From(i), t.ValueTransposed + (nint)x * _problem.ValueDim + skip, dp, _problem.ValueDim, Product<L, V, T>.Tiles(rows));
+                _products.Panel(columns, outputGradient.From(i), t.ValueTransposed + (nint)x * _products.Depth(_problem.ValueDim) + skip, dp, _problem.ValueDim, Product<L, V, T>.Tiles(rows));
                 if (_problem.Dropout > 0)
                     Strip<L, V, T>.ScoreGradients(s, t.Kept.From(i, x + skip), factor, dp, rows, columns, delta + i);
                 else
@@ -349,10 +360,11 @@ internal sealed unsafe class BackwardPass<L, V, T>
     }
 
     /// <summary>dV += (Z o P)ᵀ dO, or dK += dSᵀ Q: six keys at a time over the queries that see one of them.</summary>
-    private static void AddToKeySide(Cover tile, TileClass tileClass, Matrix<T> weights, Matrix<T> x, Matrix<T> gradient, int columns, in Tile t)
+    private void AddToKeySide(Cover tile, TileClass tileClass, Matrix<T> weights, Matrix<T> x, Matrix<T> gradient, int columns, in Tile t)
     {
         bool isWhole = tile.IsAll && tileClass == TileClass.All;
         int blocks = isWhole ? Product<L, V, T>.Tiles(tile.Keys) : 1;
+        weights = _products.PairRows(weights, 0, tile.Queries, Product<L, V, T>.PadColumns(tile.Keys), t.Rounded);
         for (int j = 0; j < tile.Keys; j += blocks * Product<L, V, T>.TileRows)
         {
             int last = Math.Min(j + Product<L, V, T>.TileRows, tile.Keys) - 1, from = 0, to = tile.Queries;
@@ -362,8 +374,9 @@ internal sealed unsafe class BackwardPass<L, V, T>
                 from = Math.Max(tile.FirstQueryOf(j), a.IsEmpty ? b.From : b.IsEmpty ? a.From : Math.Min(a.From, b.From));
                 to = Math.Min(tile.EndQueryOf(last), Math.Max(a.To, b.To));
             }
+            (int first, int depth) = _products.Range(from, to);
             if (from < to)
-                Product<L, V, T>.Add(columns, weights.Row(from) + j, 1, weights.Stride, x.From(from), gradient.From(j), to - from, blocks);
+                _products.Add(columns, weights.Row(first) + j, 1, weights.Stride, x.From(first), gradient.From(j), depth, blocks);
         }
     }
 
@@ -374,6 +387,7 @@ internal sealed unsafe class BackwardPass<L, V, T>
         Matrix<T> to = inPlace ? gradient : t.QueryGradient;
         for (int i = 0; i < Product<L, V, T>.PadRows(tile.Queries) && (isFirst || !inPlace); i++)
             to.Span(i, 0, _columns).Clear();
+        Matrix<T> gradients = _products.PairColumns(t.Scores, tile.Queries, tile.Keys, t.Rounded);
         for (int x = 0, end; x < tile.Keys; x = end)
         {
             // Neighbouring panels that the same queries see go together.
@@ -383,7 +397,7 @@ internal sealed unsafe class BackwardPass<L, V, T>
             end = Math.Min(end, tile.Keys);
             int first = FirstRow(part);
             if (!part.IsEmpty)
-                AddKeys(tile.Tile(first, part.To - first, x, end - x), t.Scores.From(first, x), key.From(x), to.From(first));
+                AddKeys(tile.Tile(first, part.To - first, x, end - x), gradients.From(first, _products.Depth(x)), key.From(_products.Depth(x)), to.From(first));
         }
         if (!inPlace)
             Packing<L, V, T>.Copy(to, gradient, tile.Queries, _problem.HeadDim, T.One, add: !isFirst);
@@ -398,8 +412,9 @@ internal sealed unsafe class BackwardPass<L, V, T>
         for (int i = 0; i < tile.Queries; i += blocks * Product<L, V, T>.TileRows)
         {
             int from = isAll ? 0 : tile.FirstKeyOf(i), end = isAll ? tile.Keys : tile.EndKeyOf(Math.Min(i + Product<L, V, T>.TileRows, tile.Queries) - 1);
+            (int start, int depth) = _products.Range(from, end);
             if (from < end)
-                Product<L, V, T>.Add(_columns, gradients.Row(i) + from, gradients.Stride, 1, key.From(from), to.From(i), end - from, blocks);
+                _products.Add(_columns, gradients.Row(i) + start, gradients.Stride, 1, key.From(start), to.From(i), depth, blocks);
         }
     }
 

@@ -1,5 +1,6 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
+using TorchFlash.Kernels.Cpu.Assembled;
 using TorchFlash.Kernels.Cpu.Lanes;
 using TorchFlash.Kernels.Cpu.Scores;
 using TorchFlash.Kernels.Cpu.Tiles;
@@ -33,27 +34,29 @@ internal sealed unsafe class ForwardPass<L, V, T>
     private readonly AttentionProblem _problem;
     private readonly ForwardArguments _arguments;
     private readonly BoundScore<T> _score;
+    private readonly Arithmetic<L, V, T> _products;
     private readonly T _factor;
     private readonly TileSizes _sizes;
     private readonly int _queryTiles;
     private readonly int _valueColumns;
     private long _next;
 
-    private ForwardPass(in AttentionProblem problem, in ForwardArguments arguments, BoundScore<T> score)
+    private ForwardPass(in AttentionProblem problem, in ForwardArguments arguments, BoundScore<T> score, PairTile? pairs)
     {
         _problem = problem;
         _arguments = arguments;
         _score = score;
+        _products = new(pairs);
         _factor = Exponential.Factor<T>(score.ExponentScale);
         _sizes = TileSizes.Forward(problem, sizeof(T));
         _queryTiles = (problem.QueryLength + _sizes.Queries - 1) / _sizes.Queries;
         _valueColumns = Product<L, V, T>.PadColumns(problem.ValueDim);
     }
 
-    public static void Run(in AttentionProblem problem, in ForwardArguments arguments, int threads)
+    public static void Run(in AttentionProblem problem, in ForwardArguments arguments, int threads, PairTile? pairs)
     {
         using var score = new BoundScore<T>(problem, arguments.ScoreTensors, Product<L, V, T>.VectorBits, threads);
-        var pass = new ForwardPass<L, V, T>(problem, arguments, score);
+        var pass = new ForwardPass<L, V, T>(problem, arguments, score, pairs);
         WorkerPool.Run((int)Math.Min(threads, pass.Items), pass.Work);
     }
 
@@ -157,8 +160,8 @@ internal sealed unsafe class ForwardPass<L, V, T>
             Cover tile = _score.Visibility.Cover.Tile(first, queries, start, count);
             count = tile.EndKeyOf(queries - 1);
             tile = tile.Tile(0, queries, 0, count);
-            Matrix<T> k = Packing<L, V, T>.Pad(key.From(start), count, _problem.KeyLength - start, _problem.HeadDim, t.KeyPadding);
-            Matrix<T> v = Packing<L, V, T>.Pad(value.From(start), count, int.MaxValue, _problem.ValueDim, t.ValuePadding);
+            Matrix<T> k = _products.Rows(key.From(start), count, _problem.KeyLength - start, _problem.HeadDim, t.KeyPadding);
+            Matrix<T> v = _products.Columns(value.From(start), count, _problem.ValueDim, t.ValuePadding);
             for (int x = 0; x < queries; x += Product<L, V, T>.Width)
             {
                 int columns = Math.Min(Product<L, V, T>.Width, Product<L, V, T>.PadColumns(queries - x));
@@ -176,6 +179,7 @@ internal sealed unsafe class ForwardPass<L, V, T>
                         RescaleOutput(x, panel.Queries, t);
                     if (_problem.Dropout > 0)
                         DropoutStrip<L, V, T>.DropTransposed(s, to - from, columns, _problem, head, start + from, first + x, t.Words);
+                    _products.PairRows(t.Scores.From(0, x), from, to, columns, t.Scores.From(0, x));
                 }
                 if (tileClass == TileClass.Some)
                     Clear(part, count, x, columns, t);
@@ -188,8 +192,7 @@ internal sealed unsafe class ForwardPass<L, V, T>
     /// <summary>O = 0, l = 0, m = -inf (finite, so that a difference of two of them is no NaN).</summary>
     private void Begin(Stored<T> query, int queries, in Tile t)
     {
-        Matrix<T> rows = Packing<L, V, T>.Rows(query, queries, _problem.HeadDim, t.QueryRows);
-        Packing<L, V, T>.Transpose(rows, queries, _problem.HeadDim, Exponential.Sign<T>(_score.ExponentScale), t.Query);
+        _products.Transpose(query, queries, _problem.HeadDim, Exponential.Sign<T>(_score.ExponentScale), t.Query, t.QueryRows);
         int padded = Product<L, V, T>.PadPanels(queries);
         T lowest = T.BitIncrement(T.NegativeInfinity);
         new Span<T>(t.State.Max, padded).Fill(lowest);
@@ -206,7 +209,7 @@ internal sealed unsafe class ForwardPass<L, V, T>
     private (int From, int To) Scores(Cover panel, Visibility.Part part, Matrix<T> key, int start, int first, int x, int columns, in Tile t)
     {
         const int six = Product<L, V, T>.TileRows;
-        T* query = t.Query + (nint)x * _problem.HeadDim;
+        T* query = t.Query + (nint)x * _products.Depth(_problem.HeadDim);
         int from = Math.Max(part.From, panel.FirstKeyOf(1 - six)), to = Math.Min(part.To, panel.EndKeyOf(panel.Queries + six - 2));
         int seen = Math.Min(part.To, panel.EndKeyOf(panel.Queries - 1)), begin = Math.Max(part.From, panel.FirstKeyOf(0)) / six * six, r = begin;
         // Six keys at a time, in one go where all queries see them.
@@ -224,7 +227,7 @@ internal sealed unsafe class ForwardPass<L, V, T>
                 width = Math.Min(columns, Product<L, V, T>.PadColumns(panel.EndQueryOf(r + six - 1)));
             }
             if (width > skip)
-                Product<L, V, T>.Panel(width - skip, key.From(r), query + skip, t.Scores.From(r, x + skip), _problem.HeadDim, blocks);
+                _products.Panel(width - skip, key.From(r), query + skip, t.Scores.From(r, x + skip), _problem.HeadDim, blocks);
             if (t.Ahead->From != 0)
                 t.Ahead->Prefetch(start, to, first + x, panel.Queries, (r - begin) / six, (seen - begin + six - 1) / six);
             r += blocks * six;
@@ -258,11 +261,12 @@ internal sealed unsafe class ForwardPass<L, V, T>
     }
 
     /// <summary>P = 0 for the keys of a tile that no query of a panel sees: a register tile of P V may begin in this panel and end in the next.</summary>
-    private static void Clear(Visibility.Part part, int keys, int x, int columns, in Tile t)
+    private void Clear(Visibility.Part part, int keys, int x, int columns, in Tile t)
     {
-        for (int j = 0; j < part.From; j++)
+        (int from, int depth) = _products.Range(part.From, part.To);
+        for (int j = 0; j < from; j++)
             t.Scores.Span(j, x, columns).Clear();
-        for (int j = part.To; j < keys; j++)
+        for (int j = from + depth; j < _products.Depth(keys); j++)
             t.Scores.Span(j, x, columns).Clear();
     }
 
@@ -291,8 +295,9 @@ internal sealed unsafe class ForwardPass<L, V, T>
                 from = Math.Max(tile.FirstKeyOf(i), a.IsEmpty ? b.From : b.IsEmpty ? a.From : Math.Min(a.From, b.From));
                 to = Math.Min(tile.EndKeyOf(last), Math.Max(a.To, b.To));
             }
+            (int first, int depth) = _products.Range(from, to);
             if (from < to)
-                Product<L, V, T>.Add(_valueColumns, t.Scores.Row(from) + i, 1, t.Scores.Stride, value.From(from), t.Output.From(i), to - from, blocks);
+                _products.Add(_valueColumns, t.Scores.Row(first) + i, 1, t.Scores.Stride, value.From(first), t.Output.From(i), depth, blocks);
         }
     }
 

@@ -28,6 +28,41 @@ internal static unsafe class HalfWidth
             Narrow<Float16>(from, factor, to, n);
     }
 
+    /// <summary>x = -x, or 0 x (NaN where x is not finite), n numbers of bfloat16.</summary>
+    public static void MultiplyBySign(ushort* x, bool isNegative, int n)
+    {
+        for (int k = 0; k < n; k++)
+            x[k] = (ushort)(isNegative ? x[k] ^ 0x8000 : (x[k] & 0x7F80) == 0x7F80 ? 0x7FC0 : 0);
+    }
+
+    /// <summary>Words of an element of one row in their low halves and of another's in their high ones; null: of zeros.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Pair(ushort* low, ushort* high, uint* to, int n)
+    {
+        int x = 0;
+        for (; x + Vector<ushort>.Count <= n && Vector.IsHardwareAccelerated; x += Vector<ushort>.Count)
+        {
+            Vector.Widen(Vector.Load(low + x), out Vector<uint> a0, out Vector<uint> a1);
+            Vector.Widen(high == null ? Vector<ushort>.Zero : Vector.Load(high + x), out Vector<uint> b0, out Vector<uint> b1);
+            (a0 | b0 << 16).Store(to + x);
+            (a1 | b1 << 16).Store(to + x + Vector<uint>.Count);
+        }
+        for (; x < n; x++)
+            to[x] = low[x] | (high == null ? 0 : (uint)high[x] << 16);
+    }
+
+    /// <summary>The same of float rounded to bfloat16, n whole registers.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void RoundPairs(float* low, float* high, uint* to, int n)
+    {
+        for (int x = 0; x < n; x += Vector<uint>.Count)
+        {
+            Vector<uint> a = low == null ? Vector<uint>.Zero : BFloat16.Narrow(Vector.Load(low + x));
+            Vector<uint> b = high == null ? Vector<uint>.Zero : BFloat16.Narrow(Vector.Load(high + x));
+            (a | b << 16).Store(to + x);
+        }
+    }
+
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Widen<F>(ushort* from, float* to, int n) where F : struct, IFormat
     {

@@ -15,7 +15,7 @@ internal static unsafe class Packing<L, V, T>
 {
     /// <summary>
     /// Rows [rows, d] to transposed column panels t[panel][k][width], times a factor: the B operand of Q Kᵀ, K Qᵀ and dO Vᵀ.
-    /// Columns past the last row are 0 up to a whole register.
+    /// Columns past the last row are 0 up to a whole register. With a factor of 1 the elements may be anything of that size.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Transpose(Matrix<T> x, int rows, int d, T factor, T* t)
@@ -42,7 +42,7 @@ internal static unsafe class Packing<L, V, T>
                 if (c < n)
                 {
                     for (int k = 0; k < d; k++)
-                        t[k * width + c] = y[c * ld + k] * factor;
+                        t[k * width + c] = factor == T.One ? y[c * ld + k] : y[c * ld + k] * factor;
                 }
                 else
                 {
@@ -58,12 +58,14 @@ internal static unsafe class Packing<L, V, T>
     private static void Transpose4(float* y, nint ld, int d, float factor, float* t, int width)
     {
         Vector128<float> f = Vector128.Create(factor);
+        bool scales = factor != 1;
         float* y0 = y, y1 = y + ld, y2 = y + 2 * ld, y3 = y + 3 * ld;
         int k = 0;
         for (; k + 4 <= d; k += 4, t += 4 * width)
         {
-            Vector128<float> r0 = Vector128.Load(y0 + k) * f, r1 = Vector128.Load(y1 + k) * f;
-            Vector128<float> r2 = Vector128.Load(y2 + k) * f, r3 = Vector128.Load(y3 + k) * f;
+            Vector128<float> r0 = Vector128.Load(y0 + k), r1 = Vector128.Load(y1 + k), r2 = Vector128.Load(y2 + k), r3 = Vector128.Load(y3 + k);
+            if (scales)
+                (r0, r1, r2, r3) = (r0 * f, r1 * f, r2 * f, r3 * f);
             Vector128<double> a0 = InterleaveLow(r0, r1).AsDouble(), a1 = InterleaveHigh(r0, r1).AsDouble();
             Vector128<double> b0 = InterleaveLow(r2, r3).AsDouble(), b1 = InterleaveHigh(r2, r3).AsDouble();
             InterleaveLow(a0, b0).AsSingle().Store(t);
@@ -73,10 +75,10 @@ internal static unsafe class Packing<L, V, T>
         }
         for (; k < d; k++, t += width)
         {
-            t[0] = y0[k] * factor;
-            t[1] = y1[k] * factor;
-            t[2] = y2[k] * factor;
-            t[3] = y3[k] * factor;
+            t[0] = scales ? y0[k] * factor : y0[k];
+            t[1] = scales ? y1[k] * factor : y1[k];
+            t[2] = scales ? y2[k] * factor : y2[k];
+            t[3] = scales ? y3[k] * factor : y3[k];
         }
     }
 

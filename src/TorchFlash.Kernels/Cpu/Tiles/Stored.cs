@@ -25,6 +25,12 @@ internal readonly unsafe struct Stored<T>(byte* data, nint stride, ElementType t
     /// <summary>The elements where they lie, which are of T.</summary>
     public Matrix<T> InPlace => new((T*)data, stride / sizeof(T));
 
+    /// <summary>Bytes from a row to the next.</summary>
+    public nint Stride => stride;
+
+    /// <summary>Rows of 16-bit elements, an even number of them, by their words, which are as wide as a T.</summary>
+    public Matrix<T> Words => new((T*)data, stride / sizeof(uint));
+
     public void* Row(int row) => data + row * stride;
 
     /// <summary>What lies below and to the right of an element.</summary>
