@@ -3,16 +3,19 @@ using System.Numerics;
 namespace TorchFlash.Kernels.Tests.Assembled;
 
 /// <summary>
-/// The arithmetic of VDPBF16PS as Intel's manual defines it, exactly, without the processor's: the high elements of the pairs first, each product and
-/// sum rounded once to nearest even, subnormal numbers taken and returned as zero.
+/// The arithmetic of VDPBF16PS and TDPBF16PS as Intel's manual defines it, exactly, without the processor's: each product and sum rounded once to nearest
+/// even, subnormal numbers taken and returned as zero.
 /// </summary>
 internal static class PairArithmetic
 {
     private const int LeastExponent = -126, Bits = 24;
     private static readonly float s_farFromSmall = MathF.ScaleB(1, LeastExponent + 6);
 
-    /// <summary>sum + x · y of two pairs, as the instruction adds them.</summary>
+    /// <summary>sum + x · y of two pairs, the high elements first, as VDPBF16PS adds them.</summary>
     public static float DotProduct(float sum, uint x, uint y) => MultiplyAdd(Low(x), Low(y), MultiplyAdd(High(x), High(y), sum));
+
+    /// <summary>x + y, rounded once.</summary>
+    public static float Add(float x, float y) => MultiplyAdd(x, 1, y);
 
     public static float High(uint pair) => BitConverter.UInt32BitsToSingle(pair & 0xFFFF0000);
 

@@ -88,7 +88,9 @@ internal sealed unsafe class PairProduct : IDisposable
     public void RunBy(PairTile tile) => tile.Run(Registers, A, RowStride, DepthStride, B, BStride, C, CStride, Depth, Blocks, Add);
 
     /// <summary>Checks C, the gaps between its rows included, bit for bit; a NaN is like any other.</summary>
-    public void Check()
+    /// <param name="amxRows">So many rows, </param>
+    /// <param name="amxColumns">and columns, from the first, are to be TDPBF16PS's, all others VDPBF16PS's.</param>
+    public void Check(int amxRows = 0, int amxColumns = 0)
     {
         for (int i = 0; i < _before.Length; i++)
         {
@@ -96,14 +98,37 @@ internal sealed unsafe class PairProduct : IDisposable
             float expected = _before[i];
             if (column < Columns)
             {
-                float sum = 0;
-                for (int k = 0; k < Depth; k++)
-                    sum = PairArithmetic.DotProduct(sum, B[k * BStride + column], A[row * RowStride + k * DepthStride]);
+                float sum = row < amxRows && column < amxColumns ? AmxSum(row, column) : Sum(row, column);
                 expected = Add ? sum + _before[i] : sum;
             }
             if (BitConverter.SingleToInt32Bits(C[i]) != BitConverter.SingleToInt32Bits(expected) && !(float.IsNaN(expected) && float.IsNaN(C[i])))
                 Assert.Fail($"{Registers} registers, depth {Depth}, {Blocks} blocks, strides {RowStride} and {DepthStride}, add {Add}: {C[i]:R} instead of {expected:R} in row {row}, column {column}");
         }
+    }
+
+    private float Sum(int row, int column)
+    {
+        float sum = 0;
+        for (int k = 0; k < Depth; k++)
+            sum = PairArithmetic.DotProduct(sum, B[k * BStride + column], A[row * RowStride + k * DepthStride]);
+        return sum;
+    }
+
+    private float AmxSum(int row, int column)
+    {
+        float sum = 0, low = 0, high = 0;
+        for (int k = 0; k < Depth; k++)
+        {
+            (uint x, uint y) = (A[row * RowStride + k * DepthStride], B[k * BStride + column]);
+            low = PairArithmetic.MultiplyAdd(PairArithmetic.Low(x), PairArithmetic.Low(y), low);
+            high = PairArithmetic.MultiplyAdd(PairArithmetic.High(x), PairArithmetic.High(y), high);
+            if (k % AmxCode.Step == AmxCode.Step - 1)
+            {
+                sum = PairArithmetic.Add(sum, PairArithmetic.Add(low, high));
+                low = high = 0;
+            }
+        }
+        return sum;
     }
 
     public void Dispose()

@@ -22,19 +22,22 @@ internal sealed unsafe class PairTile
     /// <summary>Columns of one register of C.</summary>
     public const int Lanes = 16;
 
-    // A call without a transition to native code saves some 10 ns, and holds a garbage collection up until it returns. So many product
-    // instructions (one or two a cycle) take 2 to 10 microseconds, less than stopping the threads takes anyhow; a transition costs less than 1 % of that.
-    private const nint ProductsPerCall = 16384;
+    // A call without a transition to native code saves some 10 ns, and holds a garbage collection up until it returns: for 10 microseconds
+    // at most, less than stopping the threads takes anyhow. Instructions of vectors are counted as one a cycle.
+    private const nint CyclesOfCall = 16384;
 
     private static readonly Lazy<PairTile> s_instance = new(() => new(Environment.GetEnvironmentVariable(Switch)));
 
     private readonly nint _code;
     private readonly int[] _entries = new int[PairTileCode.MostRegisters];
+    private readonly nint _amx;
+    private readonly string? _amxRefusal;
 
     /// <param name="setting">Value of the environment variable.</param>
     /// <param name="change">For tests: what is to become of the code before it is loaded.</param>
     /// <param name="makeExecutable">For tests: instead of the system's call.</param>
-    internal PairTile(string? setting, Func<byte[], byte[]>? change = null, Func<nint, nint, bool>? makeExecutable = null)
+    /// <param name="amx">For tests: code to use as if it were that of <see cref="AmxCode"/>.</param>
+    internal PairTile(string? setting, Func<byte[], byte[]>? change = null, Func<nint, nint, bool>? makeExecutable = null, byte[]? amx = null)
     {
         Refusal = Missing(setting);
         if (Refusal is not null)
@@ -42,13 +45,21 @@ internal sealed unsafe class PairTile
         try
         {
             _code = (nint)ExecutablePages.Load(Assemble(change ?? (code => code)), makeExecutable);
+            Refusal = PairTileCheck.Run(this);
+            if (Refusal is not null)
+                return;
+            _amxRefusal = amx is null ? Amx.Refusal() : null;
+            if (_amxRefusal is not null)
+                return;
+            _amx = (nint)ExecutablePages.Load(amx ?? AmxCode.Assemble(), makeExecutable);
+            _amxRefusal = PairTileCheck.RunAmx(this);
+            if (_amxRefusal is not null)
+                _amx = 0;
         }
         catch (Win32Exception e)
         {
             Refusal = e.Message;
-            return;
         }
-        Refusal = PairTileCheck.Run(this);
     }
 
     /// <summary>That of this process.</summary>
@@ -58,7 +69,9 @@ internal sealed unsafe class PairTile
     public string? Refusal { get; }
 
     /// <summary>What is in use, or why nothing is.</summary>
-    public string Describe() => Refusal is null ? "bfloat16 pairs by assembled AVX512-BF16 tiles (vdpbf16ps)" : $"no assembled tiles: {Refusal}";
+    public string Describe() => Refusal is null
+        ? $"bfloat16 pairs by assembled tiles: AVX512-BF16, {_amxRefusal ?? "AMX-BF16 where rows are contiguous"}"
+        : $"no assembled tiles: {Refusal}";
 
     /// <summary>C (+)= A B for six rows, <paramref name="blocks"/> times, with strides in elements.</summary>
     /// <param name="registers">Registers of 16 columns, 1 to 4.</param>
@@ -72,8 +85,26 @@ internal sealed unsafe class PairTile
     /// <param name="depth">Pairs of columns of A, of rows of B.</param>
     /// <param name="blocks">How many times six rows: A and C move on, B stays.</param>
     /// <param name="add">Whether the product, which is summed from zero, is added to C.</param>
-    [SkipLocalsInit]
     public void Run(int registers, uint* a, nint rs, nint ks, uint* b, nint ldb, float* c, nint ldc, nint depth, int blocks, bool add)
+    {
+        const int across = AmxCode.Columns / Lanes, blocksOfGroup = AmxCode.Rows / PairTileCode.Rows;
+        int groups = blocks / blocksOfGroup;
+        if (_amx != 0 && ks == 1 && !add && groups > 0 && registers >= across && depth > 0 && depth % AmxCode.Step == 0)
+        {
+            int x = 0;
+            for (; x + across <= registers; x += across)
+                RunAmx(a, rs, b + x * Lanes, ldb, c + x * Lanes, ldc, depth, groups);
+            if (x < registers)
+                RunVectors(registers - x, a, rs, ks, b + x * Lanes, ldb, c + x * Lanes, ldc, depth, groups * blocksOfGroup, add);
+            a += groups * AmxCode.Rows * rs;
+            c += groups * AmxCode.Rows * ldc;
+            blocks -= groups * blocksOfGroup;
+        }
+        RunVectors(registers, a, rs, ks, b, ldb, c, ldc, depth, blocks, add);
+    }
+
+    [SkipLocalsInit]
+    private void RunVectors(int registers, uint* a, nint rs, nint ks, uint* b, nint ldb, float* c, nint ldc, nint depth, int blocks, bool add)
     {
         Unsafe.SkipInit(out TileCall call);
         call.A = (byte*)a;
@@ -85,11 +116,32 @@ internal sealed unsafe class PairTile
         call.CStride = ldc * sizeof(float);
         call.Depth = depth;
         call.Add = add ? 1 : 0;
-        nint most = Math.Max(1, ProductsPerCall / (PairTileCode.Rows * registers * (depth + 1)));
-        for (nint left = blocks; left > 0; left -= most)
+        Call(_code + _entries[registers - 1], &call, blocks, PairTileCode.Rows * registers * (depth + 1));
+    }
+
+    [SkipLocalsInit]
+    private void RunAmx(uint* a, nint rs, uint* b, nint ldb, float* c, nint ldc, nint depth, int groups)
+    {
+        Unsafe.SkipInit(out TileCall call);
+        call.A = (byte*)a;
+        call.RowStride = rs * sizeof(uint);
+        call.DepthStride = AmxCode.Step * ldb * sizeof(uint);
+        call.B = (byte*)b;
+        call.BStride = ldb * sizeof(uint);
+        call.C = (byte*)c;
+        call.CStride = ldc * sizeof(float);
+        call.Depth = depth / AmxCode.Step;
+        const int cyclesOfStep = 4 * 16;
+        Call(_amx, &call, groups, call.Depth * cyclesOfStep);
+    }
+
+    private static void Call(nint code, TileCall* call, nint blocks, nint cyclesOfBlock)
+    {
+        nint most = Math.Max(1, CyclesOfCall / cyclesOfBlock);
+        for (; blocks > 0; blocks -= most)
         {
-            call.Blocks = Math.Min(left, most);
-            ((delegate* unmanaged[Cdecl, SuppressGCTransition]<TileCall*, void>)(_code + _entries[registers - 1]))(&call);
+            call->Blocks = Math.Min(blocks, most);
+            ((delegate* unmanaged[Cdecl, SuppressGCTransition]<TileCall*, void>)code)(call);
         }
     }
 

@@ -40,6 +40,35 @@ internal static unsafe class PairTileCheck
         return null;
     }
 
+    /// <summary>The same of the AMX tile; null, or what is wrong.</summary>
+    public static string? RunAmx(PairTile tile)
+    {
+        const int groups = 2, rows = groups * AmxCode.Rows, depth = 2 * AmxCode.Step;
+        uint[] a = Pairs(rows * depth, 3), b = Pairs(depth * AmxCode.Columns, 4);
+        float[] c = new float[rows * AmxCode.Columns];
+        fixed (uint* pa = a, pb = b)
+        fixed (float* pc = c)
+            tile.Run(AmxCode.Columns / PairTile.Lanes, pa, depth, 1, pb, AmxCode.Columns, pc, AmxCode.Columns, depth, rows / PairTileCode.Rows, add: false);
+        for (int i = 0; i < c.Length; i++)
+        {
+            float expected = 0;
+            for (int first = 0; first < depth; first += AmxCode.Step)
+            {
+                float low = 0, high = 0;
+                for (int k = first; k < first + AmxCode.Step; k++)
+                {
+                    (uint x, uint y) = (a[i / AmxCode.Columns * depth + k], b[k * AmxCode.Columns + i % AmxCode.Columns]);
+                    low = MathF.FusedMultiplyAdd(Low(x), Low(y), low);
+                    high = MathF.FusedMultiplyAdd(High(x), High(y), high);
+                }
+                expected += low + high;
+            }
+            if (BitConverter.SingleToInt32Bits(c[i]) != BitConverter.SingleToInt32Bits(expected))
+                return $"AMX: {c[i]:R} in row {i / AmxCode.Columns}, column {i % AmxCode.Columns} instead of {expected:R}";
+        }
+        return null;
+    }
+
     /// <summary>VDPBF16PS where nothing is subnormal: the high elements first, each product fused with its sum.</summary>
     private static float MultiplyAdd(float sum, uint x, uint y) => MathF.FusedMultiplyAdd(Low(x), Low(y), MathF.FusedMultiplyAdd(High(x), High(y), sum));
 

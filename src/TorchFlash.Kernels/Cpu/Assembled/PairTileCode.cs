@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using Iced.Intel;
 using static Iced.Intel.AssemblerRegisters;
 
@@ -44,7 +43,7 @@ internal static class PairTileCode
         Label block = code.CreateLabel(), depth = code.CreateLabel(), done = code.CreateLabel(), store = code.CreateLabel();
 
         for (int i = 0; i < saved; i++)
-            code.vmovups(__xmmword_ptr[call + Offset(nameof(TileCall.Saved)) + 16 * i], new AssemblerRegisterXMM(Register.XMM6 + i));
+            code.vmovups(__xmmword_ptr[call + TileCall.Offset(nameof(TileCall.Saved)) + 16 * i], new AssemblerRegisterXMM(Register.XMM6 + i));
 
         code.Label(ref block);
         code.mov(s_count, Field(nameof(TileCall.Depth)));
@@ -92,7 +91,7 @@ internal static class PairTileCode
         code.jne(block);
 
         for (int i = 0; i < saved; i++)
-            code.vmovups(new AssemblerRegisterXMM(Register.XMM6 + i), __xmmword_ptr[call + Offset(nameof(TileCall.Saved)) + 16 * i]);
+            code.vmovups(new AssemblerRegisterXMM(Register.XMM6 + i), __xmmword_ptr[call + TileCall.Offset(nameof(TileCall.Saved)) + 16 * i]);
         code.vzeroupper();
         code.ret();
 
@@ -100,7 +99,7 @@ internal static class PairTileCode
         code.Assemble(new StreamCodeWriter(bytes), 0);
         return bytes.ToArray();
 
-        AssemblerMemoryOperand Field(string name) => __qword_ptr[call + Offset(name)];
+        AssemblerMemoryOperand Field(string name) => __qword_ptr[call + TileCall.Offset(name)];
 
         // Rows 0, 1, 2 from one pointer, 3, 4, 5 from another: scaled by 0, 1, 2.
         void RowsOf(string matrix, string stride)
@@ -137,6 +136,4 @@ internal static class PairTileCode
 
     /// <summary>The volatile ones of Windows first (0 to 5, 16 to 31), then those of which it wants the low 128 bits back.</summary>
     private static AssemblerRegisterZMM Vector(int index) => new(Register.ZMM0 + (index < 6 ? index : index < VolatileOnWindows ? index + 10 : index - 16));
-
-    private static int Offset(string field) => (int)Marshal.OffsetOf<TileCall>(field);
 }

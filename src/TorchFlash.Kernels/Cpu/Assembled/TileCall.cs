@@ -24,6 +24,9 @@ internal unsafe struct TileCall
     /// <summary>What the caller wants back of its registers (xmm6 and on, on Windows): the routine has no stack frame, so that unwinders pass it as the leaf it is.</summary>
     public SavedRegisters Saved;
 
+    /// <summary>Of a field, in bytes.</summary>
+    public static int Offset(string field) => (int)Marshal.OffsetOf<TileCall>(field);
+
     [InlineArray(16 * PairTileCode.MostSaved)]
     public struct SavedRegisters
     {
