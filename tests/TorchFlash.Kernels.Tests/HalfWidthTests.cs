@@ -1,3 +1,6 @@
+using System.Runtime.Intrinsics;
+using TorchFlash.Kernels.Cpu.Assembled;
+using TorchFlash.Kernels.Cpu.Lanes;
 using TorchFlash.Kernels.Cpu.Tiles;
 
 namespace TorchFlash.Kernels.Tests;
@@ -15,7 +18,12 @@ public unsafe class HalfWidthTests
     {
         ushort[] patterns = [.. Enumerable.Range(0, 65536).Select(bits => (ushort)bits)];
         foreach (int length in Lengths)
-            Check(Widened(type, patterns, length));
+        {
+            Check(Widened<Lanes512<float>, Vector512<float>>(type, patterns, length));
+            Check(Widened<Lanes256<float>, Vector256<float>>(type, patterns, length));
+            Check(Widened<Lanes128<float>, Vector128<float>>(type, patterns, length));
+            Check(Widened<Lanes1<float>, float>(type, patterns, length)); // Without assembled code.
+        }
 
         void Check(float[] actual)
         {
@@ -83,17 +91,53 @@ public unsafe class HalfWidthTests
         Assert.Equal(Narrowed(type, [.. values.Select(x => x * 0.3f)], 1, 100), Narrowed(type, values, 0.3f, 100));
     }
 
+    /// <summary>Pairs of rounded elements, one row of zeros or none, by assembled code where there is any and without.</summary>
+    [Fact]
+    public void RoundsPairs()
+    {
+        float[] low = new float[96], high = new float[96];
+        for (int k = 0; k < 96; k++)
+            (low[k], high[k]) = (MathF.Sin(k) * MathF.Pow(10, k % 60 - 30), k % 17 == 0 ? float.NaN : MathF.Cos(k));
+        ushort[] a = Narrowed(ElementType.BFloat16, low, 1, 96), b = Narrowed(ElementType.BFloat16, high, 1, 96), rounded = new ushort[96];
+        uint[] pairs = new uint[96], without = new uint[96];
+        fixed (float* l = low, h = high)
+        fixed (uint* p = pairs, w = without)
+        fixed (ushort* r = rounded)
+        {
+            HalfWidth.RoundPairs(l, h, p, 96);
+            HalfWidth.Round(l, r, 96);
+            Assert.Equal(a.Zip(b, (x, y) => x | (uint)y << 16), pairs);
+            Assert.Equal(a, rounded);
+            HalfWidth.RoundPairs(l, null, w, 96);
+            Assert.Equal(a.Select(x => (uint)x), without);
+            HalfWidth.RoundPairs(null, h, w, 96);
+            Assert.Equal(b.Select(x => (uint)x << 16), without);
+        }
+    }
+
+    /// <summary>What the processor has is what is taken.</summary>
+    [Fact]
+    public void AssembledWhereThereAreInstructions()
+    {
+        bool isOn = Environment.GetEnvironmentVariable(PairTile.Switch) != "0" && System.Runtime.InteropServices.RuntimeInformation.ProcessArchitecture == System.Runtime.InteropServices.Architecture.X64;
+        Assert.Equal(isOn && System.Runtime.Intrinsics.X86.Avx2.IsSupported, Conversions.WidenFloat16 is not null && Conversions.NarrowFloat16 is not null);
+        Assert.Equal(PairTile.Instance.Refusal is null, Conversions.Rounding is not null);
+        Assert.Equal(PairTile.Instance.Refusal is null, Conversions.PairRounding is not null);
+    }
+
     private static float Exact(ElementType type, ushort bits) =>
         type == ElementType.BFloat16 ? BitConverter.UInt32BitsToSingle((uint)bits << 16) : (float)BitConverter.UInt16BitsToHalf(bits);
 
-    private static float[] Widened(ElementType type, ushort[] from, int length)
+    private static float[] Widened<L, V>(ElementType type, ushort[] from, int length)
+        where L : struct, ILanes<V, float>
+        where V : struct
     {
         float[] to = new float[from.Length];
         fixed (ushort* f = from)
         fixed (float* t = to)
         {
             for (int x = 0; x < from.Length; x += length)
-                HalfWidth.Widen(type, f + x, t + x, Math.Min(length, from.Length - x));
+                HalfWidth.Widen<L, V, float>(type, f + x, t + x, Math.Min(length, from.Length - x));
         }
         return to;
     }

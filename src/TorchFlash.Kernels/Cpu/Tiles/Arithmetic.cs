@@ -103,7 +103,7 @@ internal sealed unsafe class Arithmetic<L, V, T>(PairTile? pairs)
         for (int r = 0; r < rows; r++)
         {
             ushort* to = (ushort*)words.Row(r);
-            HalfWidth.Narrow(ElementType.BFloat16, (float*)x.Row(r), 1, to, columns);
+            HalfWidth.Round((float*)x.Row(r), to, Product<L, V, T>.PadColumns(columns));
             if (columns % 2 != 0)
                 to[columns] = 0;
         }

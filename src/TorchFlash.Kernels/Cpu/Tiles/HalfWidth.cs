@@ -1,22 +1,68 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
+using TorchFlash.Kernels.Cpu.Assembled;
+using TorchFlash.Kernels.Cpu.Lanes;
 
 namespace TorchFlash.Kernels.Cpu.Tiles;
 
 /// <summary>
-/// Rows of 16-bit elements to float, which is exact, and back, to nearest with ties to even: too large is infinite, NaN stays NaN. By
-/// integers, as .NET has instructions for neither type, in <see cref="Vector{T}"/>, as a row is converted once for hundreds of
-/// multiply-adds with it: the width does not matter here, nor do the results depend on it.
+/// Rows of 16-bit elements to float, which is exact, and back, to nearest with ties to even: too large is infinite, NaN stays NaN. Where
+/// the processor has instructions for it and .NET does not, by <see cref="Conversions"/>; else by integers, in <see cref="Vector{T}"/>: results
+/// do not depend on its width.
 /// </summary>
 internal static unsafe class HalfWidth
 {
     /// <summary>to = from, n elements.</summary>
-    public static void Widen(ElementType type, ushort* from, float* to, int n)
+    public static void Widen<L, V, T>(ElementType type, ushort* from, T* to, int n)
+        where L : struct, ILanes<V, T>
+        where V : struct
+        where T : unmanaged, IBinaryFloatingPointIeee754<T>
     {
         if (type == ElementType.BFloat16)
-            Widen<BFloat16>(from, to, n);
+            WidenBFloat16<L, V, T>(from, to, n);
+        else if (L.Count > 1 && n >= ConversionCode.Lanes && Conversions.WidenFloat16 is { } conversions)
+        {
+            int whole = n / ConversionCode.Lanes * ConversionCode.Lanes;
+            conversions.Run(from, to, whole);
+            if (whole < n) // The last ones together with some before them once more.
+                conversions.Run(from + n - ConversionCode.Lanes, to + n - ConversionCode.Lanes, ConversionCode.Lanes);
+        }
         else
-            Widen<Float16>(from, to, n);
+            WidenFloat16(from, (float*)to, n);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void WidenBFloat16<L, V, T>(ushort* from, T* to, int n)
+        where L : struct, ILanes<V, T>
+        where V : struct
+        where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    {
+        int x = 0;
+        for (; x + L.Count <= n; x += L.Count)
+            L.Store(to + x, L.LoadBFloat16(from + x));
+        if (x < n && n >= L.Count)
+            L.Store(to + n - L.Count, L.LoadBFloat16(from + n - L.Count));
+        for (; x < n && n < L.Count; x++)
+            *((float*)to + x) = BitConverter.UInt32BitsToSingle((uint)from[x] << 16);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void WidenFloat16(ushort* from, float* to, int n)
+    {
+        int x = 0;
+        if (Vector.IsHardwareAccelerated && n >= Vector<ushort>.Count)
+        {
+            for (; ; x = Math.Min(x + Vector<ushort>.Count, n - Vector<ushort>.Count))
+            {
+                Vector.Widen(Vector.Load(from + x), out Vector<uint> low, out Vector<uint> high);
+                Float16.Widen(low).Store(to + x);
+                Float16.Widen(high).Store(to + x + Vector<uint>.Count);
+                if (x == n - Vector<ushort>.Count)
+                    return;
+            }
+        }
+        for (; x < n; x++)
+            to[x] = (float)BitConverter.UInt16BitsToHalf(from[x]);
     }
 
     /// <summary>to = factor from, n elements.</summary>
@@ -24,6 +70,13 @@ internal static unsafe class HalfWidth
     {
         if (type == ElementType.BFloat16)
             Narrow<BFloat16>(from, factor, to, n);
+        else if (n >= ConversionCode.Lanes && Conversions.NarrowFloat16 is { } conversions)
+        {
+            int whole = n / ConversionCode.Lanes * ConversionCode.Lanes;
+            conversions.Run(from, to, whole, &factor);
+            if (whole < n)
+                conversions.Run(from + n - ConversionCode.Lanes, to + n - ConversionCode.Lanes, ConversionCode.Lanes, &factor);
+        }
         else
             Narrow<Float16>(from, factor, to, n);
     }
@@ -51,10 +104,15 @@ internal static unsafe class HalfWidth
             to[x] = low[x] | (high == null ? 0 : (uint)high[x] << 16);
     }
 
-    /// <summary>The same of float rounded to bfloat16, n whole registers.</summary>
+    /// <summary>The same of float rounded to bfloat16; n whole registers of 512 bits.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void RoundPairs(float* low, float* high, uint* to, int n)
     {
+        if (low != null && high != null && Conversions.PairRounding is { } conversions)
+        {
+            conversions.Run(low, high, to, n);
+            return;
+        }
         for (int x = 0; x < n; x += Vector<uint>.Count)
         {
             Vector<uint> a = low == null ? Vector<uint>.Zero : BFloat16.Narrow(Vector.Load(low + x));
@@ -63,23 +121,13 @@ internal static unsafe class HalfWidth
         }
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Widen<F>(ushort* from, float* to, int n) where F : struct, IFormat
+    /// <summary>to = from rounded to bfloat16; n whole registers of 512 bits.</summary>
+    public static void Round(float* from, ushort* to, int n)
     {
-        int x = 0;
-        if (Vector.IsHardwareAccelerated && n >= Vector<ushort>.Count)
-        {
-            for (; ; x = Math.Min(x + Vector<ushort>.Count, n - Vector<ushort>.Count)) // The last ones together with some before them once more.
-            {
-                Vector.Widen(Vector.Load(from + x), out Vector<uint> low, out Vector<uint> high);
-                F.Widen(low).Store(to + x);
-                F.Widen(high).Store(to + x + Vector<uint>.Count);
-                if (x == n - Vector<ushort>.Count)
-                    return;
-            }
-        }
-        for (; x < n; x++)
-            to[x] = F.Widen(from[x]);
+        if (Conversions.Rounding is { } conversions)
+            conversions.Run(from, to, n);
+        else
+            Narrow<BFloat16>(from, 1, to, n);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -103,10 +151,6 @@ internal static unsafe class HalfWidth
     /// <summary>A 16-bit type, in the low halves of words.</summary>
     private interface IFormat
     {
-        static abstract Vector<float> Widen(Vector<uint> bits);
-
-        static abstract float Widen(ushort bits);
-
         static abstract Vector<uint> Narrow(Vector<float> value);
 
         static abstract ushort Narrow(float value);
@@ -114,11 +158,6 @@ internal static unsafe class HalfWidth
 
     private readonly struct BFloat16 : IFormat
     {
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static Vector<float> Widen(Vector<uint> bits) => Vector.AsVectorSingle(bits << 16);
-
-        public static float Widen(ushort bits) => BitConverter.UInt32BitsToSingle((uint)bits << 16);
-
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public static Vector<uint> Narrow(Vector<float> value)
         {
@@ -141,24 +180,26 @@ internal static unsafe class HalfWidth
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public static Vector<float> Widen(Vector<uint> bits)
         {
-            Vector<uint> sign = (bits & Vector.Create(0x8000u)) << 16, magnitude = (bits & Vector.Create(0x7FFFu)) << 13, normal = magnitude + Vector.Create(Rebias);
-            // Subnormal: behind the fraction's leading one, which is then taken away. Not a number of its own exponent: the largest one there is.
+            Vector<uint> magnitude = (bits & Vector.Create(0x7FFFu)) << 13, sign = (bits & Vector.Create(0x8000u)) << 16, normal = magnitude + Vector.Create(Rebias);
+            // Subnormal: behind the fraction's leading one, which is then taken away. Not finite: of the largest exponent.
             Vector<float> subnormal = Vector.AsVectorSingle(normal + Vector.Create(1u << 23)) - Vector.Create(BitConverter.UInt32BitsToSingle(Rebias + (1u << 23)));
-            Vector<uint> finite = Vector.ConditionalSelect(Vector.LessThan(magnitude, Vector.Create(1u << 23)), Vector.AsVectorUInt32(subnormal), normal);
-            return Vector.AsVectorSingle(finite | sign | Vector.GreaterThanOrEqual(magnitude, Vector.Create(0x7C00u << 13)) & Vector.Create(0x7F800000u));
+            Vector<uint> finite = Vector.ConditionalSelect(Less(magnitude, 1 << 23), Vector.AsVectorUInt32(subnormal), normal);
+            return Vector.AsVectorSingle(finite | sign | Vector.AndNot(Vector.Create(0x7F800000u), Less(magnitude, 0x7C00 << 13)));
         }
 
-        public static float Widen(ushort bits) => (float)BitConverter.UInt16BitsToHalf(bits);
+        /// <summary>Of numbers that are positive as int, which is what vectors can compare everywhere.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static Vector<uint> Less(Vector<uint> x, int bound) => Vector.AsVectorUInt32(Vector.LessThan(Vector.AsVectorInt32(x), Vector.Create(bound)));
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public static Vector<uint> Narrow(Vector<float> value)
         {
             Vector<uint> bits = Vector.AsVectorUInt32(value), magnitude = bits & Vector.Create(0x7FFFFFFFu);
             // Everything from 65536 on, and the addition of a half whose last digit is that of a subnormal Half rounds as the processor does.
-            Vector<uint> clamped = Vector.Min(magnitude, Vector.Create(127 + 16u << 23));
+            Vector<uint> clamped = Vector.AsVectorUInt32(Vector.Min(Vector.AsVectorInt32(magnitude), Vector.Create(127 + 16 << 23)));
             Vector<uint> normal = clamped + (clamped >> 13 & Vector<uint>.One) + Vector.Create(0xFFFu) - Vector.Create(Rebias) >> 13;
             Vector<uint> subnormal = Vector.AsVectorUInt32(Vector.AsVectorSingle(magnitude) + Vector.Create(0.5f)) - Vector.Create(126u << 23);
-            Vector<uint> number = Vector.ConditionalSelect(Vector.LessThan(magnitude, Vector.Create(Rebias + (1u << 23))), subnormal, normal);
+            Vector<uint> number = Vector.ConditionalSelect(Less(magnitude, (int)Rebias + (1 << 23)), subnormal, normal);
             Vector<uint> nan = magnitude >> 13 & Vector.Create(0x3FFu) | Vector.Create(0x7E00u);
             return Vector.ConditionalSelect(Vector.AsVectorUInt32(Vector.Equals(value, value)), number, nan) | bits >> 16 & Vector.Create(0x8000u);
         }

@@ -127,10 +127,12 @@ internal static unsafe class Packing<L, V, T>
         int columns = Product<L, V, T>.PadColumns(d), padded = Product<L, V, T>.PadRows(rows);
         if (x.IsOfT && columns == d && padded <= available)
             return x.InPlace;
+        Read(x, rows, d, scratch, columns);
         for (int r = 0; r < padded; r++)
         {
             T* to = scratch + r * (nint)columns;
-            Read(x, Math.Min(r, rows - 1), d, to);
+            if (r >= rows)
+                new Span<T>(scratch + (rows - 1) * (nint)columns, d).CopyTo(new Span<T>(to, d));
             new Span<T>(to + d, columns - d).Clear();
         }
         return new(scratch, columns);
@@ -141,8 +143,7 @@ internal static unsafe class Packing<L, V, T>
     {
         if (x.IsOfT)
             return x.InPlace;
-        for (int r = 0; r < rows; r++)
-            Read(x, r, d, scratch + r * (nint)d);
+        Read(x, rows, d, scratch, d);
         return new(scratch, d);
     }
 
@@ -158,12 +159,17 @@ internal static unsafe class Packing<L, V, T>
         }
     }
 
-    private static void Read(Stored<T> x, int row, int d, T* to)
+    private static void Read(Stored<T> x, int rows, int d, T* to, int columns)
     {
-        if (x.IsOfT)
-            new Span<T>(x.Row(row), d).CopyTo(new Span<T>(to, d));
-        else
-            HalfWidth.Widen(x.Type, (ushort*)x.Row(row), (float*)to, d);
+        if (!x.IsOfT && columns == d && x.Stride == d * sizeof(ushort))
+            (rows, d) = (1, rows * d); // One long row.
+        for (int r = 0; r < rows; r++)
+        {
+            if (x.IsOfT)
+                new Span<T>(x.Row(r), d).CopyTo(new Span<T>(to + r * (nint)columns, d));
+            else
+                HalfWidth.Widen<L, V, T>(x.Type, (ushort*)x.Row(r), to + r * (nint)columns, d);
+        }
     }
 
     /// <summary>y = factor x, or y += factor x, for n rows of d elements; x may be y.</summary>
