@@ -24,6 +24,9 @@ internal unsafe interface ILanes<V, T>
 
     static abstract V Load(T* p);
 
+    /// <summary>Of bfloat16; T is float.</summary>
+    static abstract V LoadBFloat16(ushort* p);
+
     static abstract void Store(T* p, V x);
 
     static abstract V Broadcast(T x);

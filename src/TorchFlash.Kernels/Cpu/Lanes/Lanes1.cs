@@ -20,6 +20,9 @@ internal readonly unsafe struct Lanes1<T> : ILanes<T, T>
     public static T Load(T* p) => *p;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static T LoadBFloat16(ushort* p) => T.CreateTruncating(BitConverter.UInt32BitsToSingle((uint)*p << 16));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(T* p, T x) => *p = x;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

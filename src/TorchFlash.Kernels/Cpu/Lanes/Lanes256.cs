@@ -1,6 +1,7 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace TorchFlash.Kernels.Cpu.Lanes;
 
@@ -28,6 +29,10 @@ internal readonly unsafe struct Lanes256<T> : ILanes<Vector256<T>, T>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<T> Load(T* p) => Vector256.Load(p);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<T> LoadBFloat16(ushort* p) => Avx2.IsSupported ? (Avx2.ConvertToVector256Int32(p) << 16).As<int, T>()
+        : Vector256.Create(Lanes128<T>.LoadBFloat16(p), Lanes128<T>.LoadBFloat16(p + Vector128<float>.Count));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(T* p, Vector256<T> x) => x.Store(p);

@@ -48,7 +48,10 @@ internal static unsafe class Product<L, V, T>
         return ((n + line - 1) / line | 1) * line;
     }
 
-    /// <summary>C = A B for six rows, blocks times, over the first columns (whole registers, a panel at most) of B.</summary>
+    /// <summary>
+    /// C = A B for six rows, blocks times, over the first columns (whole registers, a panel at most) of B. Maxima of columns are raised to those of
+    /// C where somebody asks for them.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Panel(int columns, Matrix<T> a, T* b, Matrix<T> c, int depth, int blocks, T* max = null)
         => Tile(columns, a.Data, a.Stride, 1, b, Width, c.Data, c.Stride, depth, blocks, add: false, max);
