@@ -12,7 +12,7 @@ public static unsafe class RegisterTileProgram
     /// <summary>Runs the tiles of all widths; what the child process of <see cref="RegisterTileTests"/> does.</summary>
     public static void Main()
     {
-        int widest = CpuEngine.WidestVectorBits;
+        int widest = VectorWidth.Supported.First();
         if (widest >= 512)
             Run<Lanes512<float>, Vector512<float>, float, Lanes512<double>, Vector512<double>, double>();
         if (widest >= 256)

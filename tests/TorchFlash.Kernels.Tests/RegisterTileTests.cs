@@ -19,7 +19,7 @@ public sealed partial class RegisterTileTests
     public void EveryTileOfEveryWidthIsListed()
     {
         // One tile for each number of registers across, in float and in double.
-        int expected = RuntimeInformation.ProcessArchitecture != Architecture.X64 ? 0 : new[] { (512, 4), (256, 2), (128, 2), (0, 2) }.Where(w => w.Item1 <= CpuEngine.WidestVectorBits).Sum(w => 2 * w.Item2);
+        int expected = RuntimeInformation.ProcessArchitecture != Architecture.X64 ? 0 : new[] { (512, 4), (256, 2), (128, 2), (0, 2) }.Where(w => w.Item1 <= VectorWidth.Supported.First()).Sum(w => 2 * w.Item2);
         Assert.Equal(expected, Tiles.Count());
     }
 
@@ -57,7 +57,7 @@ public sealed partial class RegisterTileTests
     public void StripsCallNothing()
     {
         (string Name, string[] Lines)[] strips = [.. s_listings.Value.Except(Tiles).Where(IsVector)];
-        int widths = new[] { 512, 256, 128 }.Count(bits => bits <= CpuEngine.WidestVectorBits);
+        int widths = new[] { 512, 256, 128 }.Count(bits => bits <= VectorWidth.Supported.First());
         Assert.Equal(RuntimeInformation.ProcessArchitecture == Architecture.X64 ? 5 * 2 * widths : 0, strips.Length);
         foreach ((string name, string[] lines) in strips)
             Assert.DoesNotContain(lines, line => line.TrimStart().StartsWith("call", StringComparison.Ordinal));

@@ -1,6 +1,5 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
-using TorchFlash.Kernels.Cpu.Assembled;
 using TorchFlash.Kernels.Cpu.Lanes;
 using TorchFlash.Kernels.Cpu.Scores;
 using TorchFlash.Kernels.Cpu.Tiles;
@@ -56,15 +55,15 @@ internal sealed unsafe class BackwardPass<L, V, T>
     /// <summary>For 16-bit operands: sums of dQ, [B, H, Nq, d].</summary>
     private readonly T* _querySums;
 
-    private BackwardPass(in AttentionProblem problem, in BackwardArguments arguments, BoundScore<T> score, PairTile? pairs, T* rowTerms, T* querySums)
+    private BackwardPass(in AttentionProblem problem, in BackwardArguments arguments, BoundScore<T> score, in PassSetting setting, T* rowTerms, T* querySums)
     {
         _problem = problem;
         _arguments = arguments;
         _score = score;
-        _products = new(pairs);
+        _products = new(setting.Pairs);
         _factor = Exponential.Factor<T>(score.ExponentScale);
         _scale = T.CreateChecked(problem.Scale);
-        _sizes = TileSizes.Backward(problem, sizeof(T));
+        _sizes = setting.Plan.Backward(problem);
         _queryTiles = _sizes.QueryTiles(problem);
         _keyTiles = _sizes.KeyTiles(problem);
         _columns = Product<L, V, T>.PadColumns(problem.HeadDim);
@@ -78,17 +77,17 @@ internal sealed unsafe class BackwardPass<L, V, T>
         _maps = [.. Enumerable.Range(0, score.Visibility.Kinds).Select(kind => new Lazy<TileMap>(() => new TileMap(score.Visibility, score.Visibility.HeadOf(kind), p, _sizes)))];
     }
 
-    public static void Run(in AttentionProblem problem, in BackwardArguments arguments, int threads, PairTile? pairs)
+    public static void Run(in AttentionProblem problem, in BackwardArguments arguments, in PassSetting setting)
     {
         long rows = Validation.Rows(problem);
         long sums = problem.ElementType.IsHalfWidth() ? rows * problem.HeadDim : 0;
         using Scratch scratch = Scratch.Rent(cursor => ((nint)cursor.Take<T>(3 * rows), (nint)cursor.Take<T>(sums)), out (nint RowTerms, nint QuerySums) parts);
-        using var score = new BoundScore<T>(problem, arguments.ScoreTensors, Product<L, V, T>.VectorBits, threads, arguments.ScoreTensorGradients);
-        var pass = new BackwardPass<L, V, T>(problem, arguments, score, pairs, (T*)parts.RowTerms, (T*)parts.QuerySums);
+        using var score = new BoundScore<T>(problem, arguments.ScoreTensors, Product<L, V, T>.VectorBits, setting.Threads, arguments.ScoreTensorGradients);
+        var pass = new BackwardPass<L, V, T>(problem, arguments, score, setting, (T*)parts.RowTerms, (T*)parts.QuerySums);
         using CapturedGradients<T> captured = pass._captured;
         if (pass._keyTiles == 0)
             pass.BeginUnvisited();
-        WorkerPool.Run((int)Math.Min(threads, (long)problem.Batch * problem.KeyHeadCount * pass._keyTiles), pass.Work);
+        WorkerPool.Run((int)Math.Min(setting.Threads, (long)problem.Batch * problem.KeyHeadCount * pass._keyTiles), pass.Work);
         captured.End();
         if (arguments.SinkGradient != 0)
             pass.SetSinkGradient();
