@@ -49,7 +49,7 @@ internal static unsafe class Philox<W, V>
     {
         V m0 = W.Broadcast(Dropout.Multiplier0), m1 = W.Broadcast(Dropout.Multiplier1), x2 = W.Broadcast(head), x3 = W.Broadcast(batch);
         V k0 = W.Broadcast((uint)seed), k1 = W.Broadcast((uint)(seed >> 32)), weyl0 = W.Broadcast(Dropout.Weyl0), weyl1 = W.Broadcast(Dropout.Weyl1);
-        // Two rounds a turn: after them every word is in the register that it came in. Of keys, too, only the lower halves count.
+        // Two rounds a turn halve the moves at its end, where every word has to be in the register that it came in. Of keys, too, only the lower halves count.
         for (int round = 0; round < Dropout.Rounds; round += 2)
         {
             V a = W.Multiply(m0, x0), b = W.Multiply(m1, x2);
