@@ -315,6 +315,8 @@ internal sealed unsafe class BackwardPass<L, V, T>
                     continue;
                 Matrix<T> s = t.Scores.From(i, x + skip), dp = t.ProbabilityGradient;
                 _products.Panel(columns, outputGradient.From(i), t.ValueTransposed + (nint)x * _products.Depth(_problem.ValueDim) + skip, dp, _problem.ValueDim, Product<L, V, T>.Tiles(rows));
+                if (SeeOneBlock(place.Query + i, rows, place.Key + x))
+                    SetDelta(_problem.Dropout > 0 ? t.Kept.From(i, x + skip) : s, dp, rows, Math.Min(columns, tile.Keys - x - skip), _problem.Dropout > 0 ? factor : T.One, place, i, delta);
                 if (_problem.Dropout > 0)
                     Strip<L, V, T>.ScoreGradients(s, t.Kept.From(i, x + skip), factor, dp, rows, columns, delta + i);
                 else
@@ -327,6 +329,34 @@ internal sealed unsafe class BackwardPass<L, V, T>
                     RunProgram(code, place, part, i, x + skip, rows, Math.Min(columns, tile.Keys - x - skip), t);
                 }
             }
+        }
+    }
+
+    /// <summary>Whether all keys that the band lets so many queries see lie in a panel: those of the first rows of a causal mask, or of a short problem.</summary>
+    private bool SeeOneBlock(int query, int rows, int key)
+        => _score.Visibility.Cover.FirstKeyOf(query) >= key && _score.Visibility.Cover.EndKeyOf(query + rows - 1) <= key + Product<L, V, T>.Width;
+
+    /// <summary>
+    /// delta = rowsum(Z o P o dP) - dLSE, over a block with all keys of its rows. A row that sees few keys has large weights, and what dP errs
+    /// by is in its delta as well then, so that dS is 0 where a weight is 1.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void SetDelta(Matrix<T> kept, Matrix<T> gradients, int rows, int keys, T factor, Place place, int row, T* delta)
+    {
+        T* logSumExp = (T*)_arguments.LogSumExpGradient;
+        for (int r = 0; r < rows; r++)
+        {
+            T* p = kept.Row(r), dp = gradients.Row(r);
+            V lanes = L.Zero;
+            int x = 0;
+            for (; x + L.Count <= keys; x += L.Count)
+                lanes = L.MultiplyAdd(L.Load(p + x), L.Load(dp + x), lanes);
+            T sum = L.Sum(lanes);
+            for (; x < keys; x++) // Behind the last key a weight may be infinite.
+                sum += p[x] * dp[x];
+            delta[row + r] = sum * factor;
+            if (logSumExp != null)
+                delta[row + r] -= logSumExp[(nint)place.Head * _problem.QueryLength + place.Query + row + r];
         }
     }
 
