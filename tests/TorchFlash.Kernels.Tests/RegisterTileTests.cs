@@ -16,7 +16,7 @@ public sealed partial class RegisterTileTests
     private static readonly Lazy<IReadOnlyList<Listing>> s_listings = new(() => Read(Widths, preferred: null));
 
     private static int[] Widths => RuntimeInformation.ProcessArchitecture != Architecture.X64 ? [] // another instruction set, another listing
-        : [.. new[] { 512, 256, 128, 0 }.Where(bits => bits <= CpuEngine.WidestVectorBits || bits == 512 && Has512)];
+        : [.. new[] { 512, 256, 128, 0 }.Where(bits => bits <= VectorWidth.Supported.First() || bits == 512 && Has512)];
 
     /// <summary>Whether the processor has registers of 512 bits, preferred by .NET or not.</summary>
     private static bool Has512 => Avx512F.IsSupported && Avx512DQ.IsSupported;
