@@ -168,13 +168,19 @@ internal sealed unsafe class ForwardPass<L, V, T>
                 Cover panel = tile.Tile(x, Math.Min(columns, queries - x), 0, count);
                 Visibility.Part part = _score.Visibility.Trim(head, first + x, panel.Queries, start, count, ofKeys: true, tileClass);
                 t.Parts[x / Product<L, V, T>.Width] = part;
-                (int from, int to) = Scores(panel, part, k, start, first, x, columns, t);
+                TileProgram? code = _score.Code(ScorePass.Modify, part.Class);
+                // Whether the product stores S as it is: nothing becomes of it, and no row lies in its register tiles that is not of the panel (tiles of pairs find no maxima).
+                bool isPlain = !_products.IsOfPairs && code is null && panel.IsAll && part is { From: 0, Class: TileClass.All } && part.To == count
+                    && (Product<L, V, T>.PadRows(count) == count || start + count == _problem.KeyLength);
+                (int from, int to) = Scores(panel, part, k, start, first, x, columns, isPlain, t);
                 if (from < to)
                 {
                     Matrix<T> s = t.Scores.From(from, x);
-                    if (_score.Code(ScorePass.Modify, part.Class) is { } code)
+                    if (code is not null)
                         Modify(code, s, to - from, panel.Queries, head, start + from, first + x, t);
                     Hide(panel, x, from, to, t);
+                    if (!isPlain)
+                        Strip<L, V, T>.Maximum(s, to - from, columns, t.State.Max + x);
                     if (Strip<L, V, T>.Softmax(s, to - from, columns, t.State.From(x), _factor))
                         RescaleOutput(x, panel.Queries, t);
                     if (_problem.Dropout > 0)
@@ -203,10 +209,10 @@ internal sealed unsafe class ForwardPass<L, V, T>
 
     /// <summary>
     /// Sᵀ = K Qᵀ for the queries x .. of a panel. Registers and keys that none of them needs are left out; it returns the range of keys that
-    /// were not, with those that a register tile of P V which has a query of this panel goes through.
+    /// were not, with those that a register tile of P V which has a query of this panel goes through. Max is raised where nothing becomes of S.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private (int From, int To) Scores(Cover panel, Visibility.Part part, Matrix<T> key, int start, int first, int x, int columns, in Tile t)
+    private (int From, int To) Scores(Cover panel, Visibility.Part part, Matrix<T> key, int start, int first, int x, int columns, bool isPlain, in Tile t)
     {
         const int six = Product<L, V, T>.TileRows;
         T* query = t.Query + (nint)x * _products.Depth(_problem.HeadDim);
@@ -227,7 +233,7 @@ internal sealed unsafe class ForwardPass<L, V, T>
                 width = Math.Min(columns, Product<L, V, T>.PadColumns(panel.EndQueryOf(r + six - 1)));
             }
             if (width > skip)
-                _products.Panel(width - skip, key.From(r), query + skip, t.Scores.From(r, x + skip), _problem.HeadDim, blocks);
+                _products.Panel(width - skip, key.From(r), query + skip, t.Scores.From(r, x + skip), _problem.HeadDim, blocks, isPlain ? t.State.Max + x : null);
             if (t.Ahead->From != 0)
                 t.Ahead->Prefetch(start, to, first + x, panel.Queries, (r - begin) / six, (seen - begin + six - 1) / six);
             r += blocks * six;

@@ -110,12 +110,12 @@ internal sealed unsafe class Arithmetic<L, V, T>(PairTile? pairs)
         return words;
     }
 
-    /// <summary>C = A B over a depth of d numbers; see <see cref="Product{L, V, T}.Panel"/>.</summary>
+    /// <summary>C = A B over a depth of d numbers; see <see cref="Product{L, V, T}.Panel"/>. There are no maxima with pairs.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Panel(int columns, Matrix<T> a, T* b, Matrix<T> c, int d, int blocks)
+    public void Panel(int columns, Matrix<T> a, T* b, Matrix<T> c, int d, int blocks, T* max = null)
     {
         if (pairs is null)
-            Product<L, V, T>.Panel(columns, a, b, c, d, blocks);
+            Product<L, V, T>.Panel(columns, a, b, c, d, blocks, max);
         else
             pairs.Run(columns / PairTile.Lanes, (uint*)a.Data, a.Stride, 1, (uint*)b, Product<L, V, T>.Width, (float*)c.Data, c.Stride, Depth(d), blocks, add: false);
     }
