@@ -53,7 +53,7 @@ public sealed class CpuEngine : IAttentionEngine
     /// <inheritdoc/>
     public string Describe()
         => $"cpu: {RuntimeInformation.ProcessArchitecture}, {(VectorBits == 0 ? "scalar code" : $"{VectorBits}-bit vectors")}, "
-            + $"{Environment.ProcessorCount} processors, {CacheSizes.SecondLevel / 1024} KiB second-level cache, {PairTile.Instance.Describe()}";
+            + $"{Environment.ProcessorCount} processors, {CacheSizes.SecondLevel / 1024} KiB second-level cache, {PairTile.Instance.Describe()}, {Conversions.Describe()}";
 
     /// <inheritdoc/>
     public string? Refusal(in AttentionProblem problem) => null;
