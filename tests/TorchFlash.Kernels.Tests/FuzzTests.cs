@@ -1,6 +1,7 @@
 using System.Numerics;
 using FsCheck;
 using FsCheck.Fluent;
+using TorchFlash.Kernels.Cpu;
 using TorchFlash.Kernels.Tests.Support;
 
 namespace TorchFlash.Kernels.Tests;
@@ -46,6 +47,23 @@ public class FuzzTests
 
     [Fact]
     public void Float64() => Check<double>(seed: 20260102);
+
+    [Theory]
+    [InlineData(ElementType.BFloat16, 20261121)]
+    [InlineData(ElementType.Float16, 20261122)]
+    public void HalfWidth(ElementType type, ulong seed)
+    {
+        Config config = Config.QuickThrowOnFailure.WithMaxTest(150).WithReplay(seed, 1);
+        Prop.ForAll(Arb.From(Samples, Shrink), sample =>
+        {
+            using var attention = new DeviceCase(new HostMemory(), sample.Problem with { ElementType = type }, sample.Inputs, sample.Outputs, sample.Seed);
+            foreach (CpuEngine engine in Engines.Widths)
+            {
+                attention.PoisonOutputs();
+                attention.Run(engine, Passes.All, threads: sample.Threads).AssertResults(Passes.All);
+            }
+        }).Check(config);
+    }
 
     private static void Check<T>(ulong seed) where T : unmanaged, IBinaryFloatingPointIeee754<T>
     {

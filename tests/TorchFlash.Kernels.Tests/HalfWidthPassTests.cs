@@ -1,4 +1,5 @@
 using TorchFlash.Kernels.Cpu;
+using TorchFlash.Kernels.Cpu.Assembled;
 using TorchFlash.Kernels.Scores;
 using TorchFlash.Kernels.Tests.Support;
 
@@ -192,6 +193,80 @@ public class HalfWidthPassTests
             one.OutputGradient.Fill(() => -60000);
             one.Run(engine);
             Assert.All(one.ValueGradient.ToArray(), x => Assert.Equal(double.NegativeInfinity, x));
+        }
+    }
+
+    /// <summary>Products of pairs are what bfloat16 gets where the processor has them, and what it says.</summary>
+    [Fact]
+    public void PairsWhereThereAreSome()
+    {
+        AttentionProblem problem = Problem(64, 96, 32) with { ElementType = ElementType.BFloat16 };
+        using var attention = new DeviceCase(new HostMemory(), problem);
+        double[] with = attention.Run(CpuEngine.Instance).Sum.ToArray(), without = attention.Run(new CpuEngine(CpuEngine.Instance.VectorBits, isAssembled: false)).Sum.ToArray();
+        Assert.Equal(CpuEngine.Instance.VectorBits == 512 && PairTile.Instance.Refusal is null, !with.SequenceEqual(without));
+        Assert.Contains(PairTile.Instance.Describe(), CpuEngine.Instance.Describe(), StringComparison.Ordinal);
+    }
+
+    public static TheoryData<ElementType, CausalMask, int> Positions
+    {
+        get
+        {
+            var data = new TheoryData<ElementType, CausalMask, int>();
+            foreach (ElementType type in Types)
+                foreach (CausalMask mask in Enum.GetValues<CausalMask>())
+                    foreach (int position in new[] { 0, 5, 95, 96, 201, 299 })
+                        data.Add(type, mask, position);
+            return data;
+        }
+    }
+
+    /// <summary>
+    /// NaN in one element of an input reaches what is connected with it through the mask, and of the rest at most what shares a tile with that.
+    /// </summary>
+    [Theory]
+    [MemberData(nameof(Positions))]
+    public void NaNStaysWhereItBelongs(ElementType type, CausalMask mask, int at)
+    {
+        AttentionProblem problem = Problem(300, 320, 10, mask) with { ElementType = type };
+        TileSizes tile = TileSizes.Backward(problem, sizeof(float));
+        foreach (CpuEngine engine in Engines.Widths)
+        {
+            using var clean = new DeviceCase(new HostMemory(), problem).Run(engine);
+            bool[] seers = [.. Enumerable.Range(0, 300).Select(i => at < Reference<double>.VisibleKeys(problem, i))], only = [.. Enumerable.Range(0, 300).Select(i => i == at)];
+            Check(a => a.Key, seers, isExactO: true);
+            Check(a => a.Value, seers, isExactO: false);
+            Check(a => a.Query, only, isExactO: true);
+            Check(a => a.OutputGradient, only, isExactO: true);
+
+            void Check(Func<DeviceCase, Operand> operand, bool[] rows, bool isExactO)
+            {
+                using var dirty = new DeviceCase(new HostMemory(), problem);
+                operand(dirty).Set(0, 0, at, 3, double.NaN);
+                dirty.Run(engine).AssertMemoryIntact();
+                bool isQuerySide = ReferenceEquals(rows, only);
+                int last = Enumerable.Range(0, 300).Where(i => rows[i]).Select(i => Reference<double>.VisibleKeys(problem, i)).DefaultIfEmpty().Max();
+                bool[] near = isQuerySide ? rows : InTilesOf(rows, tile.Queries);
+                int nearLast = Enumerable.Range(0, 300).Where(i => near[i]).Select(i => Reference<double>.VisibleKeys(problem, i)).DefaultIfEmpty().Max();
+                bool[] keys = InTilesOf([.. Enumerable.Range(0, 320).Select(j => j < nearLast)], tile.Keys);
+                AssertEqualOutside("O", clean.Output, dirty.Output, isExactO ? rows : near);
+                AssertEqualOutside("dQ", clean.QueryGradient, dirty.QueryGradient, near);
+                AssertEqualOutside("dK", clean.KeyGradient, dirty.KeyGradient, keys);
+                AssertEqualOutside("dV", clean.ValueGradient, dirty.ValueGradient, keys);
+                double[] dQ = dirty.QueryGradient.ToArray(), dK = dirty.KeyGradient.ToArray();
+                for (int i = 0; i < 300; i++)
+                    Assert.True(!rows[i] || Reference<double>.VisibleKeys(problem, i) == 0 || double.IsNaN(dQ[i * 10]), $"dQ of row {i} is {dQ[i * 10]}");
+                for (int j = 0; j < last; j++)
+                    Assert.True(double.IsNaN(dK[j * 10]), $"dK of key {j} is {dK[j * 10]}");
+            }
+        }
+
+        static bool[] InTilesOf(bool[] touched, int size) => [.. Enumerable.Range(0, touched.Length).Select(n => touched.Skip(n / size * size).Take(size).Any(t => t))];
+
+        static void AssertEqualOutside(string name, Operand clean, Operand dirty, bool[] touched)
+        {
+            double[] expected = clean.ToArray(), actual = dirty.ToArray();
+            for (int k = 0; k < expected.Length; k++)
+                Assert.True(touched[k / 10] || expected[k].Equals(actual[k]), $"{name}[{k / 10}, {k % 10}] became {actual[k]}, was {expected[k]}");
         }
     }
 

@@ -90,7 +90,7 @@ public sealed class CpuEngine : IAttentionEngine
     /// <inheritdoc/>
     public string Describe()
         => $"cpu: {RuntimeInformation.ProcessArchitecture}, {(VectorBits == 0 ? "scalar code" : $"{VectorBits}-bit vectors")} ({_width.Reason}), "
-            + $"{Environment.ProcessorCount} processors, {Plan.Caches}, {(Plan.Tuned is null ? "tiles by these" : "tiles by search")}, {PairTile.Instance.Describe()}";
+            + $"{Environment.ProcessorCount} processors, {Plan.Caches}, {(Plan.Tuned is null ? "tiles by these" : "tiles by search")}, {PairTile.Instance.Describe()}, {Conversions.Describe()}";
 
     /// <inheritdoc/>
     public string? Refusal(in AttentionProblem problem) => null;

@@ -35,6 +35,9 @@ internal sealed unsafe class Conversions
     /// <summary>Two rows of float to pairs of bfloat16.</summary>
     public static Conversions? PairRounding => s_roundPairs.Value;
 
+    /// <summary>What is in use.</summary>
+    public static string Describe() => WidenFloat16 is null ? "float16 converted by integers" : "float16 converted by assembled F16C";
+
     /// <summary>A routine of one row; see <see cref="ConversionCode"/>.</summary>
     public void Run<TFrom, TTo>(TFrom* from, TTo* to, int n, float* factor = null) where TFrom : unmanaged where TTo : unmanaged
     {

@@ -31,7 +31,8 @@ internal readonly unsafe struct Lanes512<T> : ILanes<Vector512<T>, T>
     public static Vector512<T> Load(T* p) => Vector512.Load(p);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<T> LoadBFloat16(ushort* p) => Avx512F.IsSupported ? (Avx512F.ConvertToVector512UInt32(Vector256.Load(p)) << 16).As<uint, T>()
+    public static Vector512<T> LoadBFloat16(ushort* p) => Avx512F.IsSupported
+        ? Avx512F.ShiftLeftLogical(Avx512F.ConvertToVector512UInt32(Vector256.Load(p)), 16).As<uint, T>()
         : Vector512.Create(Lanes256<T>.LoadBFloat16(p), Lanes256<T>.LoadBFloat16(p + Vector256<float>.Count));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
