@@ -145,7 +145,8 @@ internal sealed unsafe class PairTile
         }
     }
 
-    private static string? Missing(string? setting)
+    /// <summary>What of the processor or of the settings stands against them; null where nothing does.</summary>
+    internal static string? Missing(string? setting)
     {
         if (setting == "0")
             return $"{Switch} is 0";
