@@ -2,13 +2,14 @@ using System.Numerics;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
+using TorchFlash.Kernels.Cpu.Assembled;
 using TorchFlash.Kernels.Cpu.Lanes;
 
 namespace TorchFlash.Kernels.Cpu;
 
 /// <summary>
-/// The engine for processors: C# SIMD over the widest registers there are, float32 and float64, forward and backward parallel over
-/// batch, heads and tiles. A result does not depend on the number of threads. Safe for use from several threads at once.
+/// The engine for processors: C# SIMD over the widest registers there are, float32, float64, and bfloat16 and float16 in float32,
+/// forward and backward parallel over batch, heads and tiles. A result does not depend on the number of threads. Safe for use from several threads at once.
 /// </summary>
 public sealed class CpuEngine : IAttentionEngine
 {
@@ -17,6 +18,7 @@ public sealed class CpuEngine : IAttentionEngine
 
     private readonly ICpuPasses _single;
     private readonly ICpuPasses _double;
+    private readonly bool _isAssembled;
 
     /// <summary>The engine for the widest registers of this machine.</summary>
     public static CpuEngine Instance { get; } = new(WidestVectorBits);
@@ -24,10 +26,11 @@ public sealed class CpuEngine : IAttentionEngine
     /// <summary>Width in bits of the registers that this engine uses: 512, 256, 128, or 0 for scalar code.</summary>
     public int VectorBits { get; }
 
-    /// <summary>An engine for registers of a given width, supported by the hardware or not.</summary>
-    internal CpuEngine(int vectorBits)
+    /// <summary>An engine for registers of a given width, supported by the hardware or not, with assembled code where there can be any or without.</summary>
+    internal CpuEngine(int vectorBits, bool isAssembled = true)
     {
         VectorBits = vectorBits;
+        _isAssembled = isAssembled;
         (_single, _double) = vectorBits switch
         {
             512 => ((ICpuPasses)new CpuPasses<Lanes512<float>, Vector512<float>, float>(), (ICpuPasses)new CpuPasses<Lanes512<double>, Vector512<double>, double>()),
@@ -50,11 +53,10 @@ public sealed class CpuEngine : IAttentionEngine
     /// <inheritdoc/>
     public string Describe()
         => $"cpu: {RuntimeInformation.ProcessArchitecture}, {(VectorBits == 0 ? "scalar code" : $"{VectorBits}-bit vectors")}, "
-            + $"{Environment.ProcessorCount} processors, {CacheSizes.SecondLevel / 1024} KiB second-level cache";
+            + $"{Environment.ProcessorCount} processors, {CacheSizes.SecondLevel / 1024} KiB second-level cache, {PairTile.Instance.Describe()}";
 
     /// <inheritdoc/>
-    public string? Refusal(in AttentionProblem problem)
-        => problem.ElementType.IsHalfWidth() ? $"ElementType is {problem.ElementType}; on the CPU Float32 and Float64 are taken." : null;
+    public string? Refusal(in AttentionProblem problem) => null;
 
     /// <inheritdoc/>
     public long BackwardWorkspace(in AttentionProblem problem, in ExecutionOptions options = default) => 0;
@@ -63,29 +65,30 @@ public sealed class CpuEngine : IAttentionEngine
     public void Forward(in AttentionProblem problem, in ForwardArguments arguments, in ExecutionOptions options = default)
     {
         Validation.Check(problem, arguments, options);
-        Validation.Check(this, problem);
         if (Validation.Rows(problem) > 0)
-            Passes(problem).Forward(problem, arguments, Threads(problem, options));
+            Passes(problem).Forward(problem, arguments, Threads(problem, options), PairsFor(problem));
     }
 
     /// <inheritdoc/>
     public void Backward(in AttentionProblem problem, in BackwardArguments arguments, in ExecutionOptions options = default)
     {
         Validation.Check(problem, arguments, options);
-        Validation.Check(this, problem);
-        Passes(problem).Backward(problem, arguments, Threads(problem, options));
+        Passes(problem).Backward(problem, arguments, Threads(problem, options), PairsFor(problem));
     }
 
     /// <inheritdoc/>
     public void Weights(in AttentionProblem problem, in WeightsArguments arguments, in ExecutionOptions options = default)
     {
         Validation.Check(problem, arguments, options);
-        Validation.Check(this, problem);
         if (Validation.Rows(problem) > 0 && problem.KeyLength > 0)
-            Passes(problem).Weights(problem, arguments, Threads(problem, options));
+            Passes(problem).Weights(problem, arguments, Threads(problem, options), PairsFor(problem));
     }
 
     private ICpuPasses Passes(in AttentionProblem problem) => problem.ElementType == ElementType.Float64 ? _double : _single;
+
+    /// <summary>The tile for products of bfloat16, as wide as the registers of this engine; null: float32 does it.</summary>
+    private PairTile? PairsFor(in AttentionProblem problem)
+        => problem.ElementType == ElementType.BFloat16 && VectorBits == 512 && _isAssembled && PairTile.Instance.Refusal is null ? PairTile.Instance : null;
 
     private static int Threads(in AttentionProblem problem, in ExecutionOptions options)
     {
@@ -96,11 +99,11 @@ public sealed class CpuEngine : IAttentionEngine
     /// <summary>The passes for one register width and element type.</summary>
     private interface ICpuPasses
     {
-        void Forward(in AttentionProblem problem, in ForwardArguments arguments, int threads);
+        void Forward(in AttentionProblem problem, in ForwardArguments arguments, int threads, PairTile? pairs);
 
-        void Backward(in AttentionProblem problem, in BackwardArguments arguments, int threads);
+        void Backward(in AttentionProblem problem, in BackwardArguments arguments, int threads, PairTile? pairs);
 
-        void Weights(in AttentionProblem problem, in WeightsArguments arguments, int threads);
+        void Weights(in AttentionProblem problem, in WeightsArguments arguments, int threads, PairTile? pairs);
     }
 
     private sealed class CpuPasses<L, V, T> : ICpuPasses
@@ -108,10 +111,10 @@ public sealed class CpuEngine : IAttentionEngine
         where V : struct
         where T : unmanaged, IBinaryFloatingPointIeee754<T>
     {
-        public void Forward(in AttentionProblem problem, in ForwardArguments arguments, int threads) => ForwardPass<L, V, T>.Run(problem, arguments, threads);
+        public void Forward(in AttentionProblem problem, in ForwardArguments arguments, int threads, PairTile? pairs) => ForwardPass<L, V, T>.Run(problem, arguments, threads, pairs);
 
-        public void Backward(in AttentionProblem problem, in BackwardArguments arguments, int threads) => BackwardPass<L, V, T>.Run(problem, arguments, threads);
+        public void Backward(in AttentionProblem problem, in BackwardArguments arguments, int threads, PairTile? pairs) => BackwardPass<L, V, T>.Run(problem, arguments, threads, pairs);
 
-        public void Weights(in AttentionProblem problem, in WeightsArguments arguments, int threads) => WeightsPass<L, V, T>.Run(problem, arguments, threads);
+        public void Weights(in AttentionProblem problem, in WeightsArguments arguments, int threads, PairTile? pairs) => WeightsPass<L, V, T>.Run(problem, arguments, threads, pairs);
     }
 }

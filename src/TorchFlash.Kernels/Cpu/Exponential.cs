@@ -32,13 +32,65 @@ internal static class Exponential
     public static T Sign<T>(double scale) where T : unmanaged, IBinaryFloatingPointIeee754<T>
         => T.CreateChecked(Math.Abs(scale) * Log2E) == T.Zero ? T.Zero : T.CreateChecked(Math.Sign(scale));
 
-    /// <summary>2^(factor (x - m)).</summary>
+    /// <summary>2^(factor (x - m)): 0 for an x of -inf and far below the range, NaN for NaN.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static V Weight<L, V, T>(V x, V m, V factor)
         where L : struct, ILanes<V, T>
         where V : struct
         where T : unmanaged, IBinaryFloatingPointIeee754<T>
-        => L.Exp2(L.Multiply(L.Subtract(x, m), factor));
+    {
+        V f = L.Split(L.Multiply(L.Subtract(x, m), factor), out V n);
+        return L.Scale(Polynomial<L, V, T>(f), n);
+    }
+
+    /// <summary>
+    /// 2^(factor x) for four registers, in place, step by step: each is a chain of a dozen operations, of which a processor's window holds too
+    /// few when they stand one behind the other.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Powers<L, V, T>(ref V x0, ref V x1, ref V x2, ref V x3, V factor)
+        where L : struct, ILanes<V, T>
+        where V : struct
+        where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    {
+        V f0 = L.Split(L.Multiply(x0, factor), out V n0), f1 = L.Split(L.Multiply(x1, factor), out V n1);
+        V f2 = L.Split(L.Multiply(x2, factor), out V n2), f3 = L.Split(L.Multiply(x3, factor), out V n3);
+        if (typeof(T) == typeof(float))
+        {
+            x0 = x1 = x2 = x3 = Constant<L, V, T>(0.0013264727644223717);
+            Step(ref x0, ref x1, ref x2, ref x3, 0.009671512633666614);
+            Step(ref x0, ref x1, ref x2, ref x3, 0.05550733741885501);
+            Step(ref x0, ref x1, ref x2, ref x3, 0.2402224208556494);
+            Step(ref x0, ref x1, ref x2, ref x3, 0.6931469775998542);
+            Step(ref x0, ref x1, ref x2, ref x3, 1);
+        }
+        else
+        {
+            x0 = x1 = x2 = x3 = Constant<L, V, T>(4.4347718546320375e-10);
+            Step(ref x0, ref x1, ref x2, ref x3, 7.07378323927803e-09);
+            Step(ref x0, ref x1, ref x2, ref x3, 1.0178199568103496e-07);
+            Step(ref x0, ref x1, ref x2, ref x3, 1.3215435282359998e-06);
+            Step(ref x0, ref x1, ref x2, ref x3, 1.5252733493136538e-05);
+            Step(ref x0, ref x1, ref x2, ref x3, 0.00015403530457111996);
+            Step(ref x0, ref x1, ref x2, ref x3, 0.0013333558146774612);
+            Step(ref x0, ref x1, ref x2, ref x3, 0.00961812910759412);
+            Step(ref x0, ref x1, ref x2, ref x3, 0.055504108664820084);
+            Step(ref x0, ref x1, ref x2, ref x3, 0.2402265069591013);
+            Step(ref x0, ref x1, ref x2, ref x3, 0.6931471805599453);
+            Step(ref x0, ref x1, ref x2, ref x3, 1);
+        }
+        (x0, x1, x2, x3) = (L.Scale(x0, n0), L.Scale(x1, n1), L.Scale(x2, n2), L.Scale(x3, n3));
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        void Step(ref V p0, ref V p1, ref V p2, ref V p3, double c)
+        {
+            V k = Constant<L, V, T>(c);
+            p0 = L.MultiplyAdd(p0, f0, k);
+            p1 = L.MultiplyAdd(p1, f1, k);
+            p2 = L.MultiplyAdd(p2, f2, k);
+            p3 = L.MultiplyAdd(p3, f3, k);
+        }
+    }
 
     /// <summary>2^(factor (x - m)) of single numbers.</summary>
     public static T Weight<T>(T x, T m, T factor) where T : unmanaged, IBinaryFloatingPointIeee754<T> => T.Exp2((x - m) * factor);
@@ -55,28 +107,33 @@ internal static class Exponential
     {
         if (typeof(T) == typeof(float))
         {
-            V p = L.MultiplyAdd(Constant(0.0013264727644223717), f, Constant(0.009671512633666614));
-            p = L.MultiplyAdd(p, f, Constant(0.05550733741885501));
-            p = L.MultiplyAdd(p, f, Constant(0.2402224208556494));
-            p = L.MultiplyAdd(p, f, Constant(0.6931469775998542));
-            return L.MultiplyAdd(p, f, Constant(1));
+            V p = L.MultiplyAdd(Constant<L, V, T>(0.0013264727644223717), f, Constant<L, V, T>(0.009671512633666614));
+            p = L.MultiplyAdd(p, f, Constant<L, V, T>(0.05550733741885501));
+            p = L.MultiplyAdd(p, f, Constant<L, V, T>(0.2402224208556494));
+            p = L.MultiplyAdd(p, f, Constant<L, V, T>(0.6931469775998542));
+            return L.MultiplyAdd(p, f, Constant<L, V, T>(1));
         }
         else
         {
-            V p = L.MultiplyAdd(Constant(4.4347718546320375e-10), f, Constant(7.07378323927803e-09));
-            p = L.MultiplyAdd(p, f, Constant(1.0178199568103496e-07));
-            p = L.MultiplyAdd(p, f, Constant(1.3215435282359998e-06));
-            p = L.MultiplyAdd(p, f, Constant(1.5252733493136538e-05));
-            p = L.MultiplyAdd(p, f, Constant(0.00015403530457111996));
-            p = L.MultiplyAdd(p, f, Constant(0.0013333558146774612));
-            p = L.MultiplyAdd(p, f, Constant(0.00961812910759412));
-            p = L.MultiplyAdd(p, f, Constant(0.055504108664820084));
-            p = L.MultiplyAdd(p, f, Constant(0.2402265069591013));
-            p = L.MultiplyAdd(p, f, Constant(0.6931471805599453));
-            return L.MultiplyAdd(p, f, Constant(1));
+            V p = L.MultiplyAdd(Constant<L, V, T>(4.4347718546320375e-10), f, Constant<L, V, T>(7.07378323927803e-09));
+            p = L.MultiplyAdd(p, f, Constant<L, V, T>(1.0178199568103496e-07));
+            p = L.MultiplyAdd(p, f, Constant<L, V, T>(1.3215435282359998e-06));
+            p = L.MultiplyAdd(p, f, Constant<L, V, T>(1.5252733493136538e-05));
+            p = L.MultiplyAdd(p, f, Constant<L, V, T>(0.00015403530457111996));
+            p = L.MultiplyAdd(p, f, Constant<L, V, T>(0.0013333558146774612));
+            p = L.MultiplyAdd(p, f, Constant<L, V, T>(0.00961812910759412));
+            p = L.MultiplyAdd(p, f, Constant<L, V, T>(0.055504108664820084));
+            p = L.MultiplyAdd(p, f, Constant<L, V, T>(0.2402265069591013));
+            p = L.MultiplyAdd(p, f, Constant<L, V, T>(0.6931471805599453));
+            return L.MultiplyAdd(p, f, Constant<L, V, T>(1));
         }
 
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        static V Constant(double x) => L.Broadcast(typeof(T) == typeof(float) ? (T)(object)(float)x : (T)(object)x);
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static V Constant<L, V, T>(double x)
+        where L : struct, ILanes<V, T>
+        where V : struct
+        where T : unmanaged, IBinaryFloatingPointIeee754<T>
+        => L.Broadcast(typeof(T) == typeof(float) ? (T)(object)(float)x : (T)(object)x);
 }

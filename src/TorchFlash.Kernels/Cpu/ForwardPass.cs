@@ -1,5 +1,6 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
+using TorchFlash.Kernels.Cpu.Assembled;
 using TorchFlash.Kernels.Cpu.Lanes;
 using TorchFlash.Kernels.Cpu.Scores;
 using TorchFlash.Kernels.Cpu.Tiles;
@@ -18,7 +19,7 @@ namespace TorchFlash.Kernels.Cpu;
 /// </summary>
 /// <remarks>
 /// Tiles of S are computed transposed, Sᵀ = K Qᵀ: then m, l and the exponentials run along the lanes of a register, no operation
-/// is horizontal, and K and V are used where they lie; only the small Qᵀ tile is packed. The sign of the scale goes
+/// is horizontal, and K and V are used where they lie (tiles of 16-bit types are converted); only the small Qᵀ tile is packed. The sign of the scale goes
 /// into the packing of Q, its magnitude into the exponent, after the subtraction of the maximum: scores of any size lose nothing, and
 /// the backward pass computes the very same bits of Q Kᵀ.
 /// </remarks>
@@ -33,27 +34,29 @@ internal sealed unsafe class ForwardPass<L, V, T>
     private readonly AttentionProblem _problem;
     private readonly ForwardArguments _arguments;
     private readonly BoundScore<T> _score;
+    private readonly Arithmetic<L, V, T> _products;
     private readonly T _factor;
     private readonly TileSizes _sizes;
     private readonly int _queryTiles;
     private readonly int _valueColumns;
     private long _next;
 
-    private ForwardPass(in AttentionProblem problem, in ForwardArguments arguments, BoundScore<T> score)
+    private ForwardPass(in AttentionProblem problem, in ForwardArguments arguments, BoundScore<T> score, PairTile? pairs)
     {
         _problem = problem;
         _arguments = arguments;
         _score = score;
+        _products = new(pairs);
         _factor = Exponential.Factor<T>(score.ExponentScale);
         _sizes = TileSizes.Forward(problem, sizeof(T));
         _queryTiles = (problem.QueryLength + _sizes.Queries - 1) / _sizes.Queries;
         _valueColumns = Product<L, V, T>.PadColumns(problem.ValueDim);
     }
 
-    public static void Run(in AttentionProblem problem, in ForwardArguments arguments, int threads)
+    public static void Run(in AttentionProblem problem, in ForwardArguments arguments, int threads, PairTile? pairs)
     {
         using var score = new BoundScore<T>(problem, arguments.ScoreTensors, Product<L, V, T>.VectorBits, threads);
-        var pass = new ForwardPass<L, V, T>(problem, arguments, score);
+        var pass = new ForwardPass<L, V, T>(problem, arguments, score, pairs);
         WorkerPool.Run((int)Math.Min(threads, pass.Items), pass.Work);
     }
 
@@ -72,6 +75,9 @@ internal sealed unsafe class ForwardPass<L, V, T>
     {
         /// <summary>± Qᵀ in panels.</summary>
         public readonly T* Query;
+
+        /// <summary>For 16-bit operands: Q.</summary>
+        public readonly T* QueryRows;
 
         /// <summary>Sᵀ, then Pᵀ: keys x queries.</summary>
         public readonly Matrix<T> Scores;
@@ -104,6 +110,7 @@ internal sealed unsafe class ForwardPass<L, V, T>
             int queries = Product<L, V, T>.PadPanels(pass._sizes.Queries), keys = Product<L, V, T>.PadRows(pass._sizes.Keys);
             int stride = Product<L, V, T>.OddLines(queries);
             Query = scratch.Take<T>((long)queries * pass._problem.HeadDim);
+            QueryRows = scratch.Take<T>(pass._problem.ElementType.IsHalfWidth() ? (long)queries * pass._problem.HeadDim : 0);
             Scores = new(scratch.Take<T>((long)keys * stride), stride);
             Output = new(scratch.Take<T>((long)Product<L, V, T>.PadRows(queries) * pass._valueColumns), pass._valueColumns);
             KeyPadding = scratch.Take<T>((long)keys * Product<L, V, T>.PadColumns(pass._problem.HeadDim));
@@ -143,9 +150,9 @@ internal sealed unsafe class ForwardPass<L, V, T>
     private void QueryTile(int head, int index, in Tile t)
     {
         int first = index * _sizes.Queries, queries = Math.Min(_sizes.Queries, _problem.QueryLength - first);
-        Matrix<T> key = Matrix<T>.OfKeyHead(_arguments.Key, head, _problem), value = Matrix<T>.OfKeyHead(_arguments.Value, head, _problem);
+        Stored<T> key = Stored<T>.OfKeyHead(_arguments.Key, head, _problem), value = Stored<T>.OfKeyHead(_arguments.Value, head, _problem);
         *t.Ahead = default;
-        Begin(Matrix<T>.OfHead(_arguments.Query, head, _problem.Heads).From(first), queries, t);
+        Begin(Stored<T>.OfHead(_arguments.Query, head, _problem).From(first), queries, t);
         _score.Visibility.KeyTiles(head, first, queries, _sizes.Keys, t.Visits);
         foreach ((int keyTile, TileClass tileClass) in t.Visits)
         {
@@ -153,25 +160,32 @@ internal sealed unsafe class ForwardPass<L, V, T>
             Cover tile = _score.Visibility.Cover.Tile(first, queries, start, count);
             count = tile.EndKeyOf(queries - 1);
             tile = tile.Tile(0, queries, 0, count);
-            Matrix<T> k = Packing<L, V, T>.Pad(key.From(start), count, _problem.KeyLength - start, _problem.HeadDim, t.KeyPadding);
-            Matrix<T> v = Packing<L, V, T>.Pad(value.From(start), count, int.MaxValue, _problem.ValueDim, t.ValuePadding);
+            Matrix<T> k = _products.Rows(key.From(start), count, _problem.KeyLength - start, _problem.HeadDim, t.KeyPadding);
+            Matrix<T> v = _products.Columns(value.From(start), count, _problem.ValueDim, t.ValuePadding);
             for (int x = 0; x < queries; x += Product<L, V, T>.Width)
             {
                 int columns = Math.Min(Product<L, V, T>.Width, Product<L, V, T>.PadColumns(queries - x));
                 Cover panel = tile.Tile(x, Math.Min(columns, queries - x), 0, count);
                 Visibility.Part part = _score.Visibility.Trim(head, first + x, panel.Queries, start, count, ofKeys: true, tileClass);
                 t.Parts[x / Product<L, V, T>.Width] = part;
-                (int from, int to) = Scores(panel, part, k, start, first, x, columns, t);
+                TileProgram? code = _score.Code(ScorePass.Modify, part.Class);
+                // Whether the product stores S as it is: nothing becomes of it, and no row lies in its register tiles that is not of the panel (tiles of pairs find no maxima).
+                bool isPlain = !_products.IsOfPairs && code is null && panel.IsAll && part is { From: 0, Class: TileClass.All } && part.To == count
+                    && (Product<L, V, T>.PadRows(count) == count || start + count == _problem.KeyLength);
+                (int from, int to) = Scores(panel, part, k, start, first, x, columns, isPlain, t);
                 if (from < to)
                 {
                     Matrix<T> s = t.Scores.From(from, x);
-                    if (_score.Code(ScorePass.Modify, part.Class) is { } code)
+                    if (code is not null)
                         Modify(code, s, to - from, panel.Queries, head, start + from, first + x, t);
                     Hide(panel, x, from, to, t);
+                    if (!isPlain)
+                        Strip<L, V, T>.Maximum(s, to - from, columns, t.State.Max + x);
                     if (Strip<L, V, T>.Softmax(s, to - from, columns, t.State.From(x), _factor))
                         RescaleOutput(x, panel.Queries, t);
                     if (_problem.Dropout > 0)
                         DropoutStrip<L, V, T>.DropTransposed(s, to - from, columns, _problem, head, start + from, first + x, t.Words);
+                    _products.PairRows(t.Scores.From(0, x), from, to, columns, t.Scores.From(0, x));
                 }
                 if (tileClass == TileClass.Some)
                     Clear(part, count, x, columns, t);
@@ -182,9 +196,9 @@ internal sealed unsafe class ForwardPass<L, V, T>
     }
 
     /// <summary>O = 0, l = 0, m = -inf (finite, so that a difference of two of them is no NaN).</summary>
-    private void Begin(Matrix<T> query, int queries, in Tile t)
+    private void Begin(Stored<T> query, int queries, in Tile t)
     {
-        Packing<L, V, T>.Transpose(query.Data, query.Stride, queries, _problem.HeadDim, Exponential.Sign<T>(_score.ExponentScale), t.Query);
+        _products.Transpose(query, queries, _problem.HeadDim, Exponential.Sign<T>(_score.ExponentScale), t.Query, t.QueryRows);
         int padded = Product<L, V, T>.PadPanels(queries);
         T lowest = T.BitIncrement(T.NegativeInfinity);
         new Span<T>(t.State.Max, padded).Fill(lowest);
@@ -195,13 +209,13 @@ internal sealed unsafe class ForwardPass<L, V, T>
 
     /// <summary>
     /// Sᵀ = K Qᵀ for the queries x .. of a panel. Registers and keys that none of them needs are left out; it returns the range of keys that
-    /// were not, with those that a register tile of P V which has a query of this panel goes through.
+    /// were not, with those that a register tile of P V which has a query of this panel goes through. Max is raised where nothing becomes of S.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private (int From, int To) Scores(Cover panel, Visibility.Part part, Matrix<T> key, int start, int first, int x, int columns, in Tile t)
+    private (int From, int To) Scores(Cover panel, Visibility.Part part, Matrix<T> key, int start, int first, int x, int columns, bool isPlain, in Tile t)
     {
         const int six = Product<L, V, T>.TileRows;
-        T* query = t.Query + (nint)x * _problem.HeadDim;
+        T* query = t.Query + (nint)x * _products.Depth(_problem.HeadDim);
         int from = Math.Max(part.From, panel.FirstKeyOf(1 - six)), to = Math.Min(part.To, panel.EndKeyOf(panel.Queries + six - 2));
         int seen = Math.Min(part.To, panel.EndKeyOf(panel.Queries - 1)), begin = Math.Max(part.From, panel.FirstKeyOf(0)) / six * six, r = begin;
         // Six keys at a time, in one go where all queries see them.
@@ -219,7 +233,7 @@ internal sealed unsafe class ForwardPass<L, V, T>
                 width = Math.Min(columns, Product<L, V, T>.PadColumns(panel.EndQueryOf(r + six - 1)));
             }
             if (width > skip)
-                Product<L, V, T>.Panel(width - skip, key.From(r), query + skip, t.Scores.From(r, x + skip), _problem.HeadDim, blocks);
+                _products.Panel(width - skip, key.From(r), query + skip, t.Scores.From(r, x + skip), _problem.HeadDim, blocks, isPlain ? t.State.Max + x : null);
             if (t.Ahead->From != 0)
                 t.Ahead->Prefetch(start, to, first + x, panel.Queries, (r - begin) / six, (seen - begin + six - 1) / six);
             r += blocks * six;
@@ -253,11 +267,12 @@ internal sealed unsafe class ForwardPass<L, V, T>
     }
 
     /// <summary>P = 0 for the keys of a tile that no query of a panel sees: a register tile of P V may begin in this panel and end in the next.</summary>
-    private static void Clear(Visibility.Part part, int keys, int x, int columns, in Tile t)
+    private void Clear(Visibility.Part part, int keys, int x, int columns, in Tile t)
     {
-        for (int j = 0; j < part.From; j++)
+        (int from, int depth) = _products.Range(part.From, part.To);
+        for (int j = 0; j < from; j++)
             t.Scores.Span(j, x, columns).Clear();
-        for (int j = part.To; j < keys; j++)
+        for (int j = from + depth; j < _products.Depth(keys); j++)
             t.Scores.Span(j, x, columns).Clear();
     }
 
@@ -286,8 +301,9 @@ internal sealed unsafe class ForwardPass<L, V, T>
                 from = Math.Max(tile.FirstKeyOf(i), a.IsEmpty ? b.From : b.IsEmpty ? a.From : Math.Min(a.From, b.From));
                 to = Math.Min(tile.EndKeyOf(last), Math.Max(a.To, b.To));
             }
+            (int first, int depth) = _products.Range(from, to);
             if (from < to)
-                Product<L, V, T>.Add(_valueColumns, t.Scores.Row(from) + i, 1, t.Scores.Stride, value.From(from), t.Output.From(i), to - from, blocks);
+                _products.Add(_valueColumns, t.Scores.Row(first) + i, 1, t.Scores.Stride, value.From(first), t.Output.From(i), depth, blocks);
         }
     }
 
@@ -298,7 +314,7 @@ internal sealed unsafe class ForwardPass<L, V, T>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void End(int head, int first, int queries, in Tile t)
     {
-        Matrix<T> output = Matrix<T>.OfHead(_arguments.Output, head, _problem.Heads).From(first);
+        Stored<T> output = Stored<T>.OfHead(_arguments.Output, head, _problem).From(first);
         nint statistics = (nint)head * _problem.QueryLength + first;
         T* m = (T*)_arguments.Statistics.Max + statistics, l = (T*)_arguments.Statistics.Sum + statistics;
         T kept = T.CreateChecked(Dropout.Factor(_problem.Dropout));
@@ -312,21 +328,21 @@ internal sealed unsafe class ForwardPass<L, V, T>
             T sum = t.State.Sum[i];
             if (sum == T.Zero && sink == T.NegativeInfinity)
             {
-                output.Span(i, 0, _problem.ValueDim).Clear();
+                output.Clear(i, _problem.ValueDim);
                 (m[i], l[i]) = (T.NegativeInfinity, T.Zero);
                 continue;
             }
             m[i] = t.State.Max[i];
             if (sink == T.NegativeInfinity)
             {
-                Packing<L, V, T>.Copy(t.Output.From(i), output.From(i), 1, _problem.ValueDim, kept / sum);
+                Packing<L, V, T>.Store(t.Output.From(i), output.From(i), 1, _problem.ValueDim, kept / sum);
                 l[i] = sum * t.State.Rescale[i];
             }
             else
             {
                 T rescale = sum == T.Zero ? T.Zero : t.State.Rescale[i];
                 l[i] = sum * rescale + Exponential.Weight(sink, m[i], _factor);
-                Packing<L, V, T>.Copy(t.Output.From(i), output.From(i), 1, _problem.ValueDim, kept * rescale / l[i]);
+                Packing<L, V, T>.Store(t.Output.From(i), output.From(i), 1, _problem.ValueDim, kept * rescale / l[i]);
             }
         }
     }

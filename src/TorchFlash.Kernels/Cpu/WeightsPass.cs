@@ -1,5 +1,6 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
+using TorchFlash.Kernels.Cpu.Assembled;
 using TorchFlash.Kernels.Cpu.Lanes;
 using TorchFlash.Kernels.Cpu.Scores;
 using TorchFlash.Kernels.Cpu.Tiles;
@@ -19,27 +20,29 @@ internal sealed unsafe class WeightsPass<L, V, T>
     private readonly AttentionProblem _problem;
     private readonly WeightsArguments _arguments;
     private readonly BoundScore<T> _score;
+    private readonly Arithmetic<L, V, T> _products;
     private readonly T _factor;
     private readonly TileSizes _sizes;
     private readonly int _queryTiles;
     private readonly int _keyTiles;
     private long _next;
 
-    private WeightsPass(in AttentionProblem problem, in WeightsArguments arguments, BoundScore<T> score)
+    private WeightsPass(in AttentionProblem problem, in WeightsArguments arguments, BoundScore<T> score, PairTile? pairs)
     {
         _problem = problem;
         _arguments = arguments;
         _score = score;
+        _products = new(pairs);
         _factor = Exponential.Factor<T>(score.ExponentScale);
         _sizes = TileSizes.Forward(problem, sizeof(T));
         _queryTiles = _sizes.QueryTiles(problem);
         _keyTiles = _sizes.KeyTiles(problem);
     }
 
-    public static void Run(in AttentionProblem problem, in WeightsArguments arguments, int threads)
+    public static void Run(in AttentionProblem problem, in WeightsArguments arguments, int threads, PairTile? pairs)
     {
         using var score = new BoundScore<T>(problem, arguments.ScoreTensors, Product<L, V, T>.VectorBits, threads);
-        var pass = new WeightsPass<L, V, T>(problem, arguments, score);
+        var pass = new WeightsPass<L, V, T>(problem, arguments, score, pairs);
         WorkerPool.Run((int)Math.Min(threads, pass.Items), pass.Work);
     }
 
@@ -57,6 +60,9 @@ internal sealed unsafe class WeightsPass<L, V, T>
     {
         /// <summary>± Kᵀ in panels.</summary>
         public readonly T* KeyTransposed;
+
+        /// <summary>For 16-bit operands: K.</summary>
+        public readonly T* KeyRows;
 
         /// <summary>P of one head: queries x keys.</summary>
         public readonly Matrix<T> Scores;
@@ -79,6 +85,7 @@ internal sealed unsafe class WeightsPass<L, V, T>
         {
             int queries = Product<L, V, T>.PadRows(pass._sizes.Queries), panels = Product<L, V, T>.PadPanels(pass._sizes.Keys), stride = Product<L, V, T>.OddLines(panels);
             KeyTransposed = scratch.Take<T>((long)panels * pass._problem.HeadDim);
+            KeyRows = scratch.Take<T>(pass._problem.ElementType.IsHalfWidth() ? (long)panels * pass._problem.HeadDim : 0);
             Scores = new(scratch.Take<T>((long)queries * stride), stride);
             Sum = new(scratch.Take<T>((long)queries * stride), stride);
             Max = scratch.Take<T>(queries);
@@ -114,10 +121,8 @@ internal sealed unsafe class WeightsPass<L, V, T>
             }
             if (_arguments.PerHead || h == _problem.Heads - 1)
             {
-                var weights = new Matrix<T>(
-                    (T*)_arguments.Weights.Data + batch * _arguments.Weights.BatchStride + (_arguments.PerHead ? h * _arguments.Weights.HeadStride : 0), (nint)_arguments.Weights.RowStride);
-                for (int i = 0; i < queries; i++)
-                    t.Sum.Span(i, 0, keys).CopyTo(weights.Span(first + i, start, keys));
+                Stored<T> weights = Stored<T>.OfHead(_arguments.Weights, _arguments.PerHead ? head : batch, _arguments.PerHead ? _problem.Heads : 1, _problem.ElementType);
+                Packing<L, V, T>.Store(t.Sum, weights.From(first, start), queries, keys, T.One);
             }
         }
     }
@@ -127,9 +132,9 @@ internal sealed unsafe class WeightsPass<L, V, T>
     private void Probabilities(Cover tile, TileClass tileClass, int head, int first, int start, T share, Matrix<T> to, in Tile t)
     {
         int d = _problem.HeadDim, queries = tile.Queries, keys = tile.Keys;
-        Matrix<T> key = Matrix<T>.OfKeyHead(_arguments.Key, head, _problem).From(start);
-        Packing<L, V, T>.Transpose(key.Data, key.Stride, keys, d, Exponential.Sign<T>(_score.ExponentScale), t.KeyTransposed);
-        Matrix<T> query = Packing<L, V, T>.Pad(Matrix<T>.OfHead(_arguments.Query, head, _problem.Heads).From(first), queries, _problem.QueryLength - first, d, t.QueryPadding);
+        Stored<T> key = Stored<T>.OfKeyHead(_arguments.Key, head, _problem).From(start);
+        _products.Transpose(key, keys, d, Exponential.Sign<T>(_score.ExponentScale), t.KeyTransposed, t.KeyRows);
+        Matrix<T> query = _products.Rows(Stored<T>.OfHead(_arguments.Query, head, _problem).From(first), queries, _problem.QueryLength - first, d, t.QueryPadding);
         nint row = (nint)head * _problem.QueryLength + first;
         for (int i = 0; i < queries; i++)
         {
@@ -141,7 +146,7 @@ internal sealed unsafe class WeightsPass<L, V, T>
         {
             int width = Math.Min(Product<L, V, T>.Width, Product<L, V, T>.PadColumns(keys - x));
             Matrix<T> s = to.From(0, x);
-            Product<L, V, T>.Panel(width, query, t.KeyTransposed + (nint)x * d, s, d, Product<L, V, T>.Tiles(queries));
+            _products.Panel(width, query, t.KeyTransposed + (nint)x * _products.Depth(d), s, d, Product<L, V, T>.Tiles(queries));
             if (code is not null)
             {
                 TileArguments arguments = _score.Arguments(s, s, queries, Math.Min(width, keys - x), first, start + x, head, t.Staged, Product<L, V, T>.Width);

@@ -24,6 +24,9 @@ internal unsafe interface ILanes<V, T>
 
     static abstract V Load(T* p);
 
+    /// <summary>Of bfloat16; T is float.</summary>
+    static abstract V LoadBFloat16(ushort* p);
+
     static abstract void Store(T* p, V x);
 
     static abstract V Broadcast(T x);
@@ -49,10 +52,11 @@ internal unsafe interface ILanes<V, T>
     /// <summary>Whether a &gt; b in any lane.</summary>
     static abstract bool AnyGreater(V a, V b);
 
-    /// <summary>
-    /// 2^y for y up to 64: 0 for -inf and far below the range, NaN for NaN. See <see cref="Exponential"/>.
-    /// </summary>
-    static abstract V Exp2(V y);
+    /// <summary>What is left of y when the nearest integer is taken off; n stands for that integer, or for what 2^y is without it.</summary>
+    static abstract V Split(V y, out V n);
+
+    /// <summary>x 2^n with the n of <see cref="Split"/>, for a y up to 64: 0 for -inf and far below the range, NaN where x or y is.</summary>
+    static abstract V Scale(V x, V n);
 
     /// <summary>Sum over the lanes.</summary>
     static abstract T Sum(V x);

@@ -20,6 +20,9 @@ internal readonly unsafe struct Lanes1<T> : ILanes<T, T>
     public static T Load(T* p) => *p;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static T LoadBFloat16(ushort* p) => T.CreateTruncating(BitConverter.UInt32BitsToSingle((uint)*p << 16));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(T* p, T x) => *p = x;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -46,8 +49,16 @@ internal readonly unsafe struct Lanes1<T> : ILanes<T, T>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool AnyGreater(T a, T b) => a > b;
 
+    // The whole power is the factor: no polynomial for single numbers.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static T Exp2(T y) => T.Exp2(y);
+    public static T Split(T y, out T n)
+    {
+        n = T.Exp2(y);
+        return T.Zero;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static T Scale(T x, T n) => n;
 
     public static T Sum(T x) => x;
 }

@@ -1,6 +1,7 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 using System.Runtime.Intrinsics.Arm;
 
 namespace TorchFlash.Kernels.Cpu.Lanes;
@@ -29,6 +30,9 @@ internal readonly unsafe struct Lanes128<T> : ILanes<Vector128<T>, T>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<T> Load(T* p) => Vector128.Load(p);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<T> LoadBFloat16(ushort* p) => (Vector128.WidenLower(Vector128.CreateScalarUnsafe(*(ulong*)p).AsUInt16()) << 16).As<uint, T>();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(T* p, Vector128<T> x) => x.Store(p);
@@ -76,22 +80,18 @@ internal readonly unsafe struct Lanes128<T> : ILanes<Vector128<T>, T>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static T Sum(Vector128<T> x) => Vector128.Sum(x);
 
-    // Adding 1.5 2^23 + 127 (1.5 2^52 + 1023) rounds y and leaves n as a biased exponent in the low bits of the sum; where that is 0, so is
-    // the result. The bound comes first in the maximum, whose second operand passes a NaN.
+    // Adding 1.5 2^23 + 127 (1.5 2^52 + 1023) rounds y and leaves the nearest integer as a biased exponent in the low bits of the sum; where
+    // that is 0, so is the power. The bound comes first in the maximum, whose second operand passes a NaN.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<T> Exp2(Vector128<T> y)
+    public static Vector128<T> Split(Vector128<T> y, out Vector128<T> n)
     {
-        if (typeof(T) == typeof(float))
-        {
-            Vector128<float> x = Vector128.MaxNative(Vector128.Create(-127f), y.AsSingle()), shift = Vector128.Create(12582912f + 127), n = x + shift;
-            Vector128<T> p = Exponential.Polynomial<Lanes128<T>, Vector128<T>, T>((x - (n - shift)).As<float, T>());
-            return p * Vector128.ShiftLeft(n.AsInt32(), 23).As<int, T>();
-        }
-        else
-        {
-            Vector128<double> x = Vector128.MaxNative(Vector128.Create(-1023d), y.AsDouble()), shift = Vector128.Create(6755399441055744d + 1023), n = x + shift;
-            Vector128<T> p = Exponential.Polynomial<Lanes128<T>, Vector128<T>, T>((x - (n - shift)).As<double, T>());
-            return p * Vector128.ShiftLeft(n.AsInt64(), 52).As<long, T>();
-        }
+        Vector128<T> shift = typeof(T) == typeof(float) ? Vector128.Create(12582912f + 127).As<float, T>() : Vector128.Create(6755399441055744d + 1023).As<double, T>();
+        y = Vector128.MaxNative(typeof(T) == typeof(float) ? Vector128.Create(-127f).As<float, T>() : Vector128.Create(-1023d).As<double, T>(), y);
+        n = y + shift;
+        return y - (n - shift);
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<T> Scale(Vector128<T> x, Vector128<T> n)
+        => x * (typeof(T) == typeof(float) ? Vector128.ShiftLeft(n.AsInt32(), 23).As<int, T>() : Vector128.ShiftLeft(n.AsInt64(), 52).As<long, T>());
 }

@@ -1,6 +1,7 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace TorchFlash.Kernels.Cpu.Lanes;
 
@@ -28,6 +29,10 @@ internal readonly unsafe struct Lanes256<T> : ILanes<Vector256<T>, T>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<T> Load(T* p) => Vector256.Load(p);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<T> LoadBFloat16(ushort* p) => Avx2.IsSupported ? (Avx2.ConvertToVector256Int32(p) << 16).As<int, T>()
+        : Vector256.Create(Lanes128<T>.LoadBFloat16(p), Lanes128<T>.LoadBFloat16(p + Vector128<float>.Count));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(T* p, Vector256<T> x) => x.Store(p);
@@ -76,22 +81,18 @@ internal readonly unsafe struct Lanes256<T> : ILanes<Vector256<T>, T>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static T Sum(Vector256<T> x) => Vector256.Sum(x);
 
-    // Adding 1.5 2^23 + 127 (1.5 2^52 + 1023) rounds y and leaves n as a biased exponent in the low bits of the sum; where that is 0, so is
-    // the result. The bound comes first in the maximum, whose second operand passes a NaN.
+    // Adding 1.5 2^23 + 127 (1.5 2^52 + 1023) rounds y and leaves the nearest integer as a biased exponent in the low bits of the sum; where
+    // that is 0, so is the power. The bound comes first in the maximum, whose second operand passes a NaN.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<T> Exp2(Vector256<T> y)
+    public static Vector256<T> Split(Vector256<T> y, out Vector256<T> n)
     {
-        if (typeof(T) == typeof(float))
-        {
-            Vector256<float> x = Vector256.MaxNative(Vector256.Create(-127f), y.AsSingle()), shift = Vector256.Create(12582912f + 127), n = x + shift;
-            Vector256<T> p = Exponential.Polynomial<Lanes256<T>, Vector256<T>, T>((x - (n - shift)).As<float, T>());
-            return p * Vector256.ShiftLeft(n.AsInt32(), 23).As<int, T>();
-        }
-        else
-        {
-            Vector256<double> x = Vector256.MaxNative(Vector256.Create(-1023d), y.AsDouble()), shift = Vector256.Create(6755399441055744d + 1023), n = x + shift;
-            Vector256<T> p = Exponential.Polynomial<Lanes256<T>, Vector256<T>, T>((x - (n - shift)).As<double, T>());
-            return p * Vector256.ShiftLeft(n.AsInt64(), 52).As<long, T>();
-        }
+        Vector256<T> shift = typeof(T) == typeof(float) ? Vector256.Create(12582912f + 127).As<float, T>() : Vector256.Create(6755399441055744d + 1023).As<double, T>();
+        y = Vector256.MaxNative(typeof(T) == typeof(float) ? Vector256.Create(-127f).As<float, T>() : Vector256.Create(-1023d).As<double, T>(), y);
+        n = y + shift;
+        return y - (n - shift);
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<T> Scale(Vector256<T> x, Vector256<T> n)
+        => x * (typeof(T) == typeof(float) ? Vector256.ShiftLeft(n.AsInt32(), 23).As<int, T>() : Vector256.ShiftLeft(n.AsInt64(), 52).As<long, T>());
 }

@@ -31,6 +31,10 @@ internal readonly unsafe struct Lanes512<T> : ILanes<Vector512<T>, T>
     public static Vector512<T> Load(T* p) => Vector512.Load(p);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<T> LoadBFloat16(ushort* p) => Avx512F.IsSupported ? (Avx512F.ConvertToVector512UInt32(Vector256.Load(p)) << 16).As<uint, T>()
+        : Vector512.Create(Lanes256<T>.LoadBFloat16(p), Lanes256<T>.LoadBFloat16(p + Vector256<float>.Count));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(T* p, Vector512<T> x) => x.Store(p);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -79,19 +83,21 @@ internal readonly unsafe struct Lanes512<T> : ILanes<Vector512<T>, T>
 
     // VREDUCE gives y - n (0 for infinities), VSCALEF multiplies by 2^n for every n.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<T> Exp2(Vector512<T> y)
+    public static Vector512<T> Split(Vector512<T> y, out Vector512<T> n)
     {
         if (typeof(T) == typeof(float))
         {
-            Vector512<float> n = Avx512F.RoundScale(y.AsSingle(), Nearest), f = Avx512DQ.Reduce(y.AsSingle(), Nearest);
-            return Avx512F.Scale(Exponential.Polynomial<Lanes512<T>, Vector512<T>, T>(f.As<float, T>()).AsSingle(), n).As<float, T>();
+            n = Avx512F.RoundScale(y.AsSingle(), Nearest).As<float, T>();
+            return Avx512DQ.Reduce(y.AsSingle(), Nearest).As<float, T>();
         }
-        else
-        {
-            Vector512<double> n = Avx512F.RoundScale(y.AsDouble(), Nearest), f = Avx512DQ.Reduce(y.AsDouble(), Nearest);
-            return Avx512F.Scale(Exponential.Polynomial<Lanes512<T>, Vector512<T>, T>(f.As<double, T>()).AsDouble(), n).As<double, T>();
-        }
+        n = Avx512F.RoundScale(y.AsDouble(), Nearest).As<double, T>();
+        return Avx512DQ.Reduce(y.AsDouble(), Nearest).As<double, T>();
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<T> Scale(Vector512<T> x, Vector512<T> n) => typeof(T) == typeof(float)
+        ? Avx512F.Scale(x.AsSingle(), n.AsSingle()).As<float, T>()
+        : Avx512F.Scale(x.AsDouble(), n.AsDouble()).As<double, T>();
 
     /// <summary>Immediate of VREDUCE and VRNDSCALE: to a multiple of 2^0, ties to even, no exception flags.</summary>
     private const byte Nearest = 0x08;

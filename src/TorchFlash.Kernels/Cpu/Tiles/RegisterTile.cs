@@ -28,9 +28,10 @@ internal static unsafe class RegisterTile<L, V, T, N>
     /// <param name="ldc">Elements from a row of C to the next.</param>
     /// <param name="depth">Columns of A, rows of B.</param>
     /// <param name="blocks">How many times six rows: A and C move on, B stays.</param>
+    /// <param name="max">Raised to the largest element of every column that is stored; null: nobody asks.</param>
     /// <param name="add">Whether the product is added to C; it is summed from zero either way, which keeps chains of additions short.</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Run(T* a, nint rs, nint ks, T* b, nint ldb, T* c, nint ldc, nint depth, int blocks, bool add)
+    public static void Run(T* a, nint rs, nint ks, T* b, nint ldb, T* c, nint ldc, nint depth, int blocks, bool add, T* max)
     {
         nint rs2 = 2 * rs;
         for (; blocks > 0; blocks--, a += 6 * rs, c += 6 * ldc)
@@ -121,6 +122,16 @@ internal static unsafe class RegisterTile<L, V, T, N>
                 Store(c + 3 * ldc, c30, c31, c32, c33);
                 Store(c + 4 * ldc, c40, c41, c42, c43);
                 Store(c + 5 * ldc, c50, c51, c52, c53);
+                if (max != null)
+                {
+                    Raise(max, c00, c10, c20, c30, c40, c50);
+                    if (N.Value > 1)
+                        Raise(max + L.Count, c01, c11, c21, c31, c41, c51);
+                    if (N.Value > 2)
+                        Raise(max + 2 * L.Count, c02, c12, c22, c32, c42, c52);
+                    if (N.Value > 3)
+                        Raise(max + 3 * L.Count, c03, c13, c23, c33, c43, c53);
+                }
             }
         }
     }
@@ -136,6 +147,10 @@ internal static unsafe class RegisterTile<L, V, T, N>
         if (N.Value > 3)
             L.Store(c + 3 * L.Count, x3);
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Raise(T* max, V x0, V x1, V x2, V x3, V x4, V x5)
+        => L.Store(max, L.Max(L.Max(L.Max(L.Load(max), x0), L.Max(x1, x2)), L.Max(L.Max(x3, x4), x5)));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Add(T* c, V x0, V x1, V x2, V x3)

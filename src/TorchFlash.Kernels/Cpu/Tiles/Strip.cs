@@ -19,10 +19,32 @@ internal static unsafe class Strip<L, V, T>
     /// </summary>
     private static T Slack => T.CreateTruncating(16);
 
+    /// <summary>max = max(max, max_j S_j) over a block of Sᵀ (keys x queries) that was changed after its product, which knows its maxima.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Maximum(Matrix<T> scores, int keys, int columns, T* max)
+    {
+        for (int x = 0; x < columns; x += L.Count)
+        {
+            T* s = scores.Data + x;
+            V m = L.Load(max + x), m1 = m, m2 = m, m3 = m;
+            int j = 0;
+            for (; j + 4 <= keys; j += 4, s += 4 * scores.Stride)
+            {
+                m = L.Max(m, L.Load(s));
+                m1 = L.Max(m1, L.Load(s + scores.Stride));
+                m2 = L.Max(m2, L.Load(s + 2 * scores.Stride));
+                m3 = L.Max(m3, L.Load(s + 3 * scores.Stride));
+            }
+            for (; j < keys; j++, s += scores.Stride)
+                m = L.Max(m, L.Load(s));
+            L.Store(max + x, L.Max(L.Max(m, m1), L.Max(m2, m3)));
+        }
+    }
+
     /// <summary>
-    /// The online softmax over a block of Sᵀ (keys x queries), in place:
+    /// The online softmax over a block of Sᵀ (keys x queries), in place, after max:
     /// <code>
-    /// max = max(max, max_j S_j)      m' = m, or max where that has outgrown m
+    /// m' = m, or max where that has outgrown m
     /// P = exp(S - m')                l = exp(m - m') l + sum_j P_j
     /// </code>
     /// Whether any m was raised, so that not every rescale is 1. What one query sees has no influence on the bits of another.
@@ -30,48 +52,73 @@ internal static unsafe class Strip<L, V, T>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static bool Softmax(Matrix<T> scores, int keys, int columns, SoftmaxState<T> state, T factor)
     {
+        bool isRaised = Raise(columns, state, factor);
+        V f = L.Broadcast(factor);
+        int pairs = columns / (2 * L.Count) * 2 * L.Count;
+        for (int x = 0; x < pairs; x += 2 * L.Count)
+        {
+            T* s = scores.Data + x;
+            V m0 = L.Load(state.M + x), m1 = L.Load(state.M + x + L.Count), l0 = L.Zero, l1 = L.Zero;
+            for (int j = keys / 2; j > 0; j--, s += 2 * scores.Stride)
+            {
+                V p0 = L.Subtract(L.Load(s), m0), p1 = L.Subtract(L.Load(s + L.Count), m1);
+                V p2 = L.Subtract(L.Load(s + scores.Stride), m0), p3 = L.Subtract(L.Load(s + scores.Stride + L.Count), m1);
+                Exponential.Powers<L, V, T>(ref p0, ref p1, ref p2, ref p3, f);
+                L.Store(s, p0);
+                L.Store(s + L.Count, p1);
+                L.Store(s + scores.Stride, p2);
+                L.Store(s + scores.Stride + L.Count, p3);
+                l0 = L.Add(l0, L.Add(p0, p2));
+                l1 = L.Add(l1, L.Add(p1, p3));
+            }
+            L.Store(state.Sum + x, L.Add(L.Load(state.Sum + x), l0));
+            L.Store(state.Sum + x + L.Count, L.Add(L.Load(state.Sum + x + L.Count), l1));
+        }
+        if (keys % 2 != 0)
+            Weights(scores.From(keys - 1), 1, pairs, state, factor);
+        Weights(scores.From(0, pairs), keys, columns - pairs, state.From(pairs), factor);
+        return isRaised;
+    }
+
+    /// <summary>Where a maximum has outgrown m: m = max, and l and the rescale to it. Whether there is such a one.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static bool Raise(int columns, SoftmaxState<T> state, T factor)
+    {
         V f = L.Broadcast(factor), slack = L.Broadcast(Slack), one = L.Broadcast(T.One);
         bool isRaised = false;
         for (int x = 0; x < columns; x += L.Count)
         {
-            T* s = scores.Data + x;
-            V max = L.Load(state.Max + x), max1 = max, max2 = max, max3 = max;
-            int j = 0;
-            for (; j + 4 <= keys; j += 4, s += 4 * scores.Stride)
-            {
-                max = L.Max(max, L.Load(s));
-                max1 = L.Max(max1, L.Load(s + scores.Stride));
-                max2 = L.Max(max2, L.Load(s + 2 * scores.Stride));
-                max3 = L.Max(max3, L.Load(s + 3 * scores.Stride));
-            }
-            for (; j < keys; j++, s += scores.Stride)
-                max = L.Max(max, L.Load(s));
-            max = L.Max(L.Max(max, max1), L.Max(max2, max3));
-            L.Store(state.Max + x, max);
-
-            V m = L.Load(state.M + x), l = L.Load(state.Sum + x), rescale = one, growth = L.Multiply(L.Subtract(max, m), f);
+            V max = L.Load(state.Max + x), m = L.Load(state.M + x), rescale = one, growth = L.Multiply(L.Subtract(max, m), f);
             if (L.AnyGreater(growth, slack))
             {
                 V raised = L.IfLess(slack, growth, max, m);
                 rescale = Exponential.Weight<L, V, T>(m, raised, f);
-                l = L.Multiply(rescale, l);
-                m = raised;
-                L.Store(state.M + x, m);
+                L.Store(state.Sum + x, L.Multiply(rescale, L.Load(state.Sum + x)));
+                L.Store(state.M + x, raised);
                 isRaised = true;
             }
             L.Store(state.Rescale + x, rescale);
+        }
+        return isRaised;
+    }
 
-            V sum = L.Zero;
-            s = scores.Data + x;
-            for (j = 0; j < keys; j++, s += scores.Stride)
+    /// <summary>P = exp(S - m) and l += sum_j P_j where there is no pair of registers or rows.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Weights(Matrix<T> scores, int keys, int columns, SoftmaxState<T> state, T factor)
+    {
+        V f = L.Broadcast(factor);
+        for (int x = 0; x < columns; x += L.Count)
+        {
+            T* s = scores.Data + x;
+            V m = L.Load(state.M + x), l = L.Zero;
+            for (int j = 0; j < keys; j++, s += scores.Stride)
             {
                 V p = Exponential.Weight<L, V, T>(L.Load(s), m, f);
                 L.Store(s, p);
-                sum = L.Add(sum, p);
+                l = L.Add(l, p);
             }
-            L.Store(state.Sum + x, L.Add(l, sum));
+            L.Store(state.Sum + x, L.Add(L.Load(state.Sum + x), l));
         }
-        return isRaised;
     }
 
     /// <summary>P = exp(S - m) / l over S (queries x keys), with 1/l given.</summary>
@@ -83,7 +130,18 @@ internal static unsafe class Strip<L, V, T>
         {
             T* s = scores.Row(r);
             V max = L.Broadcast(m[r]), scale = L.Broadcast(inverse[r]);
-            for (int x = 0; x < columns; x += L.Count)
+            int x = 0;
+            for (; x + 4 * L.Count <= columns; x += 4 * L.Count)
+            {
+                V p0 = L.Subtract(L.Load(s + x), max), p1 = L.Subtract(L.Load(s + x + L.Count), max);
+                V p2 = L.Subtract(L.Load(s + x + 2 * L.Count), max), p3 = L.Subtract(L.Load(s + x + 3 * L.Count), max);
+                Exponential.Powers<L, V, T>(ref p0, ref p1, ref p2, ref p3, f);
+                L.Store(s + x, L.Multiply(p0, scale));
+                L.Store(s + x + L.Count, L.Multiply(p1, scale));
+                L.Store(s + x + 2 * L.Count, L.Multiply(p2, scale));
+                L.Store(s + x + 3 * L.Count, L.Multiply(p3, scale));
+            }
+            for (; x < columns; x += L.Count)
                 L.Store(s + x, L.Multiply(Exponential.Weight<L, V, T>(L.Load(s + x), max, f), scale));
         }
     }
