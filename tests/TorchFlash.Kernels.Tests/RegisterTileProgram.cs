@@ -60,8 +60,8 @@ public static unsafe class RegisterTileProgram
         where T : unmanaged, IBinaryFloatingPointIeee754<T>
     {
         const int queries = 37, keys = 53;
-        RealTensor bias = new("bias", 1, 1, queries, keys), slopes = new("slopes", 2);
-        BoolTensor mask = new("mask", queries, keys);
+        RealTensor bias = new(null, 1, 1, queries, keys) { Name = "bias" }, slopes = new(null, 2) { Name = "slopes" };
+        BoolTensor mask = new(null, queries, keys) { Name = "mask" };
         ScoreProgram softcap = ScoreProgram.Build(
             g => g.Apply(Op.Multiply, g.Real(20), g.Apply(Op.Tanh, g.Apply(Op.Multiply, g.Real(0.05), g.Leaf(Op.Score)))), _ => null);
         ScoreProgram learned = ScoreProgram.Build(
