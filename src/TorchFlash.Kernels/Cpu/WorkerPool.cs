@@ -4,20 +4,26 @@ namespace TorchFlash.Kernels.Cpu;
 
 /// <summary>
 /// Runs one piece of work on several threads, the caller among them. The threads are kept; callers on different threads may use
-/// the pool at the same time. Work items are claimed by the workers themselves, so that a helper that comes late costs nothing but
-/// its share.
+/// the pool at the same time. Work items are claimed by the workers themselves: when one worker returns there is none left, so that
+/// nobody waits for a helper that has not begun by then.
 /// </summary>
 internal static class WorkerPool
 {
     private static readonly Stack<Helper> s_idle = [];
 
     /// <summary>
-    /// Runs the worker on up to so many threads at once, fewer where the system gives no more, and returns when all have ended.
+    /// Runs the worker on up to so many threads at once, fewer where the system gives no more or gives them too late, and returns when all
+    /// that have begun have ended.
     /// </summary>
     /// <exception cref="AggregateException">The worker threw on several threads; what it threw on one comes out as it is.</exception>
     public static void Run(int threads, Action worker)
     {
-        var helpers = new List<Helper>(Math.Max(0, threads - 1));
+        if (threads <= 1)
+        {
+            worker();
+            return;
+        }
+        var helpers = new List<Helper>(threads - 1);
         var errors = new List<Exception>();
         while (helpers.Count < threads - 1 && TryRent() is { } helper)
         {
@@ -34,7 +40,7 @@ internal static class WorkerPool
         }
         foreach (Helper helper in helpers)
         {
-            if (helper.Wait() is { } error)
+            if (helper.End() is { } error)
                 errors.Add(error);
             Return(helper);
         }
@@ -72,20 +78,27 @@ internal static class WorkerPool
     {
         private readonly SemaphoreSlim _start = new(0);
         private readonly SemaphoreSlim _done = new(0);
-        private Action _work = () => { };
+
+        /// <summary>What is to be done, until the helper begins with it or its caller takes it back.</summary>
+        private Action? _work;
+
         private Exception? _error;
 
         public Helper() => new Thread(Loop) { IsBackground = true, Name = "TorchFlash worker" }.Start();
 
         public void Start(Action work)
         {
-            _work = work;
             _error = null;
+            Volatile.Write(ref _work, work);
             _start.Release();
         }
 
-        public Exception? Wait()
+        /// <summary>Waits for the end of work that has begun, and takes back other work.</summary>
+        /// <returns>What the work threw.</returns>
+        public Exception? End()
         {
+            if (Interlocked.Exchange(ref _work, null) is not null)
+                return null;
             _done.Wait();
             return _error;
         }
@@ -95,17 +108,23 @@ internal static class WorkerPool
             for (; ; )
             {
                 _start.Wait();
-                try
-                {
-                    _work();
-                }
-                catch (Exception e)
-                {
-                    _error = e;
-                }
-                _work = () => { };
-                _done.Release();
+                Work();
             }
+        }
+
+        private void Work()
+        {
+            if (Interlocked.Exchange(ref _work, null) is not { } work)
+                return; // It was taken back.
+            try
+            {
+                work();
+            }
+            catch (Exception e)
+            {
+                _error = e;
+            }
+            _done.Release();
         }
     }
 }
