@@ -13,7 +13,7 @@ public readonly record struct TensorView(nint Data, long BatchStride, long HeadS
 
 /// <summary>
 /// A tensor that the score program captured, in somebody else's memory: element (a, b, ...) lies at Data + a * Stride0 + b * Stride1 + ...
-/// Any strides. Real numbers are of the problem's element type, integers of 64 bits, truth values bytes of 0 or 1.
+/// Any strides. Real numbers are of the compute type (double for Float64, else float), integers of 64 bits, truth values bytes of 0 or 1.
 /// </summary>
 /// <param name="Data">Address of its first element; may be null when it has none.</param>
 /// <param name="Stride0">Elements from one index of the first dimension to the next.</param>

@@ -23,13 +23,12 @@ public static partial class flash
         foreach (string line in CudaEngine.DescribeAll().Split('\n', StringSplitOptions.RemoveEmptyEntries))
             text.AppendLine($"    {line.TrimEnd()}");
         text.AppendLine($"  deterministic {(are_deterministic_algorithms_enabled() ? "on" : "off")} (flash.use_deterministic_algorithms): whether dQ of 16-bit types on CUDA is summed in a fixed order");
-        text.AppendLine("  fused     on the CPU float32 and float64, with everything: score programs, masks, biases, dropout, windows, blocks, sinks, weights,");
-        text.AppendLine("            log-sum-exp, and the gradients of all of it; on CUDA, float16 and bfloat16 too, full or causal, averaged weights, head");
-        text.AppendLine("            dimensions up to 256, and in float32 and float64 score programs that capture nothing that requires a gradient; memory");
-        text.AppendLine("            O(Nq + Nk) forward and backward, O(Nq Nk) only for weights, captured tensors of that size, and gradients that can be");
+        text.AppendLine("  fused     float32, float64, float16 and bfloat16; on the CPU with everything: score programs, masks, biases, dropout, windows, blocks,");
+        text.AppendLine("            sinks, weights, log-sum-exp, and the gradients of all of it; on CUDA full or causal, averaged weights, head dimensions up");
+        text.AppendLine("            to 256, and in float32 and float64 score programs that capture nothing that requires a gradient; memory O(Nq + Nk)");
+        text.AppendLine("            forward and backward, O(Nq Nk) only for weights, captured tensors of that size, and gradients that can be");
         text.AppendLine("            differentiated again (libtorch's operators)");
         text.AppendLine("  Each of the following is announced once:");
-        text.AppendLine("  widened   float16 and bfloat16 on the CPU: in float32, and rounded back");
         text.AppendLine("  libtorch  torch.nn.functional.scaled_dot_product_attention, for the output alone: on CUDA with dropout, in 16-bit types with programs");
         text.AppendLine("            of conditions and additions unless causal, with head dimensions beyond 256, or where the engine is off; other devices");
         text.AppendLine("  composed  matmul, softmax, matmul of libtorch, exact, memory O(Nq Nk): on no CPU; elsewhere what libtorch's own attention does");

@@ -97,18 +97,6 @@ public class ValidationTests
     public void ProblemBeyondTheAddressSpace(AttentionProblem problem) =>
         AssertEveryPassRefuses<ArgumentOutOfRangeException>(problem, default, _ => { });
 
-    /// <summary>Valid problems that the engine does not take are refused by the name of the property that it does not.</summary>
-    [Theory]
-    [InlineData(nameof(AttentionProblem.ElementType), ElementType.BFloat16)]
-    [InlineData(nameof(AttentionProblem.ElementType), ElementType.Float16)]
-    public void NotTaken(string name, ElementType type)
-    {
-        AttentionProblem problem = Valid with { ElementType = type };
-        Assert.Null(CpuEngine.Instance.Refusal(Valid));
-        Assert.Contains(name, CpuEngine.Instance.Refusal(problem), StringComparison.Ordinal);
-        AssertEveryPassRefuses<NotSupportedException>(problem, default, e => Assert.Contains(name, e.Message, StringComparison.Ordinal));
-    }
-
     [Fact]
     public void NegativeThreads() =>
         AssertEveryPassRefuses<ArgumentOutOfRangeException>(Valid, new ExecutionOptions { Threads = -1 },

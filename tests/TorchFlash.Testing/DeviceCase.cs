@@ -143,9 +143,9 @@ internal class DeviceCase : IDisposable
     };
 
     /// <summary>Runs passes; without the forward pass, O, m and l are what it ought to have written.</summary>
-    public DeviceCase Run(IAttentionEngine engine, Passes passes = Passes.Forward | Passes.Backward, bool deterministic = false)
+    public DeviceCase Run(IAttentionEngine engine, Passes passes = Passes.Forward | Passes.Backward, bool deterministic = false, int threads = 0)
     {
-        var options = new ExecutionOptions { Deterministic = deterministic };
+        var options = new ExecutionOptions { Deterministic = deterministic, Threads = threads };
         if (passes.HasFlag(Passes.Forward))
             engine.Forward(_problem, ForwardArguments, options);
         else

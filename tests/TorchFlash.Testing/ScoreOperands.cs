@@ -41,7 +41,7 @@ internal sealed class ScoreOperands : IDisposable
             _ => 0,
         });
         Captured = [.. (problem.Score?.Tensors ?? []).Select(tensor =>
-            new Captured(memory, problem.ElementType, tensor, index => values(tensor, index), _options.Strides?.Invoke(tensor)))];
+            new Captured(memory, compute, tensor, index => values(tensor, index), _options.Strides?.Invoke(tensor)))];
         var heads = new Shape(1, 1, 1, problem.HasSinks ? problem.Heads : 0);
         Sinks = new Operand(memory, compute, heads).Fill(random.NextNormal);
         SinkGradient = new Operand(memory, compute, heads);

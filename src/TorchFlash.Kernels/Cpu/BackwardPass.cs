@@ -22,7 +22,8 @@ namespace TorchFlash.Kernels.Cpu;
 /// </summary>
 /// <remarks>
 /// Kᵀ and Vᵀ are packed once per key-value tile, which all query heads of its group pass by one after the other: dK and dV are summed
-/// over the group in that order. dQ is summed in place, key-value tile by key-value tile (see <see cref="Turns"/>).
+/// over the group in that order. dQ is summed in place, key-value tile by key-value tile (see <see cref="Turns"/>);
+/// that of 16-bit types in float32 beside it, and converted when the last one has been.
 /// </remarks>
 internal sealed unsafe class BackwardPass<L, V, T>
     where L : struct, ILanes<V, T>
@@ -50,7 +51,10 @@ internal sealed unsafe class BackwardPass<L, V, T>
     /// <summary>m, 1/l and delta of every row, three times [B, H, Nq].</summary>
     private readonly T* _rowTerms;
 
-    private BackwardPass(in AttentionProblem problem, in BackwardArguments arguments, BoundScore<T> score, T* rowTerms)
+    /// <summary>For 16-bit operands: sums of dQ, [B, H, Nq, d].</summary>
+    private readonly T* _querySums;
+
+    private BackwardPass(in AttentionProblem problem, in BackwardArguments arguments, BoundScore<T> score, T* rowTerms, T* querySums)
     {
         _problem = problem;
         _arguments = arguments;
@@ -66,6 +70,7 @@ internal sealed unsafe class BackwardPass<L, V, T>
         _captured = new CapturedGradients<T>(problem, arguments.ScoreTensorGradients, _keyTiles);
         _modification = _score.IsAdditive || _captured.Any ? ScorePass.ModifyAgain : ScorePass.ModifyWithDerivative;
         _rowTerms = rowTerms;
+        _querySums = querySums;
         AttentionProblem p = problem;
         _maps = [.. Enumerable.Range(0, score.Visibility.Kinds).Select(kind => new Lazy<TileMap>(() => new TileMap(score.Visibility, score.Visibility.HeadOf(kind), p, _sizes)))];
     }
@@ -73,12 +78,13 @@ internal sealed unsafe class BackwardPass<L, V, T>
     public static void Run(in AttentionProblem problem, in BackwardArguments arguments, int threads)
     {
         long rows = Validation.Rows(problem);
-        using Scratch scratch = Scratch.Rent(cursor => (nint)cursor.Take<T>(3 * rows), out nint rowTerms);
+        long sums = problem.ElementType.IsHalfWidth() ? rows * problem.HeadDim : 0;
+        using Scratch scratch = Scratch.Rent(cursor => ((nint)cursor.Take<T>(3 * rows), (nint)cursor.Take<T>(sums)), out (nint RowTerms, nint QuerySums) parts);
         using var score = new BoundScore<T>(problem, arguments.ScoreTensors, Product<L, V, T>.VectorBits, threads, arguments.ScoreTensorGradients);
-        var pass = new BackwardPass<L, V, T>(problem, arguments, score, (T*)rowTerms);
+        var pass = new BackwardPass<L, V, T>(problem, arguments, score, (T*)parts.RowTerms, (T*)parts.QuerySums);
         using CapturedGradients<T> captured = pass._captured;
-        for (int head = 0; pass._keyTiles == 0 && head < problem.Batch * problem.Heads; head++)
-            pass.BeginUnvisited(head);
+        if (pass._keyTiles == 0)
+            pass.BeginUnvisited();
         WorkerPool.Run((int)Math.Min(threads, (long)problem.Batch * problem.KeyHeadCount * pass._keyTiles), pass.Work);
         captured.End();
         if (arguments.SinkGradient != 0)
@@ -115,6 +121,9 @@ internal sealed unsafe class BackwardPass<L, V, T>
         public readonly T* QueryPadding;
         public readonly T* OutputGradientPadding;
 
+        /// <summary>For 16-bit operands: V, and O and dO where delta is taken from them.</summary>
+        public readonly T* ValueRows, OutputRows, OutputGradientRows;
+
         /// <summary>For a modified score that is no sum: S, or d(modified score)/dS. Laid out as <see cref="Scores"/>.</summary>
         public readonly Matrix<T> Raw;
 
@@ -145,6 +154,10 @@ internal sealed unsafe class BackwardPass<L, V, T>
             KeyPadding = scratch.Take<T>((long)keys * pass._columns);
             QueryPadding = scratch.Take<T>((long)queries * pass._columns);
             OutputGradientPadding = scratch.Take<T>((long)queries * pass._valueColumns);
+            bool isHalfWidth = pass._problem.ElementType.IsHalfWidth();
+            ValueRows = scratch.Take<T>(isHalfWidth ? (long)keys * pass._problem.ValueDim : 0);
+            OutputRows = scratch.Take<T>(isHalfWidth ? (long)queries * pass._problem.ValueDim : 0);
+            OutputGradientRows = scratch.Take<T>(isHalfWidth ? (long)queries * pass._problem.ValueDim : 0);
             Raw = pass._score.IsAdditive ? Scores : new(scratch.Take<T>((long)queries * stride), stride);
             Kept = pass._problem.Dropout > 0 ? new(scratch.Take<T>((long)queries * stride), stride) : Scores;
             Parts = scratch.Take<Visibility.Part>(panels / width);
@@ -157,10 +170,10 @@ internal sealed unsafe class BackwardPass<L, V, T>
     private void KeyTile(int keyHead, int index, in Tile t)
     {
         int start = index * _sizes.Keys, keys = Math.Min(_sizes.Keys, _problem.KeyLength - start), keyHeads = _problem.KeyHeadCount, group = _problem.Group;
-        Matrix<T> key = Matrix<T>.OfHead(_arguments.Key, keyHead, keyHeads).From(start), value = Matrix<T>.OfHead(_arguments.Value, keyHead, keyHeads).From(start);
-        Packing<L, V, T>.Transpose(key.Data, key.Stride, keys, _problem.HeadDim, Exponential.Sign<T>(_score.ExponentScale), t.KeyTransposed);
-        Packing<L, V, T>.Transpose(value.Data, value.Stride, keys, _problem.ValueDim, T.One, t.ValueTransposed);
-        key = Packing<L, V, T>.Pad(key, keys, int.MaxValue, _problem.HeadDim, t.KeyPadding);
+        Matrix<T> key = Packing<L, V, T>.Pad(OfHead(_arguments.Key), keys, int.MaxValue, _problem.HeadDim, t.KeyPadding);
+        Matrix<T> value = Packing<L, V, T>.Rows(OfHead(_arguments.Value), keys, _problem.ValueDim, t.ValueRows);
+        Packing<L, V, T>.Transpose(key, keys, _problem.HeadDim, Exponential.Sign<T>(_score.ExponentScale), t.KeyTransposed);
+        Packing<L, V, T>.Transpose(value, keys, _problem.ValueDim, T.One, t.ValueTransposed);
         new Span<T>(t.KeyGradient.Data, Product<L, V, T>.PadRows(keys) * _columns).Clear();
         new Span<T>(t.ValueGradient.Data, Product<L, V, T>.PadRows(keys) * _valueColumns).Clear();
 
@@ -170,13 +183,15 @@ internal sealed unsafe class BackwardPass<L, V, T>
         for (int head = keyHead * group; head < (keyHead + 1) * group; head++)
         {
             if (index == 0)
-                BeginUnvisited(head);
+                BeginUnvisited(head, t);
             foreach (TileMap.Visit visit in MapOf(head).Of(index))
                 PassBy(head, visit, start, key, keys, t);
         }
 
-        Packing<L, V, T>.Copy(t.KeyGradient, Matrix<T>.OfHead(_arguments.KeyGradient, keyHead, keyHeads).From(start), keys, _problem.HeadDim, _scale);
-        Packing<L, V, T>.Copy(t.ValueGradient, Matrix<T>.OfHead(_arguments.ValueGradient, keyHead, keyHeads).From(start), keys, _problem.ValueDim, T.CreateChecked(Dropout.Factor(_problem.Dropout)));
+        Packing<L, V, T>.Store(t.KeyGradient, OfHead(_arguments.KeyGradient), keys, _problem.HeadDim, _scale);
+        Packing<L, V, T>.Store(t.ValueGradient, OfHead(_arguments.ValueGradient), keys, _problem.ValueDim, T.CreateChecked(Dropout.Factor(_problem.Dropout)));
+
+        Stored<T> OfHead(in TensorView view) => Stored<T>.OfHead(view, keyHead, keyHeads, _problem.ElementType).From(start);
     }
 
     private void PassBy(int head, TileMap.Visit visit, int start, Matrix<T> key, int keys, in Tile t)
@@ -185,12 +200,13 @@ internal sealed unsafe class BackwardPass<L, V, T>
         Cover tile = _score.Visibility.Cover.Tile(first, queries, start, keys);
         Matrix<T> query = Packing<L, V, T>.Pad(OfHead(_arguments.Query), queries, available, _problem.HeadDim, t.QueryPadding);
         Matrix<T> outputGradient = Packing<L, V, T>.Pad(OfHead(_arguments.OutputGradient), queries, available, _problem.ValueDim, t.OutputGradientPadding);
-        Matrix<T> queryGradient = OfHead(_arguments.QueryGradient);
+        Stored<T> result = OfHead(_arguments.QueryGradient);
+        Matrix<T> queryGradient = result.IsOfT ? result.InPlace : new(_querySums + ((nint)head * _problem.QueryLength + first) * _problem.HeadDim, _problem.HeadDim);
         nint row = (nint)head * _problem.QueryLength + first, rows = (nint)Validation.Rows(_problem);
         T* m = _rowTerms + row, inverse = m + rows, delta = inverse + rows;
         int turn = head * _queryTiles + visit.QueryTile;
         if (visit.Turn == 0)
-            SetRowTerms(head, first, queries);
+            SetRowTerms(head, first, queries, t);
         else
             _turns.Await(turn, 1);
 
@@ -207,10 +223,10 @@ internal sealed unsafe class BackwardPass<L, V, T>
         _turns.Await(turn, visit.Turn);
         AddToQueryGradient(tile, key, queryGradient, visit.Turn == 0, t);
         if (visit.IsLast)
-            Packing<L, V, T>.Copy(queryGradient, queryGradient, queries, _problem.HeadDim, _scale);
+            Packing<L, V, T>.Store(queryGradient, result, queries, _problem.HeadDim, _scale);
         _turns.Pass(turn, visit.Turn + 1);
 
-        Matrix<T> OfHead(in TensorView view) => Matrix<T>.OfHead(view, head, _problem.Heads).From(first);
+        Stored<T> OfHead(in TensorView view) => Stored<T>.OfHead(view, head, _problem).From(first);
     }
 
     /// <summary>Where a tile lies: head (of all batch entries), first query, first key.</summary>
@@ -391,12 +407,12 @@ internal sealed unsafe class BackwardPass<L, V, T>
     /// m and 1/l, and delta = rowsum(dO o O) - dLSE, of the queries of a tile. A row that attends to nothing (l = 0, m = -inf) has weights of 0.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void SetRowTerms(int head, int first, int queries)
+    private void SetRowTerms(int head, int first, int queries, in Tile t)
     {
         nint row = (nint)head * _problem.QueryLength + first, rows = (nint)Validation.Rows(_problem);
         T* m = _rowTerms + row, inverse = m + rows, delta = inverse + rows;
-        Matrix<T> output = Matrix<T>.OfHead(_arguments.Output, head, _problem.Heads).From(first);
-        Matrix<T> gradient = Matrix<T>.OfHead(_arguments.OutputGradient, head, _problem.Heads).From(first);
+        Matrix<T> output = Packing<L, V, T>.Rows(Stored<T>.OfHead(_arguments.Output, head, _problem).From(first), queries, _problem.ValueDim, t.OutputRows);
+        Matrix<T> gradient = Packing<L, V, T>.Rows(Stored<T>.OfHead(_arguments.OutputGradient, head, _problem).From(first), queries, _problem.ValueDim, t.OutputGradientRows);
         T* max = (T*)_arguments.Statistics.Max + row, sum = (T*)_arguments.Statistics.Sum + row, logSumExp = (T*)_arguments.LogSumExpGradient;
         for (int i = 0; i < queries; i++)
         {
@@ -415,18 +431,26 @@ internal sealed unsafe class BackwardPass<L, V, T>
     }
 
     /// <summary>For queries that see no key: dQ = 0, and what their sink needs.</summary>
-    private void BeginUnvisited(int head)
+    private void BeginUnvisited(int head, in Tile t)
     {
-        Matrix<T> gradient = Matrix<T>.OfHead(_arguments.QueryGradient, head, _problem.Heads);
+        Stored<T> gradient = Stored<T>.OfHead(_arguments.QueryGradient, head, _problem);
         for (int tile = 0; tile < _queryTiles; tile++)
         {
             if (!MapOf(head).IsUnvisited(tile))
                 continue;
             int first = tile * _sizes.Queries, queries = Math.Min(_sizes.Queries, _problem.QueryLength - first);
-            SetRowTerms(head, first, queries);
+            SetRowTerms(head, first, queries, t);
             for (int i = first; i < first + queries; i++)
-                gradient.Span(i, 0, _problem.HeadDim).Clear();
+                gradient.Clear(i, _problem.HeadDim);
         }
+    }
+
+    /// <summary>The same of all heads, where there is no key that a query could see.</summary>
+    private void BeginUnvisited()
+    {
+        using Scratch scratch = Scratch.Rent(cursor => new Tile(this, cursor), out Tile tile);
+        for (int head = 0; head < _problem.Batch * _problem.Heads; head++)
+            BeginUnvisited(head, tile);
     }
 
     /// <summary>d(sink) = - sum over rows of P of the sink times delta: its value is 0, so is dP.</summary>

@@ -7,8 +7,8 @@ using TorchFlash.Kernels.Cpu.Lanes;
 namespace TorchFlash.Kernels.Cpu;
 
 /// <summary>
-/// The engine for processors: C# SIMD over the widest registers there are, float32 and float64, forward and backward parallel over
-/// batch, heads and tiles. A result does not depend on the number of threads. Safe for use from several threads at once.
+/// The engine for processors: C# SIMD over the widest registers there are, float32, float64, and bfloat16 and float16 in float32,
+/// forward and backward parallel over batch, heads and tiles. A result does not depend on the number of threads. Safe for use from several threads at once.
 /// </summary>
 public sealed class CpuEngine : IAttentionEngine
 {
@@ -53,8 +53,7 @@ public sealed class CpuEngine : IAttentionEngine
             + $"{Environment.ProcessorCount} processors, {CacheSizes.SecondLevel / 1024} KiB second-level cache";
 
     /// <inheritdoc/>
-    public string? Refusal(in AttentionProblem problem)
-        => problem.ElementType.IsHalfWidth() ? $"ElementType is {problem.ElementType}; on the CPU Float32 and Float64 are taken." : null;
+    public string? Refusal(in AttentionProblem problem) => null;
 
     /// <inheritdoc/>
     public long BackwardWorkspace(in AttentionProblem problem, in ExecutionOptions options = default) => 0;
@@ -63,7 +62,6 @@ public sealed class CpuEngine : IAttentionEngine
     public void Forward(in AttentionProblem problem, in ForwardArguments arguments, in ExecutionOptions options = default)
     {
         Validation.Check(problem, arguments, options);
-        Validation.Check(this, problem);
         if (Validation.Rows(problem) > 0)
             Passes(problem).Forward(problem, arguments, Threads(problem, options));
     }
@@ -72,7 +70,6 @@ public sealed class CpuEngine : IAttentionEngine
     public void Backward(in AttentionProblem problem, in BackwardArguments arguments, in ExecutionOptions options = default)
     {
         Validation.Check(problem, arguments, options);
-        Validation.Check(this, problem);
         Passes(problem).Backward(problem, arguments, Threads(problem, options));
     }
 
@@ -80,7 +77,6 @@ public sealed class CpuEngine : IAttentionEngine
     public void Weights(in AttentionProblem problem, in WeightsArguments arguments, in ExecutionOptions options = default)
     {
         Validation.Check(problem, arguments, options);
-        Validation.Check(this, problem);
         if (Validation.Rows(problem) > 0 && problem.KeyLength > 0)
             Passes(problem).Weights(problem, arguments, Threads(problem, options));
     }

@@ -18,7 +18,7 @@ namespace TorchFlash.Kernels.Cpu;
 /// </summary>
 /// <remarks>
 /// Tiles of S are computed transposed, Sᵀ = K Qᵀ: then m, l and the exponentials run along the lanes of a register, no operation
-/// is horizontal, and K and V are used where they lie; only the small Qᵀ tile is packed. The sign of the scale goes
+/// is horizontal, and K and V are used where they lie (tiles of 16-bit types are converted); only the small Qᵀ tile is packed. The sign of the scale goes
 /// into the packing of Q, its magnitude into the exponent, after the subtraction of the maximum: scores of any size lose nothing, and
 /// the backward pass computes the very same bits of Q Kᵀ.
 /// </remarks>
@@ -73,6 +73,9 @@ internal sealed unsafe class ForwardPass<L, V, T>
         /// <summary>± Qᵀ in panels.</summary>
         public readonly T* Query;
 
+        /// <summary>For 16-bit operands: Q.</summary>
+        public readonly T* QueryRows;
+
         /// <summary>Sᵀ, then Pᵀ: keys x queries.</summary>
         public readonly Matrix<T> Scores;
 
@@ -104,6 +107,7 @@ internal sealed unsafe class ForwardPass<L, V, T>
             int queries = Product<L, V, T>.PadPanels(pass._sizes.Queries), keys = Product<L, V, T>.PadRows(pass._sizes.Keys);
             int stride = Product<L, V, T>.OddLines(queries);
             Query = scratch.Take<T>((long)queries * pass._problem.HeadDim);
+            QueryRows = scratch.Take<T>(pass._problem.ElementType.IsHalfWidth() ? (long)queries * pass._problem.HeadDim : 0);
             Scores = new(scratch.Take<T>((long)keys * stride), stride);
             Output = new(scratch.Take<T>((long)Product<L, V, T>.PadRows(queries) * pass._valueColumns), pass._valueColumns);
             KeyPadding = scratch.Take<T>((long)keys * Product<L, V, T>.PadColumns(pass._problem.HeadDim));
@@ -143,9 +147,9 @@ internal sealed unsafe class ForwardPass<L, V, T>
     private void QueryTile(int head, int index, in Tile t)
     {
         int first = index * _sizes.Queries, queries = Math.Min(_sizes.Queries, _problem.QueryLength - first);
-        Matrix<T> key = Matrix<T>.OfKeyHead(_arguments.Key, head, _problem), value = Matrix<T>.OfKeyHead(_arguments.Value, head, _problem);
+        Stored<T> key = Stored<T>.OfKeyHead(_arguments.Key, head, _problem), value = Stored<T>.OfKeyHead(_arguments.Value, head, _problem);
         *t.Ahead = default;
-        Begin(Matrix<T>.OfHead(_arguments.Query, head, _problem.Heads).From(first), queries, t);
+        Begin(Stored<T>.OfHead(_arguments.Query, head, _problem).From(first), queries, t);
         _score.Visibility.KeyTiles(head, first, queries, _sizes.Keys, t.Visits);
         foreach ((int keyTile, TileClass tileClass) in t.Visits)
         {
@@ -182,9 +186,10 @@ internal sealed unsafe class ForwardPass<L, V, T>
     }
 
     /// <summary>O = 0, l = 0, m = -inf (finite, so that a difference of two of them is no NaN).</summary>
-    private void Begin(Matrix<T> query, int queries, in Tile t)
+    private void Begin(Stored<T> query, int queries, in Tile t)
     {
-        Packing<L, V, T>.Transpose(query.Data, query.Stride, queries, _problem.HeadDim, Exponential.Sign<T>(_score.ExponentScale), t.Query);
+        Matrix<T> rows = Packing<L, V, T>.Rows(query, queries, _problem.HeadDim, t.QueryRows);
+        Packing<L, V, T>.Transpose(rows, queries, _problem.HeadDim, Exponential.Sign<T>(_score.ExponentScale), t.Query);
         int padded = Product<L, V, T>.PadPanels(queries);
         T lowest = T.BitIncrement(T.NegativeInfinity);
         new Span<T>(t.State.Max, padded).Fill(lowest);
@@ -298,7 +303,7 @@ internal sealed unsafe class ForwardPass<L, V, T>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void End(int head, int first, int queries, in Tile t)
     {
-        Matrix<T> output = Matrix<T>.OfHead(_arguments.Output, head, _problem.Heads).From(first);
+        Stored<T> output = Stored<T>.OfHead(_arguments.Output, head, _problem).From(first);
         nint statistics = (nint)head * _problem.QueryLength + first;
         T* m = (T*)_arguments.Statistics.Max + statistics, l = (T*)_arguments.Statistics.Sum + statistics;
         T kept = T.CreateChecked(Dropout.Factor(_problem.Dropout));
@@ -312,21 +317,21 @@ internal sealed unsafe class ForwardPass<L, V, T>
             T sum = t.State.Sum[i];
             if (sum == T.Zero && sink == T.NegativeInfinity)
             {
-                output.Span(i, 0, _problem.ValueDim).Clear();
+                output.Clear(i, _problem.ValueDim);
                 (m[i], l[i]) = (T.NegativeInfinity, T.Zero);
                 continue;
             }
             m[i] = t.State.Max[i];
             if (sink == T.NegativeInfinity)
             {
-                Packing<L, V, T>.Copy(t.Output.From(i), output.From(i), 1, _problem.ValueDim, kept / sum);
+                Packing<L, V, T>.Store(t.Output.From(i), output.From(i), 1, _problem.ValueDim, kept / sum);
                 l[i] = sum * t.State.Rescale[i];
             }
             else
             {
                 T rescale = sum == T.Zero ? T.Zero : t.State.Rescale[i];
                 l[i] = sum * rescale + Exponential.Weight(sink, m[i], _factor);
-                Packing<L, V, T>.Copy(t.Output.From(i), output.From(i), 1, _problem.ValueDim, kept * rescale / l[i]);
+                Packing<L, V, T>.Store(t.Output.From(i), output.From(i), 1, _problem.ValueDim, kept * rescale / l[i]);
             }
         }
     }

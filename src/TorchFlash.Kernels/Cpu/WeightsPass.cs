@@ -58,6 +58,9 @@ internal sealed unsafe class WeightsPass<L, V, T>
         /// <summary>± Kᵀ in panels.</summary>
         public readonly T* KeyTransposed;
 
+        /// <summary>For 16-bit operands: K.</summary>
+        public readonly T* KeyRows;
+
         /// <summary>P of one head: queries x keys.</summary>
         public readonly Matrix<T> Scores;
 
@@ -79,6 +82,7 @@ internal sealed unsafe class WeightsPass<L, V, T>
         {
             int queries = Product<L, V, T>.PadRows(pass._sizes.Queries), panels = Product<L, V, T>.PadPanels(pass._sizes.Keys), stride = Product<L, V, T>.OddLines(panels);
             KeyTransposed = scratch.Take<T>((long)panels * pass._problem.HeadDim);
+            KeyRows = scratch.Take<T>(pass._problem.ElementType.IsHalfWidth() ? (long)panels * pass._problem.HeadDim : 0);
             Scores = new(scratch.Take<T>((long)queries * stride), stride);
             Sum = new(scratch.Take<T>((long)queries * stride), stride);
             Max = scratch.Take<T>(queries);
@@ -114,10 +118,8 @@ internal sealed unsafe class WeightsPass<L, V, T>
             }
             if (_arguments.PerHead || h == _problem.Heads - 1)
             {
-                var weights = new Matrix<T>(
-                    (T*)_arguments.Weights.Data + batch * _arguments.Weights.BatchStride + (_arguments.PerHead ? h * _arguments.Weights.HeadStride : 0), (nint)_arguments.Weights.RowStride);
-                for (int i = 0; i < queries; i++)
-                    t.Sum.Span(i, 0, keys).CopyTo(weights.Span(first + i, start, keys));
+                Stored<T> weights = Stored<T>.OfHead(_arguments.Weights, _arguments.PerHead ? head : batch, _arguments.PerHead ? _problem.Heads : 1, _problem.ElementType);
+                Packing<L, V, T>.Store(t.Sum, weights.From(first, start), queries, keys, T.One);
             }
         }
     }
@@ -127,9 +129,9 @@ internal sealed unsafe class WeightsPass<L, V, T>
     private void Probabilities(Cover tile, TileClass tileClass, int head, int first, int start, T share, Matrix<T> to, in Tile t)
     {
         int d = _problem.HeadDim, queries = tile.Queries, keys = tile.Keys;
-        Matrix<T> key = Matrix<T>.OfKeyHead(_arguments.Key, head, _problem).From(start);
-        Packing<L, V, T>.Transpose(key.Data, key.Stride, keys, d, Exponential.Sign<T>(_score.ExponentScale), t.KeyTransposed);
-        Matrix<T> query = Packing<L, V, T>.Pad(Matrix<T>.OfHead(_arguments.Query, head, _problem.Heads).From(first), queries, _problem.QueryLength - first, d, t.QueryPadding);
+        Matrix<T> key = Packing<L, V, T>.Rows(Stored<T>.OfKeyHead(_arguments.Key, head, _problem).From(start), keys, d, t.KeyRows);
+        Packing<L, V, T>.Transpose(key, keys, d, Exponential.Sign<T>(_score.ExponentScale), t.KeyTransposed);
+        Matrix<T> query = Packing<L, V, T>.Pad(Stored<T>.OfHead(_arguments.Query, head, _problem).From(first), queries, _problem.QueryLength - first, d, t.QueryPadding);
         nint row = (nint)head * _problem.QueryLength + first;
         for (int i = 0; i < queries; i++)
         {

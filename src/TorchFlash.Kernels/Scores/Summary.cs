@@ -45,12 +45,10 @@ internal abstract class Summary
         }
         return (tensor.Kind, type) switch
         {
-            (ScoreKind.Bool, _) => new Summary<byte>(view.Data, shape, strides, shifts, threads, null),
-            (ScoreKind.Int, _) => new Summary<long>(view.Data, shape, strides, shifts, threads, null),
-            (_, ElementType.Float64) => new Summary<double>(view.Data, shape, strides, shifts, threads, null),
-            (_, ElementType.Float32) => new Summary<float>(view.Data, shape, strides, shifts, threads, null),
-            (_, ElementType.Float16) => new Summary<float>(view.Data, shape, strides, shifts, threads, bits => (float)BitConverter.UInt16BitsToHalf(bits)),
-            _ => new Summary<float>(view.Data, shape, strides, shifts, threads, bits => BitConverter.UInt32BitsToSingle((uint)bits << 16)),
+            (ScoreKind.Bool, _) => new Summary<byte>(view.Data, shape, strides, shifts, threads),
+            (ScoreKind.Int, _) => new Summary<long>(view.Data, shape, strides, shifts, threads),
+            (_, ElementType.Float64) => new Summary<double>(view.Data, shape, strides, shifts, threads),
+            _ => new Summary<float>(view.Data, shape, strides, shifts, threads),
         };
     }
 }
@@ -64,7 +62,7 @@ internal sealed unsafe class Summary<T> : Summary where T : unmanaged, INumber<T
     private readonly int[] _shape, _shifts, _blocks;
     private readonly T[] _min, _max;
 
-    public Summary(nint data, int[] shape, long[] strides, int[] shifts, int threads, Func<ushort, T>? ofBits)
+    public Summary(nint data, int[] shape, long[] strides, int[] shifts, int threads)
     {
         (_shape, _shifts) = (shape, shifts);
         _blocks = [.. shape.Zip(shifts, (size, shift) => (int)((size + (1L << shift) - 1) >> shift))];
@@ -108,7 +106,7 @@ internal sealed unsafe class Summary<T> : Summary where T : unmanaged, INumber<T
                     for (int b = first[1]; b < end[1]; b++)
                         for (int c = first[2]; c < end[2]; c++)
                         {
-                            ReadOnlySpan<T> values = Row(data, a * strides[outer[0]] + b * strides[outer[1]] + c * strides[outer[2]], strides[inner], row, ofBits);
+                            ReadOnlySpan<T> values = Row(data, a * strides[outer[0]] + b * strides[outer[1]] + c * strides[outer[2]], strides[inner], row);
                             if (isFirst)
                             {
                                 values.CopyTo(min);
@@ -162,14 +160,8 @@ internal sealed unsafe class Summary<T> : Summary where T : unmanaged, INumber<T
     }
 
     /// <summary>The elements of a row, as they lie or made ready.</summary>
-    private static ReadOnlySpan<T> Row(nint data, long offset, long stride, T[] row, Func<ushort, T>? ofBits)
+    private static ReadOnlySpan<T> Row(nint data, long offset, long stride, T[] row)
     {
-        if (ofBits is not null)
-        {
-            for (int x = 0; x < row.Length; x++)
-                row[x] = ofBits(((ushort*)data)[offset + x * stride]);
-            return row;
-        }
         T* from = (T*)data + offset;
         if (stride == 1)
             return new(from, row.Length);

@@ -12,9 +12,6 @@ internal enum AttentionRoute
     /// <summary>By one of this project's engines.</summary>
     Fused,
 
-    /// <summary>In float32, and rounded back.</summary>
-    Widened,
-
     /// <summary>By libtorch's own attention.</summary>
     LibTorch,
 
@@ -83,19 +80,12 @@ internal sealed class AttentionCall
     public AttentionResults Attend(WantedResults? wanted = null)
     {
         wanted ??= new();
-        (Tensor query, Tensor key, Tensor value) = (Operands.Query, Operands.Key, Operands.Value);
         switch (Choose(wanted, out IAttentionEngine? engine, out string? reason))
         {
             case AttentionRoute.Fused:
-                if (query.device_type != DeviceType.CPU) // There the engine does it.
+                if (Operands.Query.device_type != DeviceType.CPU) // There the engine does it.
                     CheckProgram();
                 return AttentionFunction.Attend(new EnginePass(engine!, Problem), Operands, wanted);
-            case AttentionRoute.Widened:
-                Settings.Announce("attention is computed in float32 and rounded back", reason!);
-                AttentionCall wide = new(
-                    Wide(query), Wide(key), Wide(value), Problem.Causal, Problem.Scale, Problem.Score, Operands.Sinks, Problem.Dropout, Problem.DropoutSeed);
-                AttentionResults results = wide.Attend(wanted);
-                return results with { Output = results.Output.to(query.dtype), Weights = results.Weights?.to(query.dtype) };
             case AttentionRoute.LibTorch:
                 if (Settings.Determinism is { Required: true, WarnOnly: false })
                     throw new NotSupportedException($"Only libtorch's own attention takes this call, because {reason}, and it need not be deterministic, "
@@ -112,8 +102,6 @@ internal sealed class AttentionCall
                     !wanted.Weights ? null : wanted.PerHead ? composed.Weights : composed.Weights.mean([1L]),
                     wanted.LogSumExp ? composed.LogSumExp : null);
         }
-
-        static Tensor Wide(Tensor x) => x.to(ScalarType.Float32);
     }
 
     /// <summary>The problem with what an engine will be asked for besides its output.</summary>
@@ -135,8 +123,6 @@ internal sealed class AttentionCall
         if (engine is not null)
             return AttentionRoute.Fused;
         bool onCpu = query.device_type == DeviceType.CPU;
-        if (onCpu && Problem.ElementType is ElementType.Float16 or ElementType.BFloat16)
-            return AttentionRoute.Widened; // Not every libtorch has these operators for them.
         // libtorch's attention takes one mask: Bool, added, or causal aligned top left; what it makes of no keys, and on the CPU of any
         // mask and dropout, depends on its version.
         bool oneMask = Problem.Score is null ? Problem.Causal != CausalMask.BottomRight : Problem.Causal == CausalMask.None && Problem.Score.IsAdditive;

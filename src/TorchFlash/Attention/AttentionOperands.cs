@@ -52,7 +52,7 @@ internal sealed class AttentionOperands(Tensor query, Tensor key, Tensor value, 
         long[] sizes = TensorMemory.Sizes(tensor);
         if (!sizes.SequenceEqual(captured.Shape.Select(size => (long)size)))
             ArgumentChecks.Refuse(nameof(score), $"reads {captured.Name}, which had the shape [{string.Join(", ", captured.Shape)}] when it was captured", ArgumentChecks.Text(sizes));
-        ScalarType type = captured.Kind switch { ScoreKind.Real => query.dtype, ScoreKind.Int => ScalarType.Int64, _ => ScalarType.Bool };
+        ScalarType type = captured.Kind switch { ScoreKind.Real => Computed(query.dtype), ScoreKind.Int => ScalarType.Int64, _ => ScalarType.Bool };
         return tensor.dtype == type ? tensor : tensor.to(type);
     })];
 }

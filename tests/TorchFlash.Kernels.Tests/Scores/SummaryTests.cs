@@ -22,7 +22,7 @@ public class SummaryTests(ITestOutputHelper output)
         {
             data.Add(ScoreKind.Bool, ElementType.Float32, shape, strides);
             data.Add(ScoreKind.Int, ElementType.Float32, shape, strides);
-            foreach (ElementType type in Enum.GetValues<ElementType>())
+            foreach (ElementType type in new[] { ElementType.Float32, ElementType.Float64 })
                 data.Add(ScoreKind.Real, type, shape, strides);
         }
         return data;

@@ -18,13 +18,14 @@ internal static unsafe class Packing<L, V, T>
     /// Columns past the last row are 0 up to a whole register.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Transpose(T* x, nint ld, int rows, int d, T factor, T* t)
+    public static void Transpose(Matrix<T> x, int rows, int d, T factor, T* t)
     {
+        nint ld = x.Stride;
         int width = Product<L, V, T>.Width;
         for (int row = 0; row < rows; row += width, t += (nint)d * width)
         {
             int n = Math.Min(width, rows - row), c = 0;
-            T* y = x + row * ld;
+            T* y = x.Row(row);
             if (Sse2.IsSupported || AdvSimd.Arm64.IsSupported)
             {
                 int block = sizeof(T) == sizeof(float) ? 4 : 2;
@@ -119,18 +120,48 @@ internal static unsafe class Packing<L, V, T>
     /// Row-major rows as register tiles read them: whole registers wide and a multiple of six high. In place where the operand is
     /// so already (<paramref name="available"/> rows may be read), else copied: columns past the end are 0, rows past the end repeat the last one (they are computed, but nobody reads the results).
     /// </summary>
-    public static Matrix<T> Pad(Matrix<T> x, int rows, int available, int d, T* scratch)
+    public static Matrix<T> Pad(Stored<T> x, int rows, int available, int d, T* scratch)
     {
         int columns = Product<L, V, T>.PadColumns(d), padded = Product<L, V, T>.PadRows(rows);
-        if (columns == d && padded <= available)
-            return x;
+        if (x.IsOfT && columns == d && padded <= available)
+            return x.InPlace;
         for (int r = 0; r < padded; r++)
         {
             T* to = scratch + r * (nint)columns;
-            new Span<T>(x.Row(Math.Min(r, rows - 1)), d).CopyTo(new Span<T>(to, d));
+            Read(x, Math.Min(r, rows - 1), d, to);
             new Span<T>(to + d, columns - d).Clear();
         }
         return new(scratch, columns);
+    }
+
+    /// <summary>Rows of T: in place where they are that, else converted.</summary>
+    public static Matrix<T> Rows(Stored<T> x, int rows, int d, T* scratch)
+    {
+        if (x.IsOfT)
+            return x.InPlace;
+        for (int r = 0; r < rows; r++)
+            Read(x, r, d, scratch + r * (nint)d);
+        return new(scratch, d);
+    }
+
+    /// <summary>y = factor x for n rows of d elements, each rounded once.</summary>
+    public static void Store(Matrix<T> x, Stored<T> y, int n, int d, T factor)
+    {
+        if (y.IsOfT)
+            Copy(x, y.InPlace, n, d, factor);
+        else
+        {
+            for (int r = 0; r < n; r++)
+                HalfWidth.Narrow(y.Type, (float*)x.Row(r), float.CreateTruncating(factor), (ushort*)y.Row(r), d);
+        }
+    }
+
+    private static void Read(Stored<T> x, int row, int d, T* to)
+    {
+        if (x.IsOfT)
+            new Span<T>(x.Row(row), d).CopyTo(new Span<T>(to, d));
+        else
+            HalfWidth.Widen(x.Type, (ushort*)x.Row(row), (float*)to, d);
     }
 
     /// <summary>y = factor x, or y += factor x, for n rows of d elements; x may be y.</summary>

@@ -1,0 +1,121 @@
+using System.ComponentModel;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics.X86;
+
+namespace TorchFlash.Kernels.Cpu.Assembled;
+
+/// <summary>
+/// The register tile over pairs of bfloat16, assembled at first use where the processor has AVX512-BF16: twice the multiply-adds of
+/// float32. A 32-bit word holds elements 2k (low half) and 2k + 1 (high half) of a row of A or of a column of B.
+/// </summary>
+/// <remarks>
+/// The arithmetic is VDPBF16PS's (Intel SDM): for every pair first c = fma(a(2k + 1), b(2k + 1), c), then c = fma(a(2k), b(2k), c), each rounded
+/// to nearest even, subnormal numbers taken and returned as zero, the control register neither read nor written. It is checked
+/// against that definition before first use. The environment variable <see cref="Switch"/> set to 0 turns it off.
+/// </remarks>
+internal sealed unsafe class PairTile
+{
+    /// <summary>Environment variable that turns assembled code off when it is 0.</summary>
+    public const string Switch = "TORCHFLASH_ASSEMBLED";
+
+    /// <summary>Columns of one register of C.</summary>
+    public const int Lanes = 16;
+
+    // A call without a transition to native code saves some 10 ns, and holds a garbage collection up until it returns. So many product
+    // instructions (one or two a cycle) take 2 to 10 microseconds, less than stopping the threads takes anyhow; a transition costs less than 1 % of that.
+    private const nint ProductsPerCall = 16384;
+
+    private static readonly Lazy<PairTile> s_instance = new(() => new(Environment.GetEnvironmentVariable(Switch)));
+
+    private readonly nint _code;
+    private readonly int[] _entries = new int[PairTileCode.MostRegisters];
+
+    /// <param name="setting">Value of the environment variable.</param>
+    /// <param name="change">For tests: what is to become of the code before it is loaded.</param>
+    /// <param name="makeExecutable">For tests: instead of the system's call.</param>
+    internal PairTile(string? setting, Func<byte[], byte[]>? change = null, Func<nint, nint, bool>? makeExecutable = null)
+    {
+        Refusal = Missing(setting);
+        if (Refusal is not null)
+            return;
+        try
+        {
+            _code = (nint)ExecutablePages.Load(Assemble(change ?? (code => code)), makeExecutable);
+        }
+        catch (Win32Exception e)
+        {
+            Refusal = e.Message;
+            return;
+        }
+        Refusal = PairTileCheck.Run(this);
+    }
+
+    /// <summary>That of this process.</summary>
+    public static PairTile Instance => s_instance.Value;
+
+    /// <summary>Why it cannot be used; null where it can.</summary>
+    public string? Refusal { get; }
+
+    /// <summary>What is in use, or why nothing is.</summary>
+    public string Describe() => Refusal is null ? "bfloat16 pairs by assembled AVX512-BF16 tiles (vdpbf16ps)" : $"no assembled tiles: {Refusal}";
+
+    /// <summary>C (+)= A B for six rows, <paramref name="blocks"/> times, with strides in elements.</summary>
+    /// <param name="registers">Registers of 16 columns, 1 to 4.</param>
+    /// <param name="a">A(0, 0), a pair.</param>
+    /// <param name="rs">From a row of A to the next.</param>
+    /// <param name="ks">From a pair of columns of A to the next.</param>
+    /// <param name="b">B(0, 0), a pair.</param>
+    /// <param name="ldb">From a pair of rows of B to the next.</param>
+    /// <param name="c">C(0, 0).</param>
+    /// <param name="ldc">From a row of C to the next.</param>
+    /// <param name="depth">Pairs of columns of A, of rows of B.</param>
+    /// <param name="blocks">How many times six rows: A and C move on, B stays.</param>
+    /// <param name="add">Whether the product, which is summed from zero, is added to C.</param>
+    [SkipLocalsInit]
+    public void Run(int registers, uint* a, nint rs, nint ks, uint* b, nint ldb, float* c, nint ldc, nint depth, int blocks, bool add)
+    {
+        Unsafe.SkipInit(out TileCall call);
+        call.A = (byte*)a;
+        call.RowStride = rs * sizeof(uint);
+        call.DepthStride = ks * sizeof(uint);
+        call.B = (byte*)b;
+        call.BStride = ldb * sizeof(uint);
+        call.C = (byte*)c;
+        call.CStride = ldc * sizeof(float);
+        call.Depth = depth;
+        call.Add = add ? 1 : 0;
+        nint most = Math.Max(1, ProductsPerCall / (PairTileCode.Rows * registers * (depth + 1)));
+        for (nint left = blocks; left > 0; left -= most)
+        {
+            call.Blocks = Math.Min(left, most);
+            ((delegate* unmanaged[Cdecl, SuppressGCTransition]<TileCall*, void>)(_code + _entries[registers - 1]))(&call);
+        }
+    }
+
+    private static string? Missing(string? setting)
+    {
+        if (setting == "0")
+            return $"{Switch} is 0";
+        if (RuntimeInformation.ProcessArchitecture != Architecture.X64)
+            return $"the processor is {RuntimeInformation.ProcessArchitecture}";
+        if (!Avx512F.IsSupported) // of the processor, of the system that would have to save its registers, and of .NET's settings
+            return "no AVX-512";
+        return X86Base.CpuId(7, 0).Eax >= 1 && (X86Base.CpuId(7, 1).Eax & 1 << 5) != 0 ? null : "no AVX512-BF16";
+    }
+
+    // Out of line, so that nothing of the assembler is loaded where nothing is assembled.
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private byte[] Assemble(Func<byte[], byte[]> change)
+    {
+        var all = new List<byte>();
+        for (int i = 0; i < _entries.Length; i++)
+        {
+            while (all.Count % 64 != 0)
+                all.Add(0xCC);
+            _entries[i] = all.Count;
+            all.AddRange(PairTileCode.Assemble(i + 1, OperatingSystem.IsWindows()));
+        }
+        return change([.. all]);
+    }
+}
