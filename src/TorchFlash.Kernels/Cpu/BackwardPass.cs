@@ -45,6 +45,10 @@ internal sealed unsafe class BackwardPass<L, V, T>
     private readonly int _keyTiles;
     private readonly int _columns;
     private readonly int _valueColumns;
+
+    /// <summary>Whether there are so few queries that their products go row by row.</summary>
+    private readonly bool _byRows;
+
     private readonly Turns _turns;
     private readonly Lazy<TileMap>[] _maps;
 
@@ -66,6 +70,7 @@ internal sealed unsafe class BackwardPass<L, V, T>
         _keyTiles = _sizes.KeyTiles(problem);
         _columns = Product<L, V, T>.PadColumns(problem.HeadDim);
         _valueColumns = Product<L, V, T>.PadColumns(problem.ValueDim);
+        _byRows = problem.QueryLength <= RowProduct<L, V, T>.MostQueries;
         _turns = new Turns(problem.Batch * problem.KeyHeadCount, _keyTiles, checked(problem.Batch * problem.Heads * _queryTiles));
         _captured = new CapturedGradients<T>(problem, arguments.ScoreTensorGradients, _keyTiles);
         _modification = _score.IsAdditive || _captured.Any ? ScorePass.ModifyAgain : ScorePass.ModifyWithDerivative;
@@ -102,10 +107,10 @@ internal sealed unsafe class BackwardPass<L, V, T>
     /// <summary>The state of one key-value tile, and of the query tile that passes by.</summary>
     private readonly struct Tile
     {
-        /// <summary>± Kᵀ in panels.</summary>
+        /// <summary>± Kᵀ in panels; ± Q for a few queries.</summary>
         public readonly T* KeyTransposed;
 
-        /// <summary>Vᵀ in panels.</summary>
+        /// <summary>Vᵀ in panels; room for V, padded, for a few queries.</summary>
         public readonly T* ValueTransposed;
 
         /// <summary>S, then P, then dS: queries x keys.</summary>
@@ -144,8 +149,8 @@ internal sealed unsafe class BackwardPass<L, V, T>
         {
             int queries = Product<L, V, T>.PadRows(pass._sizes.Queries), keys = Product<L, V, T>.PadRows(pass._sizes.Keys);
             int panels = Product<L, V, T>.PadPanels(pass._sizes.Keys), stride = Product<L, V, T>.OddLines(panels), width = Product<L, V, T>.Width;
-            KeyTransposed = scratch.Take<T>((long)panels * pass._problem.HeadDim);
-            ValueTransposed = scratch.Take<T>((long)panels * pass._problem.ValueDim);
+            KeyTransposed = scratch.Take<T>(pass._byRows ? (long)queries * pass._columns : (long)panels * pass._problem.HeadDim);
+            ValueTransposed = scratch.Take<T>(pass._byRows ? (long)keys * pass._valueColumns : (long)panels * pass._problem.ValueDim);
             Scores = new(scratch.Take<T>((long)queries * stride), stride);
             ProbabilityGradient = new(scratch.Take<T>((long)BlockRows * width), width);
             KeyGradient = new(scratch.Take<T>((long)keys * pass._columns), pass._columns);
@@ -171,9 +176,14 @@ internal sealed unsafe class BackwardPass<L, V, T>
     {
         int start = index * _sizes.Keys, keys = Math.Min(_sizes.Keys, _problem.KeyLength - start), keyHeads = _problem.KeyHeadCount, group = _problem.Group;
         Matrix<T> key = Packing<L, V, T>.Pad(OfHead(_arguments.Key), keys, int.MaxValue, _problem.HeadDim, t.KeyPadding);
-        Matrix<T> value = Packing<L, V, T>.Rows(OfHead(_arguments.Value), keys, _problem.ValueDim, t.ValueRows);
-        Packing<L, V, T>.Transpose(key, keys, _problem.HeadDim, Exponential.Sign<T>(_score.ExponentScale), t.KeyTransposed);
-        Packing<L, V, T>.Transpose(value, keys, _problem.ValueDim, T.One, t.ValueTransposed);
+        Matrix<T> value = _byRows
+            ? Packing<L, V, T>.Pad(OfHead(_arguments.Value), keys, int.MaxValue, _problem.ValueDim, t.ValueTransposed)
+            : Packing<L, V, T>.Rows(OfHead(_arguments.Value), keys, _problem.ValueDim, t.ValueRows);
+        if (!_byRows)
+        {
+            Packing<L, V, T>.Transpose(key, keys, _problem.HeadDim, Sign, t.KeyTransposed);
+            Packing<L, V, T>.Transpose(value, keys, _problem.ValueDim, T.One, t.ValueTransposed);
+        }
         new Span<T>(t.KeyGradient.Data, Product<L, V, T>.PadRows(keys) * _columns).Clear();
         new Span<T>(t.ValueGradient.Data, Product<L, V, T>.PadRows(keys) * _valueColumns).Clear();
 
@@ -185,7 +195,7 @@ internal sealed unsafe class BackwardPass<L, V, T>
             if (index == 0)
                 BeginUnvisited(head, t);
             foreach (TileMap.Visit visit in MapOf(head).Of(index))
-                PassBy(head, visit, start, key, keys, t);
+                PassBy(head, visit, start, key, value, keys, t);
         }
 
         Packing<L, V, T>.Store(t.KeyGradient, OfHead(_arguments.KeyGradient), keys, _problem.HeadDim, _scale);
@@ -194,9 +204,13 @@ internal sealed unsafe class BackwardPass<L, V, T>
         Stored<T> OfHead(in TensorView view) => Stored<T>.OfHead(view, keyHead, keyHeads, _problem.ElementType).From(start);
     }
 
-    private void PassBy(int head, TileMap.Visit visit, int start, Matrix<T> key, int keys, in Tile t)
+    /// <summary>What the packed side of Q Kᵀ is multiplied by, K or a few queries.</summary>
+    private T Sign => Exponential.Sign<T>(_score.ExponentScale);
+
+    private void PassBy(int head, TileMap.Visit visit, int start, Matrix<T> key, Matrix<T> value, int keys, in Tile t)
     {
-        int first = visit.QueryTile * _sizes.Queries, available = _problem.QueryLength - first, queries = Math.Min(_sizes.Queries, available);
+        int first = visit.QueryTile * _sizes.Queries, queries = Math.Min(_sizes.Queries, _problem.QueryLength - first);
+        int available = _byRows ? int.MaxValue : _problem.QueryLength - first;
         Cover tile = _score.Visibility.Cover.Tile(first, queries, start, keys);
         Matrix<T> query = Packing<L, V, T>.Pad(OfHead(_arguments.Query), queries, available, _problem.HeadDim, t.QueryPadding);
         Matrix<T> outputGradient = Packing<L, V, T>.Pad(OfHead(_arguments.OutputGradient), queries, available, _problem.ValueDim, t.OutputGradientPadding);
@@ -216,9 +230,10 @@ internal sealed unsafe class BackwardPass<L, V, T>
                 _score.Visibility.Trim(head, first, queries, start + x, Math.Min(Product<L, V, T>.Width, keys - x), ofKeys: false, visit.Class);
         }
         var place = new Place(head, first, start);
-        Probabilities(tile, place, query, m, inverse, t);
+        Matrix<T> signed = _byRows ? RowProduct<L, V, T>.Pack(query, queries, _problem.HeadDim, Sign, t.KeyTransposed) : query;
+        Probabilities(tile, place, signed, key, m, inverse, t);
         AddToKeySide(tile, visit.Class, t.Kept, outputGradient, t.ValueGradient, _valueColumns, t);
-        ScoreGradients(tile, place, outputGradient, delta, t);
+        ScoreGradients(tile, place, outputGradient, value, delta, t);
         AddToKeySide(tile, visit.Class, t.Scores, query, t.KeyGradient, _columns, t);
         _turns.Await(turn, visit.Turn);
         AddToQueryGradient(tile, key, queryGradient, visit.Turn == 0, t);
@@ -234,7 +249,7 @@ internal sealed unsafe class BackwardPass<L, V, T>
 
     /// <summary>S = Q Kᵀ, X = modify(S), P = exp(X - m) / l, 0 for pairs that do not exist, and Z o P.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Probabilities(Cover tile, Place place, Matrix<T> query, T* m, T* inverse, in Tile t)
+    private void Probabilities(Cover tile, Place place, Matrix<T> query, Matrix<T> key, T* m, T* inverse, in Tile t)
     {
         for (int x = 0, p = 0; x < tile.Keys; x += Product<L, V, T>.Width, p++)
         {
@@ -248,7 +263,10 @@ internal sealed unsafe class BackwardPass<L, V, T>
                 if (columns > 0)
                 {
                     Matrix<T> s = t.Scores.From(i, x + skip), raw = code is null ? s : t.Raw.From(i, x + skip);
-                    Product<L, V, T>.Panel(columns, query.From(i), t.KeyTransposed + (nint)x * _problem.HeadDim + skip, raw, _problem.HeadDim, Product<L, V, T>.Tiles(rows));
+                    if (_byRows)
+                        RowProduct<L, V, T>.Dots(query.From(i), rows, key.From(x + skip), Math.Min(columns, tile.Keys - x - skip), _columns, raw);
+                    else
+                        Product<L, V, T>.Panel(columns, query.From(i), t.KeyTransposed + (nint)x * _problem.HeadDim + skip, raw, _problem.HeadDim, Product<L, V, T>.Tiles(rows));
                     if (code is not null)
                         RunProgram(code, place, part, i, x + skip, rows, Math.Min(columns, tile.Keys - x - skip), t);
                     Strip<L, V, T>.Probabilities(s, rows, columns, m + i, inverse + i, _factor);
@@ -292,7 +310,7 @@ internal sealed unsafe class BackwardPass<L, V, T>
 
     /// <summary>dP = Z o dO Vᵀ, dX = P o (dP - delta) over P, and dS = modify'(dX, S) over that.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void ScoreGradients(Cover tile, Place place, Matrix<T> outputGradient, T* delta, in Tile t)
+    private void ScoreGradients(Cover tile, Place place, Matrix<T> outputGradient, Matrix<T> value, T* delta, in Tile t)
     {
         T factor = T.CreateChecked(Dropout.Factor(_problem.Dropout));
         for (int x = 0, p = 0; x < tile.Keys; x += Product<L, V, T>.Width, p++)
@@ -304,7 +322,10 @@ internal sealed unsafe class BackwardPass<L, V, T>
                 if (columns == 0)
                     continue;
                 Matrix<T> s = t.Scores.From(i, x + skip), dp = t.ProbabilityGradient;
-                Product<L, V, T>.Panel(columns, outputGradient.From(i), t.ValueTransposed + (nint)x * _problem.ValueDim + skip, dp, _problem.ValueDim, Product<L, V, T>.Tiles(rows));
+                if (_byRows)
+                    RowProduct<L, V, T>.Dots(outputGradient.From(i), rows, value.From(x + skip), Math.Min(columns, tile.Keys - x - skip), _valueColumns, dp);
+                else
+                    Product<L, V, T>.Panel(columns, outputGradient.From(i), t.ValueTransposed + (nint)x * _problem.ValueDim + skip, dp, _problem.ValueDim, Product<L, V, T>.Tiles(rows));
                 if (_problem.Dropout > 0)
                     Strip<L, V, T>.ScoreGradients(s, t.Kept.From(i, x + skip), factor, dp, rows, columns, delta + i);
                 else
@@ -367,7 +388,7 @@ internal sealed unsafe class BackwardPass<L, V, T>
         }
     }
 
-    /// <summary>dQ += dS K, the first time dQ = dS K: six queries at a time over the keys that one of them sees.</summary>
+    /// <summary>dQ += dS K, the first time dQ = dS K: six queries at a time (one of a few) over the keys that one of them sees.</summary>
     private void AddToQueryGradient(Cover tile, Matrix<T> key, Matrix<T> gradient, bool isFirst, in Tile t)
     {
         bool inPlace = _problem.HeadDim == _columns && tile.Queries % Product<L, V, T>.TileRows == 0;
@@ -394,11 +415,13 @@ internal sealed unsafe class BackwardPass<L, V, T>
     private void AddKeys(Cover tile, Matrix<T> gradients, Matrix<T> key, Matrix<T> to)
     {
         bool isAll = tile.IsAll;
-        int blocks = isAll ? Product<L, V, T>.Tiles(tile.Queries) : 1;
-        for (int i = 0; i < tile.Queries; i += blocks * Product<L, V, T>.TileRows)
+        int rows = _byRows ? 1 : Product<L, V, T>.TileRows, blocks = isAll && !_byRows ? Product<L, V, T>.Tiles(tile.Queries) : 1;
+        for (int i = 0; i < tile.Queries; i += blocks * rows)
         {
-            int from = isAll ? 0 : tile.FirstKeyOf(i), end = isAll ? tile.Keys : tile.EndKeyOf(Math.Min(i + Product<L, V, T>.TileRows, tile.Queries) - 1);
-            if (from < end)
+            int from = isAll ? 0 : tile.FirstKeyOf(i), end = isAll ? tile.Keys : tile.EndKeyOf(Math.Min(i + rows, tile.Queries) - 1);
+            if (from < end && _byRows)
+                RowProduct<L, V, T>.Add(gradients.Row(i) + from, 1, key.From(from), end - from, _columns, to.Row(i));
+            else if (from < end)
                 Product<L, V, T>.Add(_columns, gradients.Row(i) + from, gradients.Stride, 1, key.From(from), to.From(i), end - from, blocks);
         }
     }
