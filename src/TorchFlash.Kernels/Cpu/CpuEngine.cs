@@ -12,9 +12,6 @@ namespace TorchFlash.Kernels.Cpu;
 /// </summary>
 public sealed class CpuEngine : IAttentionEngine
 {
-    /// <summary>Below so many multiply-adds a second thread costs more than it brings.</summary>
-    private const double SerialWork = 1 << 18;
-
     private readonly ICpuPasses _single;
     private readonly ICpuPasses _double;
 
@@ -86,7 +83,7 @@ public sealed class CpuEngine : IAttentionEngine
     private static int Threads(in AttentionProblem problem, in ExecutionOptions options)
     {
         double work = (double)problem.Batch * problem.Heads * problem.QueryLength * problem.KeyLength * (problem.HeadDim + problem.ValueDim);
-        return work <= SerialWork ? 1 : options.Threads > 0 ? options.Threads : Environment.ProcessorCount;
+        return (int)Math.Clamp(work / WorkerPool.WorkOfThread, 1, options.Threads > 0 ? options.Threads : Environment.ProcessorCount);
     }
 
     /// <summary>The passes for one register width and element type.</summary>

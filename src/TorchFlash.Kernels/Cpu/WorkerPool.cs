@@ -3,13 +3,19 @@ using System.Runtime.ExceptionServices;
 namespace TorchFlash.Kernels.Cpu;
 
 /// <summary>
-/// Runs one piece of work on several threads, the caller among them. The threads are kept; callers on different threads may use
-/// the pool at the same time. Work items are claimed by the workers themselves: when one worker returns there is none left, so that
+/// Runs one piece of work on several threads, the caller among them: those of <see cref="OpenMpTeam"/>, or where there is none threads of
+/// its own, which are kept. Callers on different threads may use it at the same time. Work items are claimed by the workers themselves: when one worker returns there is none left, so that
 /// nobody waits for a helper that has not begun by then.
 /// </summary>
 internal static class WorkerPool
 {
     private static readonly Stack<Helper> s_idle = [];
+
+    /// <summary>
+    /// Multiply-adds that repay a thread: a few microseconds of them on threads that are awake after any operator of libtorch, some tens on those
+    /// that have to be woken.
+    /// </summary>
+    public static double WorkOfThread => OpenMpTeam.Exists ? 1 << 18 : 1 << 20;
 
     /// <summary>
     /// Runs the worker on up to so many threads at once, fewer where the system gives no more or gives them too late, and returns when all
@@ -23,6 +29,15 @@ internal static class WorkerPool
             worker();
             return;
         }
+        List<Exception> errors = OpenMpTeam.Exists ? OpenMpTeam.Run(threads, worker) : RunOnHelpers(threads, worker);
+        if (errors.Count == 1)
+            ExceptionDispatchInfo.Capture(errors[0]).Throw();
+        if (errors.Count > 1)
+            throw new AggregateException(errors);
+    }
+
+    private static List<Exception> RunOnHelpers(int threads, Action worker)
+    {
         var helpers = new List<Helper>(threads - 1);
         var errors = new List<Exception>();
         while (helpers.Count < threads - 1 && TryRent() is { } helper)
@@ -44,10 +59,7 @@ internal static class WorkerPool
                 errors.Add(error);
             Return(helper);
         }
-        if (errors.Count == 1)
-            ExceptionDispatchInfo.Capture(errors[0]).Throw();
-        if (errors.Count > 1)
-            throw new AggregateException(errors);
+        return errors;
     }
 
     private static Helper? TryRent()
