@@ -1,6 +1,6 @@
 using System.Reflection;
 using System.Text;
-using TorchFlash.Kernels.Cpu;
+using TorchFlash.Attention;
 using TorchFlash.Kernels.Cuda;
 using TorchSharp;
 
@@ -17,7 +17,7 @@ public static partial class flash
         Assembly torchSharp = typeof(torch).Assembly;
         StringBuilder text = new();
         text.AppendLine($"TorchFlash {Version(typeof(flash).Assembly)} on {torchSharp.GetName().Name} {Version(torchSharp)}, libtorch {torch.__version__}");
-        text.AppendLine($"  engine    {CpuEngine.Instance.Describe()}");
+        text.AppendLine($"  engine    {Engines.Cpu.Describe()}");
         text.AppendLine($"  threads   {torch.get_num_threads()} (torch.get_num_threads)");
         text.AppendLine("  engine    cuda");
         foreach (string line in CudaEngine.DescribeAll().Split('\n', StringSplitOptions.RemoveEmptyEntries))

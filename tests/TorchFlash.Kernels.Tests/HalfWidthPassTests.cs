@@ -132,7 +132,7 @@ public class HalfWidthPassTests
     public void RoundedFloat32(string feature)
     {
         foreach (ElementType type in Types)
-            foreach (CpuEngine engine in Engines.Widths.Select(engine => new CpuEngine(engine.VectorBits, isAssembled: false)))
+            foreach (CpuEngine engine in Engines.Widths.Select(engine => new CpuEngine(new VectorWidth(engine.VectorBits, "for a test"), engine.Plan, isAssembled: false)))
             {
                 using var half = new DeviceCase(new HostMemory(), s_features[feature] with { ElementType = type }, scores: Options);
                 using var single = new DeviceCase(new HostMemory(), s_features[feature] with { ElementType = ElementType.Float32 }, scores: Options);

@@ -138,9 +138,9 @@ public abstract class NonFiniteTests<T> : IDisposable where T : unmanaged, IBina
     private static bool[] InTilesOf(bool[] touched, int tile) =>
         [.. Enumerable.Range(0, touched.Length).Select(n => touched.Skip(n / tile * tile).Take(tile).Any(t => t))];
 
-    private int QueryTile => TileSizes.Backward(_clean.Problem, Unsafe.SizeOf<T>()).Queries;
+    private int QueryTile => CpuEngine.Instance.Plan.Backward(_clean.Problem).Queries;
 
-    private int KeyTile => TileSizes.Backward(_clean.Problem, Unsafe.SizeOf<T>()).Keys;
+    private int KeyTile => CpuEngine.Instance.Plan.Backward(_clean.Problem).Keys;
 
     /// <summary>
     /// An infinite score takes its key out of the softmax (-inf; a row of nothing else is 0) or makes the row NaN (+inf).

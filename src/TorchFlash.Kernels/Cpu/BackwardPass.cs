@@ -1,6 +1,5 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
-using TorchFlash.Kernels.Cpu.Assembled;
 using TorchFlash.Kernels.Cpu.Lanes;
 using TorchFlash.Kernels.Cpu.Scores;
 using TorchFlash.Kernels.Cpu.Tiles;
@@ -56,15 +55,15 @@ internal sealed unsafe class BackwardPass<L, V, T>
     /// <summary>For 16-bit operands: sums of dQ, [B, H, Nq, d].</summary>
     private readonly T* _querySums;
 
-    private BackwardPass(in AttentionProblem problem, in BackwardArguments arguments, BoundScore<T> score, PairTile? pairs, T* rowTerms, T* querySums)
+    private BackwardPass(in AttentionProblem problem, in BackwardArguments arguments, BoundScore<T> score, in PassSetting setting, T* rowTerms, T* querySums)
     {
         _problem = problem;
         _arguments = arguments;
         _score = score;
-        _products = new(pairs);
+        _products = new(setting.Pairs);
         _factor = Exponential.Factor<T>(score.ExponentScale);
         _scale = T.CreateChecked(problem.Scale);
-        _sizes = TileSizes.Backward(problem, sizeof(T));
+        _sizes = setting.Plan.Backward(problem);
         _queryTiles = _sizes.QueryTiles(problem);
         _keyTiles = _sizes.KeyTiles(problem);
         _columns = Product<L, V, T>.PadColumns(problem.HeadDim);
@@ -78,17 +77,17 @@ internal sealed unsafe class BackwardPass<L, V, T>
         _maps = [.. Enumerable.Range(0, score.Visibility.Kinds).Select(kind => new Lazy<TileMap>(() => new TileMap(score.Visibility, score.Visibility.HeadOf(kind), p, _sizes)))];
     }
 
-    public static void Run(in AttentionProblem problem, in BackwardArguments arguments, int threads, PairTile? pairs)
+    public static void Run(in AttentionProblem problem, in BackwardArguments arguments, in PassSetting setting)
     {
         long rows = Validation.Rows(problem);
         long sums = problem.ElementType.IsHalfWidth() ? rows * problem.HeadDim : 0;
         using Scratch scratch = Scratch.Rent(cursor => ((nint)cursor.Take<T>(3 * rows), (nint)cursor.Take<T>(sums)), out (nint RowTerms, nint QuerySums) parts);
-        using var score = new BoundScore<T>(problem, arguments.ScoreTensors, Product<L, V, T>.VectorBits, threads, arguments.ScoreTensorGradients);
-        var pass = new BackwardPass<L, V, T>(problem, arguments, score, pairs, (T*)parts.RowTerms, (T*)parts.QuerySums);
+        using var score = new BoundScore<T>(problem, arguments.ScoreTensors, Product<L, V, T>.VectorBits, setting.Threads, arguments.ScoreTensorGradients);
+        var pass = new BackwardPass<L, V, T>(problem, arguments, score, setting, (T*)parts.RowTerms, (T*)parts.QuerySums);
         using CapturedGradients<T> captured = pass._captured;
         if (pass._keyTiles == 0)
             pass.BeginUnvisited();
-        WorkerPool.Run((int)Math.Min(threads, (long)problem.Batch * problem.KeyHeadCount * pass._keyTiles), pass.Work);
+        WorkerPool.Run((int)Math.Min(setting.Threads, (long)problem.Batch * problem.KeyHeadCount * pass._keyTiles), pass.Work);
         captured.End();
         if (arguments.SinkGradient != 0)
             pass.SetSinkGradient();
@@ -316,6 +315,8 @@ internal sealed unsafe class BackwardPass<L, V, T>
                     continue;
                 Matrix<T> s = t.Scores.From(i, x + skip), dp = t.ProbabilityGradient;
                 _products.Panel(columns, outputGradient.From(i), t.ValueTransposed + (nint)x * _products.Depth(_problem.ValueDim) + skip, dp, _problem.ValueDim, Product<L, V, T>.Tiles(rows));
+                if (SeeOneBlock(place.Query + i, rows, place.Key + x))
+                    SetDelta(_problem.Dropout > 0 ? t.Kept.From(i, x + skip) : s, dp, rows, Math.Min(columns, tile.Keys - x - skip), _problem.Dropout > 0 ? factor : T.One, place, i, delta);
                 if (_problem.Dropout > 0)
                     Strip<L, V, T>.ScoreGradients(s, t.Kept.From(i, x + skip), factor, dp, rows, columns, delta + i);
                 else
@@ -328,6 +329,34 @@ internal sealed unsafe class BackwardPass<L, V, T>
                     RunProgram(code, place, part, i, x + skip, rows, Math.Min(columns, tile.Keys - x - skip), t);
                 }
             }
+        }
+    }
+
+    /// <summary>Whether all keys that the band lets so many queries see lie in a panel: those of the first rows of a causal mask, or of a short problem.</summary>
+    private bool SeeOneBlock(int query, int rows, int key)
+        => _score.Visibility.Cover.FirstKeyOf(query) >= key && _score.Visibility.Cover.EndKeyOf(query + rows - 1) <= key + Product<L, V, T>.Width;
+
+    /// <summary>
+    /// delta = rowsum(Z o P o dP) - dLSE, over a block with all keys of its rows. A row that sees few keys has large weights, and what dP errs
+    /// by is in its delta as well then, so that dS is 0 where a weight is 1.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void SetDelta(Matrix<T> kept, Matrix<T> gradients, int rows, int keys, T factor, Place place, int row, T* delta)
+    {
+        T* logSumExp = (T*)_arguments.LogSumExpGradient;
+        for (int r = 0; r < rows; r++)
+        {
+            T* p = kept.Row(r), dp = gradients.Row(r);
+            V lanes = L.Zero;
+            int x = 0;
+            for (; x + L.Count <= keys; x += L.Count)
+                lanes = L.MultiplyAdd(L.Load(p + x), L.Load(dp + x), lanes);
+            T sum = L.Sum(lanes);
+            for (; x < keys; x++) // Behind the last key a weight may be infinite.
+                sum += p[x] * dp[x];
+            delta[row + r] = sum * factor;
+            if (logSumExp != null)
+                delta[row + r] -= logSumExp[(nint)place.Head * _problem.QueryLength + place.Query + row + r];
         }
     }
 

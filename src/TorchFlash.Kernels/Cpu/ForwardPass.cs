@@ -1,6 +1,5 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
-using TorchFlash.Kernels.Cpu.Assembled;
 using TorchFlash.Kernels.Cpu.Lanes;
 using TorchFlash.Kernels.Cpu.Scores;
 using TorchFlash.Kernels.Cpu.Tiles;
@@ -41,23 +40,23 @@ internal sealed unsafe class ForwardPass<L, V, T>
     private readonly int _valueColumns;
     private long _next;
 
-    private ForwardPass(in AttentionProblem problem, in ForwardArguments arguments, BoundScore<T> score, PairTile? pairs)
+    private ForwardPass(in AttentionProblem problem, in ForwardArguments arguments, BoundScore<T> score, in PassSetting setting)
     {
         _problem = problem;
         _arguments = arguments;
         _score = score;
-        _products = new(pairs);
+        _products = new(setting.Pairs);
         _factor = Exponential.Factor<T>(score.ExponentScale);
-        _sizes = TileSizes.Forward(problem, sizeof(T));
+        _sizes = setting.Plan.Forward(problem, setting.Threads);
         _queryTiles = (problem.QueryLength + _sizes.Queries - 1) / _sizes.Queries;
         _valueColumns = Product<L, V, T>.PadColumns(problem.ValueDim);
     }
 
-    public static void Run(in AttentionProblem problem, in ForwardArguments arguments, int threads, PairTile? pairs)
+    public static void Run(in AttentionProblem problem, in ForwardArguments arguments, in PassSetting setting)
     {
-        using var score = new BoundScore<T>(problem, arguments.ScoreTensors, Product<L, V, T>.VectorBits, threads);
-        var pass = new ForwardPass<L, V, T>(problem, arguments, score, pairs);
-        WorkerPool.Run((int)Math.Min(threads, pass.Items), pass.Work);
+        using var score = new BoundScore<T>(problem, arguments.ScoreTensors, Product<L, V, T>.VectorBits, setting.Threads);
+        var pass = new ForwardPass<L, V, T>(problem, arguments, score, setting);
+        WorkerPool.Run((int)Math.Min(setting.Threads, pass.Items), pass.Work);
     }
 
     private long Items => (long)_problem.Batch * _problem.Heads * _queryTiles;

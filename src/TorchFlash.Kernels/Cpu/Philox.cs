@@ -33,10 +33,11 @@ internal static unsafe class Philox<W, V>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void OfQuery(ulong seed, uint batch, uint head, uint counter, int counters, int query, uint* words)
     {
+        V unzipped = W.Unzipped;
         // In the order in which zipping pairs of words of (0, n), (1, n + 1) ... leaves every counter's four words together and in sequence.
         for (int x = 0; x < counters; x += W.Count)
         {
-            Run(seed, W.Add(W.Broadcast(counter + (uint)x), W.Unzipped), W.Broadcast((uint)query), head, batch, out V w0, out V w1, out V w2, out V w3);
+            Run(seed, W.Add(W.Broadcast(counter + (uint)x), unzipped), W.Broadcast((uint)query), head, batch, out V w0, out V w1, out V w2, out V w3);
             V low = W.Join(w0, w1), high = W.Join(w2, w3);
             W.Store(W.ZipEven(low, high), words + 4 * x);
             W.Store(W.ZipOdd(low, high), words + 4 * x + 2 * W.Count);
@@ -47,14 +48,18 @@ internal static unsafe class Philox<W, V>
     private static void Run(ulong seed, V x0, V x1, uint head, uint batch, out V w0, out V w1, out V w2, out V w3)
     {
         V m0 = W.Broadcast(Dropout.Multiplier0), m1 = W.Broadcast(Dropout.Multiplier1), x2 = W.Broadcast(head), x3 = W.Broadcast(batch);
-        (uint k0, uint k1) = ((uint)seed, (uint)(seed >> 32));
-        for (int round = 0; round < Dropout.Rounds; round++, k0 += Dropout.Weyl0, k1 += Dropout.Weyl1)
+        V k0 = W.Broadcast((uint)seed), k1 = W.Broadcast((uint)(seed >> 32)), weyl0 = W.Broadcast(Dropout.Weyl0), weyl1 = W.Broadcast(Dropout.Weyl1);
+        // Two rounds a turn halve the moves at its end, where every word has to be in the register that it came in. Of keys, too, only the lower halves count.
+        for (int round = 0; round < Dropout.Rounds; round += 2)
         {
             V a = W.Multiply(m0, x0), b = W.Multiply(m1, x2);
-            x0 = W.Xor(W.Xor(W.High(b), x1), W.Broadcast(k0));
-            x1 = b;
-            x2 = W.Xor(W.Xor(W.High(a), x3), W.Broadcast(k1));
-            x3 = a;
+            V y0 = W.Xor(W.Xor(W.High(b), x1), k0), y2 = W.Xor(W.Xor(W.High(a), x3), k1);
+            (k0, k1) = (W.Add(k0, weyl0), W.Add(k1, weyl1));
+            x3 = W.Multiply(m0, y0);
+            x1 = W.Multiply(m1, y2);
+            x0 = W.Xor(W.Xor(W.High(x1), b), k0);
+            x2 = W.Xor(W.Xor(W.High(x3), a), k1);
+            (k0, k1) = (W.Add(k0, weyl0), W.Add(k1, weyl1));
         }
         (w0, w1, w2, w3) = (x0, x1, x2, x3);
     }

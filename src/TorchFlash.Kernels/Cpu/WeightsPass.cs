@@ -1,6 +1,5 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
-using TorchFlash.Kernels.Cpu.Assembled;
 using TorchFlash.Kernels.Cpu.Lanes;
 using TorchFlash.Kernels.Cpu.Scores;
 using TorchFlash.Kernels.Cpu.Tiles;
@@ -27,23 +26,23 @@ internal sealed unsafe class WeightsPass<L, V, T>
     private readonly int _keyTiles;
     private long _next;
 
-    private WeightsPass(in AttentionProblem problem, in WeightsArguments arguments, BoundScore<T> score, PairTile? pairs)
+    private WeightsPass(in AttentionProblem problem, in WeightsArguments arguments, BoundScore<T> score, in PassSetting setting)
     {
         _problem = problem;
         _arguments = arguments;
         _score = score;
-        _products = new(pairs);
+        _products = new(setting.Pairs);
         _factor = Exponential.Factor<T>(score.ExponentScale);
-        _sizes = TileSizes.Forward(problem, sizeof(T));
+        _sizes = setting.Plan.Forward(problem, setting.Threads);
         _queryTiles = _sizes.QueryTiles(problem);
         _keyTiles = _sizes.KeyTiles(problem);
     }
 
-    public static void Run(in AttentionProblem problem, in WeightsArguments arguments, int threads, PairTile? pairs)
+    public static void Run(in AttentionProblem problem, in WeightsArguments arguments, in PassSetting setting)
     {
-        using var score = new BoundScore<T>(problem, arguments.ScoreTensors, Product<L, V, T>.VectorBits, threads);
-        var pass = new WeightsPass<L, V, T>(problem, arguments, score, pairs);
-        WorkerPool.Run((int)Math.Min(threads, pass.Items), pass.Work);
+        using var score = new BoundScore<T>(problem, arguments.ScoreTensors, Product<L, V, T>.VectorBits, setting.Threads);
+        var pass = new WeightsPass<L, V, T>(problem, arguments, score, setting);
+        WorkerPool.Run((int)Math.Min(setting.Threads, pass.Items), pass.Work);
     }
 
     private long Items => (long)_problem.Batch * _keyTiles * _queryTiles;

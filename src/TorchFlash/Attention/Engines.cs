@@ -11,6 +11,13 @@ internal static class Engines
 {
     private static readonly ConcurrentDictionary<DeviceType, IAttentionEngine> s_replaced = new();
 
+    /// <summary>The engine for CPU tensors.</summary>
+    public static CpuEngine Cpu
+    {
+        get => field ?? CpuEngine.Instance;
+        set;
+    }
+
     /// <summary>The engine for a device, if it takes a problem; null, with the reason, where there is none that does.</summary>
     public static IAttentionEngine? Taking(in AttentionProblem problem, DeviceType type, int index, out string? reason)
     {
@@ -28,7 +35,7 @@ internal static class Engines
         switch (type)
         {
             case DeviceType.CPU:
-                return CpuEngine.Instance;
+                return Cpu;
             case DeviceType.CUDA:
                 return CudaEngine.TryGet(Math.Max(index, 0), out CudaEngine? engine, out reason) ? engine : null;
             default:

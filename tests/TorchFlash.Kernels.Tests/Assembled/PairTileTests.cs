@@ -6,6 +6,9 @@ namespace TorchFlash.Kernels.Tests.Assembled;
 public sealed class PairTileTests
 {
     [FactWithTiles]
+    public void ProcessorWithTheInstructionsUsesThem() => Assert.Null(PairTile.Instance.Refusal);
+
+    [FactWithTiles]
     public void EverySizeIsTheDefinition()
     {
         var random = new Random(1);

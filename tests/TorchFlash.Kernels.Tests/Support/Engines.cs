@@ -6,5 +6,5 @@ internal static class Engines
 {
     /// <summary>The engine in every register width that this machine accelerates, and in scalar code.</summary>
     public static IReadOnlyList<CpuEngine> Widths { get; } =
-        [.. new[] { 512, 256, 128, 0 }.Where(bits => bits <= CpuEngine.WidestVectorBits).Select(bits => new CpuEngine(bits))];
+        [.. VectorWidth.Supported.Select(bits => new CpuEngine(bits))];
 }

@@ -7,12 +7,13 @@ namespace TorchFlash.Kernels.Cpu.Assembled;
 
 /// <summary>
 /// The register tile over pairs of bfloat16, assembled at first use where the processor has AVX512-BF16: twice the multiply-adds of
-/// float32. A 32-bit word holds elements 2k (low half) and 2k + 1 (high half) of a row of A or of a column of B.
+/// float32, and more where it has AMX. A 32-bit word holds elements 2k (low half) and 2k + 1 (high half) of a row of A or of a column of B.
 /// </summary>
 /// <remarks>
 /// The arithmetic is VDPBF16PS's (Intel SDM): for every pair first c = fma(a(2k + 1), b(2k + 1), c), then c = fma(a(2k), b(2k), c), each rounded
-/// to nearest even, subnormal numbers taken and returned as zero, the control register neither read nor written. It is checked
-/// against that definition before first use. The environment variable <see cref="Switch"/> set to 0 turns it off.
+/// to nearest even, subnormal numbers taken and returned as zero, the control register neither read nor written. What goes to AMX
+/// (see <see cref="AmxCode"/>) is TDPBF16PS's: for every 16 pairs the low and the high elements are summed apart from zero, in order, then c += low + high.
+/// Both are checked against these definitions before first use. The environment variable <see cref="Switch"/> set to 0 turns them off.
 /// </remarks>
 internal sealed unsafe class PairTile
 {
@@ -30,7 +31,7 @@ internal sealed unsafe class PairTile
 
     private readonly nint _code;
     private readonly int[] _entries = new int[PairTileCode.MostRegisters];
-    private readonly nint _amx;
+    private nint _amx;
     private readonly string? _amxRefusal;
 
     /// <param name="setting">Value of the environment variable.</param>
@@ -46,20 +47,13 @@ internal sealed unsafe class PairTile
         {
             _code = (nint)ExecutablePages.Load(Assemble(change ?? (code => code)), makeExecutable);
             Refusal = PairTileCheck.Run(this);
-            if (Refusal is not null)
-                return;
-            _amxRefusal = amx is null ? Amx.Refusal() : null;
-            if (_amxRefusal is not null)
-                return;
-            _amx = (nint)ExecutablePages.Load(amx ?? AmxCode.Assemble(), makeExecutable);
-            _amxRefusal = PairTileCheck.RunAmx(this);
-            if (_amxRefusal is not null)
-                _amx = 0;
         }
         catch (Win32Exception e)
         {
             Refusal = e.Message;
         }
+        if (Refusal is null)
+            _amxRefusal = StartAmx(amx);
     }
 
     /// <summary>That of this process.</summary>
@@ -101,6 +95,25 @@ internal sealed unsafe class PairTile
             blocks -= groups * blocksOfGroup;
         }
         RunVectors(registers, a, rs, ks, b, ldb, c, ldc, depth, blocks, add);
+    }
+
+    /// <summary>Null where there is AMX from here on; else why not.</summary>
+    private string? StartAmx(byte[]? code)
+    {
+        try
+        {
+            if (code is null && Amx.Refusal() is { } refusal)
+                return refusal;
+            _amx = (nint)ExecutablePages.Load(code ?? AmxCode.Assemble());
+        }
+        catch (Win32Exception e)
+        {
+            return e.Message;
+        }
+        string? wrong = PairTileCheck.RunAmx(this);
+        if (wrong is not null)
+            _amx = 0;
+        return wrong;
     }
 
     [SkipLocalsInit]
@@ -145,7 +158,8 @@ internal sealed unsafe class PairTile
         }
     }
 
-    private static string? Missing(string? setting)
+    /// <summary>What of the processor or of the settings stands against them; null where nothing does.</summary>
+    internal static string? Missing(string? setting)
     {
         if (setting == "0")
             return $"{Switch} is 0";

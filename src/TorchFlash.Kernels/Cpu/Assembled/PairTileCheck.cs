@@ -76,14 +76,14 @@ internal static unsafe class PairTileCheck
 
     private static float Low(uint pair) => BitConverter.UInt32BitsToSingle(pair << 16);
 
-    /// <summary>Numbers between 1/2 and 2 of either sign with all bits of the significand in use.</summary>
+    /// <summary>Numbers of either sign between 1/128 and 2: so far apart that sums of their products round, and the order counts.</summary>
     private static uint[] Pairs(int count, uint seed)
     {
         uint[] pairs = new uint[count];
         foreach (ref uint pair in pairs.AsSpan())
         {
             seed = seed * 1664525 + 1013904223;
-            pair = seed & 0x80FF80FF | 0x3F003F00;
+            pair = (seed ^ seed >> 16) & 0x83FF83FF | 0x3C003C00;
         }
         return pairs;
     }

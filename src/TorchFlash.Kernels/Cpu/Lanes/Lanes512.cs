@@ -70,9 +70,7 @@ internal readonly unsafe struct Lanes512<T> : ILanes<Vector512<T>, T>
         }
         else
         {
-            Vector256<int> mask = Vector256.GreaterThanOrEqual(Vector256.Load(words), Vector256.Create(least));
-            (Vector256<long> low, Vector256<long> high) = Vector256.Widen(mask);
-            return Vector512.Create(low, high).As<long, T>() & x;
+            return Vector512.GreaterThanOrEqual(Avx512F.ConvertToVector512Int64(Vector256.Load(words)), Vector512.Create((long)least)).As<long, T>() & x;
         }
     }
 

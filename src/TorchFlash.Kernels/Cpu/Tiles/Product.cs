@@ -49,23 +49,27 @@ internal static unsafe class Product<L, V, T>
     }
 
     /// <summary>
-    /// C = A B for six rows, blocks times, over the first columns (whole registers, a panel at most) of B. Maxima of columns are raised to those of
-    /// C where somebody asks for them.
+    /// C = A B for six rows, blocks times, over the first columns (whole registers, a panel at most) of B; in sums of 64 terms
+    /// at most: what S and dP err by, all results err by, and one chain errs as much as a matrix product of a library does. Maxima of columns are
+    /// raised to those of C where somebody asks for them.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Panel(int columns, Matrix<T> a, T* b, Matrix<T> c, int depth, int blocks, T* max = null)
-        => Tile(columns, a.Data, a.Stride, 1, b, Width, c.Data, c.Stride, depth, blocks, add: false, max);
+    {
+        int sums = (depth + 63) / 64;
+        Tile(columns, a.Data, a.Stride, 1, b, Width, c.Data, c.Stride, depth, sums < 2 ? depth : (depth + sums - 1) / sums, blocks, add: false, max);
+    }
 
     /// <summary>C += A B for six rows, blocks times, over all columns (whole registers) of row-major B; A(r, k) = a[r rs + k ks].</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Add(int columns, T* a, nint rs, nint ks, Matrix<T> b, Matrix<T> c, int depth, int blocks)
     {
         for (int x = 0; x < columns; x += Width)
-            Tile(Math.Min(Width, columns - x), a, rs, ks, b.Data + x, b.Stride, c.Data + x, c.Stride, depth, blocks, add: true, null);
+            Tile(Math.Min(Width, columns - x), a, rs, ks, b.Data + x, b.Stride, c.Data + x, c.Stride, depth, depth, blocks, add: true, null);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Tile(int columns, T* a, nint rs, nint ks, T* b, nint ldb, T* c, nint ldc, nint depth, int blocks, bool add, T* max)
+    private static void Tile(int columns, T* a, nint rs, nint ks, T* b, nint ldb, T* c, nint ldc, nint depth, nint chain, int blocks, bool add, T* max)
     {
         if (L.Count == 1)
         {
@@ -73,25 +77,25 @@ internal static unsafe class Product<L, V, T>
             for (int x = 0; x < columns; x += 2, max += max == null ? 0 : 2)
             {
                 if (columns - x == 1)
-                    RegisterTile<L, V, T, One>.Run(a, rs, ks, b + x, ldb, c + x, ldc, depth, blocks, add, max);
+                    RegisterTile<L, V, T, One>.Run(a, rs, ks, b + x, ldb, c + x, ldc, depth, chain, blocks, add, max);
                 else
-                    RegisterTile<L, V, T, Two>.Run(a, rs, ks, b + x, ldb, c + x, ldc, depth, blocks, add, max);
+                    RegisterTile<L, V, T, Two>.Run(a, rs, ks, b + x, ldb, c + x, ldc, depth, chain, blocks, add, max);
             }
             return;
         }
         switch (columns / L.Count)
         {
             case 1:
-                RegisterTile<L, V, T, One>.Run(a, rs, ks, b, ldb, c, ldc, depth, blocks, add, max);
+                RegisterTile<L, V, T, One>.Run(a, rs, ks, b, ldb, c, ldc, depth, chain, blocks, add, max);
                 break;
             case 2:
-                RegisterTile<L, V, T, Two>.Run(a, rs, ks, b, ldb, c, ldc, depth, blocks, add, max);
+                RegisterTile<L, V, T, Two>.Run(a, rs, ks, b, ldb, c, ldc, depth, chain, blocks, add, max);
                 break;
             case 3:
-                RegisterTile<L, V, T, Three>.Run(a, rs, ks, b, ldb, c, ldc, depth, blocks, add, max);
+                RegisterTile<L, V, T, Three>.Run(a, rs, ks, b, ldb, c, ldc, depth, chain, blocks, add, max);
                 break;
             default:
-                RegisterTile<L, V, T, Four>.Run(a, rs, ks, b, ldb, c, ldc, depth, blocks, add, max);
+                RegisterTile<L, V, T, Four>.Run(a, rs, ks, b, ldb, c, ldc, depth, chain, blocks, add, max);
                 break;
         }
     }

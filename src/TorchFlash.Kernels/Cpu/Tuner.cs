@@ -1,0 +1,141 @@
+using System.Diagnostics;
+using System.Globalization;
+
+namespace TorchFlash.Kernels.Cpu;
+
+/// <summary>Tries sizes of tiles on a problem of middling size, turn by turn, and keeps what the plan has unless another is clearly faster.</summary>
+internal static class Tuner
+{
+    private const int Length = 2048, Rounds = 5;
+
+    /// <summary>What another size must be faster by: more than a measurement is wrong by.</summary>
+    private const double Gain = 1.02;
+
+    public static (TuningResults Results, IReadOnlyList<string> Lines) Search(Func<TilePlan, CpuEngine> engineOf, TilePlan plan, ElementType elementType, int headDim, int threads)
+    {
+        int heads = 2 * Math.Max(1, threads > 0 ? threads : Environment.ProcessorCount);
+        AttentionProblem problem = new()
+        {
+            Batch = 1,
+            Heads = heads,
+            QueryLength = Length,
+            KeyLength = Length,
+            HeadDim = headDim,
+            ValueDim = headDim,
+            Scale = AttentionProblem.DefaultScale(Math.Max(1, headDim)),
+            ElementType = elementType,
+        };
+        problem.Validate();
+        using var operands = new Operands(problem);
+        ExecutionOptions options = new() { Threads = threads };
+        var results = plan.Tuned ?? TuningResults.None;
+        List<string> lines = [];
+        foreach (bool isBackward in new[] { false, true })
+        {
+            TileSizes[] candidates = [isBackward ? plan.Backward(problem) : plan.Forward(problem, 1), .. Candidates(isBackward)];
+            double[] seconds = [.. Enumerable.Repeat(double.PositiveInfinity, candidates.Length)];
+            for (int round = 0; round < Rounds; round++)
+            {
+                for (int i = 0; i < candidates.Length; i++)
+                {
+                    CpuEngine engine = engineOf(plan.With(TuningResults.None.With(isBackward, elementType, headDim, candidates[i])));
+                    long start = Stopwatch.GetTimestamp();
+                    if (isBackward)
+                        engine.Backward(problem, operands.Backward, options);
+                    else
+                        engine.Forward(problem, operands.Forward, options);
+                    seconds[i] = Math.Min(seconds[i], Stopwatch.GetElapsedTime(start).TotalSeconds);
+                }
+            }
+            int best = Array.IndexOf(seconds, seconds.Min());
+            if (seconds[0] <= Gain * seconds[best])
+                best = 0;
+            results = results.With(isBackward, elementType, headDim, candidates[best]);
+            lines.Add(string.Create(CultureInfo.InvariantCulture,
+                $"{(isBackward ? "backward" : "forward")} {elementType} d = {headDim}: {candidates[best].Queries} queries x {candidates[best].Keys} keys, {seconds[0] / seconds[best]:F3} times as fast as {candidates[0].Queries} x {candidates[0].Keys}; slowest {seconds.Max() / seconds[best]:F2} times as long"));
+        }
+        return (results, lines);
+    }
+
+    private static IEnumerable<TileSizes> Candidates(bool isBackward)
+    {
+        foreach (int stationary in TilePlan.StationarySizes.ToArray())
+        {
+            foreach (int streamed in TilePlan.StreamedSizes.ToArray())
+                yield return isBackward ? new(streamed, stationary) : new(stationary, streamed);
+        }
+    }
+
+    /// <summary>Operands with something in them: exponentials of zeros alone would be cheaper on no processor, but nobody need wonder.</summary>
+    private sealed unsafe class Operands : IDisposable
+    {
+        private readonly Scratch _block;
+
+        public Operands(AttentionProblem problem)
+        {
+            long rows = (long)problem.Heads * problem.QueryLength;
+            int size = problem.ElementType switch
+            {
+                ElementType.Float64 => sizeof(double),
+                ElementType.Float32 => sizeof(float),
+                _ => sizeof(ushort),
+            };
+            nint[] parts = new nint[10];
+            _block = Scratch.Rent(cursor =>
+            {
+                for (int i = 0; i < parts.Length; i++)
+                    parts[i] = (nint)cursor.Take<byte>(i < 8 ? rows * problem.HeadDim * size : rows * sizeof(double));
+            });
+            var random = new Random(1);
+            for (int part = 0; part < 4; part++)
+            {
+                for (long i = 0; i < rows * problem.HeadDim; i++)
+                {
+                    float x = random.NextSingle() - 0.5f;
+                    switch (problem.ElementType)
+                    {
+                        case ElementType.Float64:
+                            ((double*)parts[part])[i] = x;
+                            break;
+                        case ElementType.Float32:
+                            ((float*)parts[part])[i] = x;
+                            break;
+                        case ElementType.Float16:
+                            ((Half*)parts[part])[i] = (Half)x;
+                            break;
+                        default:
+                            ((ushort*)parts[part])[i] = (ushort)(BitConverter.SingleToUInt32Bits(x) >> 16);
+                            break;
+                    }
+                }
+            }
+            Forward = new() { Query = View(0), Key = View(1), Value = View(2), Output = View(4), Statistics = new(parts[8], parts[9]) };
+            Backward = new()
+            {
+                Query = View(0),
+                Key = View(1),
+                Value = View(2),
+                OutputGradient = View(3),
+                Output = View(4),
+                QueryGradient = View(5),
+                KeyGradient = View(6),
+                ValueGradient = View(7),
+                Statistics = new(parts[8], parts[9]),
+            };
+
+            TensorView View(int part) => new()
+            {
+                Data = parts[part],
+                BatchStride = rows * problem.HeadDim,
+                HeadStride = (long)problem.QueryLength * problem.HeadDim,
+                RowStride = problem.HeadDim,
+            };
+        }
+
+        public ForwardArguments Forward { get; }
+
+        public BackwardArguments Backward { get; }
+
+        public void Dispose() => _block.Dispose();
+    }
+}
