@@ -8,6 +8,7 @@ return new RootCommand("Measurements of TorchFlash: ratios, taken side by side i
     AttentionBenchmark.Command(),
     MemoryBenchmark.Command(),
     MixedBenchmark.Command(),
+    CallBenchmark.Command(),
     ScoreBenchmark.Command(),
     SparseBenchmark.Command(),
     MemoryProbe.Command(),
