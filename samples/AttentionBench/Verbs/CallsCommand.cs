@@ -1,14 +1,15 @@
 using System.CommandLine;
+using TorchFlash;
 using System.Globalization;
 using TorchFlash.Kernels.Cpu;
 using static TorchSharp.torch;
 
-namespace TorchFlash.Benchmarks;
+namespace AttentionBench.Verbs;
 
 /// <summary>
 /// What one call costs where there is hardly anything to compute: flash, the engine below it, libtorch's SDPA and the naive composition, turn by turn.
 /// </summary>
-internal static class CallBenchmark
+internal static class CallsCommand
 {
     /// <summary>A turn lasts at least so long, so that neither the clock nor what the contestant before left in the caches counts.</summary>
     private const double SecondsPerTurn = 0.001;

@@ -1,14 +1,15 @@
 using System.CommandLine;
+using TorchFlash;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace TorchFlash.Benchmarks;
+namespace AttentionBench.Verbs;
 
 /// <summary>
 /// Attention alone against attention between two linear layers: whether libtorch's threads, which keep spinning for a while
 /// after each of its operators, get in the way of ours.
 /// </summary>
-internal static class MixedBenchmark
+internal static class MixedCommand
 {
     public static Command Command()
     {

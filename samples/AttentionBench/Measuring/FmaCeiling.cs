@@ -2,7 +2,7 @@ using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 
-namespace TorchFlash.Benchmarks;
+namespace AttentionBench.Measuring;
 
 /// <summary>
 /// The most floating point operations a second that multiply-adds can give on this machine, from C#: twelve independent

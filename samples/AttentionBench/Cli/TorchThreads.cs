@@ -1,7 +1,8 @@
 using System.CommandLine;
+using TorchFlash;
 using static TorchSharp.torch;
 
-namespace TorchFlash.Benchmarks;
+namespace AttentionBench.Cli;
 
 /// <summary>
 /// How many threads libtorch and, following it, flash use. Said explicitly, because libtorch's own default differs between

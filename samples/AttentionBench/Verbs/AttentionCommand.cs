@@ -1,14 +1,15 @@
 using System.CommandLine;
+using TorchFlash;
 using System.Text.Json;
 using static TorchSharp.torch;
 
-namespace TorchFlash.Benchmarks;
+namespace AttentionBench.Verbs;
 
 /// <summary>
 /// flash against libtorch's SDPA, the naive composition and torch.nn.MultiheadAttention: times interleaved in one process,
 /// peak memory in a process per case.
 /// </summary>
-internal static class AttentionBenchmark
+internal static class AttentionCommand
 {
     /// <summary>Matrices of scores may take this share of the machine's memory.</summary>
     internal const double MemoryShare = 0.6;
@@ -80,7 +81,7 @@ internal static class AttentionBenchmark
             int at = Array.IndexOf(feasible, c);
             return at < 0
                 ? new Result(c.Name, n, heads, dim, causal, null, null, null)
-                : new Result(c.Name, n, heads, dim, causal, forward[at], both[at], memory ? MemoryProbe.GrowthInChild(c, heads, n, dim, causal) : null);
+                : new Result(c.Name, n, heads, dim, causal, forward[at], both[at], memory ? Probe.GrowthInChild(c, heads, n, dim, causal) : null);
         })];
     }
 

@@ -3,10 +3,10 @@ using System.Diagnostics;
 using System.Globalization;
 using static TorchSharp.torch;
 
-namespace TorchFlash.Benchmarks;
+namespace AttentionBench.Measuring;
 
 /// <summary>One forward and backward pass in a process of its own, so that nothing but it is in the measurement.</summary>
-internal static class MemoryProbe
+internal static class Probe
 {
     private const string Verb = "probe";
 
@@ -62,7 +62,7 @@ internal static class MemoryProbe
         ];
         string host = Environment.ProcessPath!;
         if (Path.GetFileNameWithoutExtension(host) == "dotnet")
-            arguments = [typeof(MemoryProbe).Assembly.Location, .. arguments];
+            arguments = [typeof(Probe).Assembly.Location, .. arguments];
         using Process child = Process.Start(new ProcessStartInfo(host, arguments) { RedirectStandardOutput = true })!;
         string output = child.StandardOutput.ReadToEnd();
         child.WaitForExit();

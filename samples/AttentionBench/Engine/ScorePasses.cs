@@ -4,7 +4,7 @@ using TorchFlash.Kernels;
 using TorchFlash.Kernels.Cpu;
 using TorchFlash.Kernels.Scores;
 
-namespace TorchFlash.Benchmarks;
+namespace AttentionBench.Engine;
 
 /// <summary>The passes of the CPU engine over the operands of plain ones, with what a case does to their scores, and results of their own.</summary>
 internal sealed unsafe class ScorePasses<T> : IDisposable where T : unmanaged, IBinaryFloatingPointIeee754<T>

@@ -1,16 +1,17 @@
 using System.CommandLine;
+using TorchFlash;
 using System.Globalization;
 using System.Numerics;
 using System.Text.Json;
 using TorchFlash.Kernels.Cpu;
 using static TorchSharp.torch;
 
-namespace TorchFlash.Benchmarks;
+namespace AttentionBench.Verbs;
 
 /// <summary>
 /// What every feature of the scores costs: its passes beside the plain full pass, per visible pair, and beside libtorch's attention with the same mask.
 /// </summary>
-internal static class ScoreBenchmark
+internal static class ScoresCommand
 {
     /// <summary>Outputs of contestants that differ by more, relative to the largest element, are not the same computation.</summary>
     private const double Agreement = 1e-3;
@@ -137,7 +138,7 @@ internal static class ScoreBenchmark
         Tensor q = Operand(plain.ForwardArguments.Query), k = Operand(plain.ForwardArguments.Key), v = Operand(plain.ForwardArguments.Value);
         Tensor gradient = Operand(plain.BackwardArguments.OutputGradient).requires_grad_(false);
         Console.WriteLine();
-        Console.WriteLine($"libtorch {__version__}: its scaled_dot_product_attention on the same tensors ({(Contestant.HasFusedAttention ? "fused unless it says so" : "this one has no fused kernel for processors, everything is composed")}); in brackets how many times as long as flash. \"-\": matrices of scores would take over {AttentionBenchmark.MemoryShare:P0} of the memory.");
+        Console.WriteLine($"libtorch {__version__}: its scaled_dot_product_attention on the same tensors ({(Contestant.HasFusedAttention ? "fused unless it says so" : "this one has no fused kernel for processors, everything is composed")}); in brackets how many times as long as flash. \"-\": matrices of scores would take over {AttentionCommand.MemoryShare:P0} of the memory.");
         Console.WriteLine();
         Console.WriteLine("| case | libtorch | forward ms | libtorch | forward + backward ms | libtorch |");
         Console.WriteLine("| --- | --- | ---: | ---: | ---: | ---: |");
@@ -150,7 +151,7 @@ internal static class ScoreBenchmark
             bool differentiated = c.Gradients && c.Mask is not null;
             string path = c.Dropout > 0 || differentiated || !Contestant.HasFusedAttention ? "composed" : "fused";
             double matrices = path == "composed" ? 4 : c.Mask is null ? 0 : 1;
-            if (matrices * sizeof(float) * heads * n * n > AttentionBenchmark.MemoryShare * GC.GetGCMemoryInfo().TotalAvailableMemoryBytes)
+            if (matrices * sizeof(float) * heads * n * n > AttentionCommand.MemoryShare * GC.GetGCMemoryInfo().TotalAvailableMemoryBytes)
             {
                 Console.WriteLine($"| {c.Name} | {path} | - | - | - | - |");
                 continue;
@@ -167,7 +168,7 @@ internal static class ScoreBenchmark
             comparisons.Add(comparison);
             Console.WriteLine(Invariant($"| {c.Name} | {path} | {1e3 * comparison.Forward:F1} | {1e3 * forward.Seconds:F1} ({forward.Ratio:F2}x) | {1e3 * comparison.Both:F1} | {1e3 * both.Seconds:F1} ({both.Ratio:F2}x) |"));
 
-            Tensor Attend() => nn.functional.scaled_dot_product_attention(q, k, v, mask, c.Dropout, c.Causal != Kernels.CausalMask.None);
+            Tensor Attend() => nn.functional.scaled_dot_product_attention(q, k, v, mask, c.Dropout, c.Causal != TorchFlash.Kernels.CausalMask.None);
 
             void LibtorchForward()
             {
@@ -192,7 +193,7 @@ internal static class ScoreBenchmark
         }
         return [.. comparisons];
 
-        unsafe Tensor Operand(Kernels.TensorView view) => tensor(new Span<float>((void*)view.Data, heads * n * dim).ToArray(), [1, heads, n, dim], requires_grad: true);
+        unsafe Tensor Operand(TorchFlash.Kernels.TensorView view) => tensor(new Span<float>((void*)view.Data, heads * n * dim).ToArray(), [1, heads, n, dim], requires_grad: true);
     }
 
     private static string Invariant(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);

@@ -2,7 +2,7 @@ using System.Numerics;
 using TorchFlash.Kernels;
 using TorchFlash.Kernels.Cpu;
 
-namespace TorchFlash.Benchmarks;
+namespace AttentionBench.Engine;
 
 /// <summary>The passes of the CPU engine over one case, with operands of their own.</summary>
 internal sealed class EnginePasses<T> : IDisposable where T : unmanaged, IBinaryFloatingPointIeee754<T>

@@ -3,7 +3,7 @@ using TorchFlash.Kernels.Scores;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace TorchFlash.Benchmarks;
+namespace AttentionBench.Engine;
 
 /// <summary>Elements of a captured tensor by their position in it: the <see cref="ScoreTensor.Source"/> of those that are measured here.</summary>
 internal delegate double Elements(long index);

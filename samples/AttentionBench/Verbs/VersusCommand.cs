@@ -4,13 +4,13 @@ using System.Reflection;
 using System.Runtime.Loader;
 using TorchFlash.Kernels.Cpu;
 
-namespace TorchFlash.Benchmarks;
+namespace AttentionBench.Verbs;
 
 /// <summary>
 /// The CPU engine of this build against that of another, turn by turn in one process: what a change has cost or brought, on machines whose
 /// speed drifts by more than that.
 /// </summary>
-internal static class VersusBenchmark
+internal static class VersusCommand
 {
     public static Command Command()
     {
@@ -26,7 +26,7 @@ internal static class VersusBenchmark
     private static void Run(string otherKernels, int threads, int rounds)
     {
         // This very program once more, over the other kernels.
-        Type passes = new OtherBuild(otherKernels).LoadFromAssemblyPath(typeof(VersusBenchmark).Assembly.Location).GetType($"{typeof(EnginePasses<float>).Namespace}.EnginePasses`1")!.MakeGenericType(typeof(float));
+        Type passes = new OtherBuild(otherKernels).LoadFromAssemblyPath(typeof(VersusCommand).Assembly.Location).GetType($"{typeof(EnginePasses<float>).Namespace}.EnginePasses`1")!.MakeGenericType(typeof(float));
 
         Console.WriteLine(CpuEngine.Instance.Describe());
         Console.WriteLine($"this build's time over that of {otherKernels}: medians of {rounds} pairs, {threads} threads, float32");

@@ -1,9 +1,9 @@
 using System.CommandLine;
 
-namespace TorchFlash.Benchmarks;
+namespace AttentionBench.Verbs;
 
 /// <summary>A long sequence through flash attention, forward and backward, within a limit of memory growth; then what is done to its scores.</summary>
-internal static class MemoryBenchmark
+internal static class MemoryCommand
 {
     public static Command Command()
     {
@@ -23,7 +23,7 @@ internal static class MemoryBenchmark
             const double gib = 1 << 30;
             int n = parsed.GetValue(length), h = parsed.GetValue(heads), d = parsed.GetValue(dim);
             Contestant flash = Contestant.All.Single(c => c.Name == "flash"), naive = Contestant.All.Single(c => c.Name == "naive");
-            (long bytes, double seconds) = MemoryProbe.Growth(flash, h, n, d, parsed.GetValue(causal));
+            (long bytes, double seconds) = Probe.Growth(flash, h, n, d, parsed.GetValue(causal));
             bool holds = bytes <= parsed.GetValue(limit) * gib;
             Console.WriteLine(FormattableString.Invariant(
                 $"flash forward + backward, B=1 H={h} N={n} d={d} float32: {seconds:F1} s, memory grew by {bytes / gib:F3} GiB ({(holds ? "within" : "ABOVE")} the limit of {parsed.GetValue(limit)} GiB; the naive composition needs at least {naive.ScoreBytes(h, n) / gib:F0} GiB)"));
@@ -46,9 +46,9 @@ internal static class MemoryBenchmark
         Console.WriteLine("| --- | ---: | ---: |");
         double full = 0;
         bool holds = true;
-        foreach (string name in MemoryProbe.Scores(heads, n).Select(c => c.Name))
+        foreach (string name in Probe.Scores(heads, n).Select(c => c.Name))
         {
-            double bytes = MemoryProbe.GrowthInChild(flash, heads, n, dim, false, name);
+            double bytes = Probe.GrowthInChild(flash, heads, n, dim, false, name);
             if (name == ScoreCase.Plain.Name)
                 full = bytes;
             holds &= bytes - full <= limit;

@@ -1,6 +1,6 @@
 using System.Diagnostics;
 
-namespace TorchFlash.Benchmarks;
+namespace AttentionBench.Measuring;
 
 internal static class Measure
 {

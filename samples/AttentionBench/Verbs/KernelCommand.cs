@@ -3,13 +3,13 @@ using System.Globalization;
 using System.Numerics;
 using TorchFlash.Kernels.Cpu;
 
-namespace TorchFlash.Benchmarks;
+namespace AttentionBench.Verbs;
 
 /// <summary>
 /// The CPU engine's arithmetic throughput as a share of the multiply-add ceiling measured between its runs. Counted are
 /// 4 H Nq Nk d operations forward and 2.5 times that backward (7 products with the recomputed S against 2), half of it causal.
 /// </summary>
-internal static class KernelBenchmark
+internal static class KernelCommand
 {
     /// <summary>A case whose own ceiling lies below this share of the one at the start shared the machine with something else, or ran at a lower clock.</summary>
     private const double Undisturbed = 0.95;

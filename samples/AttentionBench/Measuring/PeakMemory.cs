@@ -1,7 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 
-namespace TorchFlash.Benchmarks;
+namespace AttentionBench.Measuring;
 
 /// <summary>Memory of this process, as the operating system counts it.</summary>
 internal static class PeakMemory

@@ -3,13 +3,13 @@ using System.Globalization;
 using System.Text.Json;
 using TorchFlash.Kernels.Cpu;
 
-namespace TorchFlash.Benchmarks;
+namespace AttentionBench.Verbs;
 
 /// <summary>
 /// Block-sparse patterns of the papers against dense attention of the same length, as in the FlashAttention paper's table, and windows and documents against the time of
 /// the pairs that exist in them.
 /// </summary>
-internal static class SparseBenchmark
+internal static class SparseCommand
 {
     /// <param name="Pattern">Name.</param>
     /// <param name="Length">Number of queries and of keys.</param>

@@ -1,7 +1,8 @@
+using TorchFlash;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace TorchFlash.Benchmarks;
+namespace AttentionBench.Contestants;
 
 /// <summary>What is compared: one way to compute attention.</summary>
 /// <param name="Name">As in the tables.</param>
