@@ -10,7 +10,7 @@ namespace AttentionBench.Plots;
 /// </summary>
 public static class SvgPlot
 {
-    private const double Edge = 20, TickLength = 4, LabelGap = 16, FontSize = 12;
+    private const double Edge = 20, TickLength = 4, LabelGap = 16, FontSize = 12, BoldFactor = 1.1;
     private const string Fonts = "system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif";
     private const int MarkersUpTo = 40;
 
@@ -107,13 +107,16 @@ public static class SvgPlot
 
         protected string Colour(int series) => Theme.Series[series % Theme.Series.Count];
 
-        /// <summary>A horizontal reference line, its label above its right end.</summary>
-        protected void AddReference(ReferenceLine line)
+        /// <summary>A horizontal reference line, its label above its right end or beyond it.</summary>
+        protected void AddReference(ReferenceLine line, bool isBeyond)
         {
             if (!Vertical.Axis.Takes(line.Value))
                 return;
-            Root.Add(Line(Left, Y(line.Value), Right, Y(line.Value), Theme.Muted, ("stroke-dasharray", "2 3"), ("stroke-width", "1.3")));
-            Root.Add(Text(Right - 4, Y(line.Value) - 5, line.Label, "end", [("fill", Theme.Muted), .. Halo()]));
+            Root.Add(Line(Left, Y(line.Value), Right, Y(line.Value), Theme.Text, ("stroke-dasharray", "2 3"), ("stroke-width", "1.2")));
+            if (isBeyond)
+                Root.Add(Text(Right + 6, Y(line.Value) + 4, line.Label, "start", ("fill", Theme.Muted)));
+            else
+                Root.Add(Text(Right - 4, Y(line.Value) - 5, line.Label, "end", [("fill", Theme.Muted), .. Halo()]));
         }
 
         /// <summary>A bar from low to high with short ends.</summary>
@@ -137,7 +140,7 @@ public static class SvgPlot
         private readonly Axis.Range _horizontal;
 
         public LinePicture(LineChart chart, Theme theme)
-            : base(chart, theme, VerticalRange(chart), chart.HasLegend ? Edge + 10 : Edge + 12 + chart.Series.Max(s => TextWidth(s.Name)), 54,
+            : base(chart, theme, VerticalRange(chart), chart.HasLegend ? Edge + 10 : Edge + 12 + BoldFactor * chart.Series.Max(s => TextWidth(s.Name)), 54,
                 chart.HasLegend ? [.. chart.Series.Select((s, i) => (s.Name, Key(s, s.Colour ?? i, theme)))] : [])
         {
             _chart = chart;
@@ -148,7 +151,7 @@ public static class SvgPlot
                 if (line.IsVertical)
                     AddVerticalReference(line);
                 else
-                    AddReference(line);
+                    AddReference(line, isBeyond: false);
             }
             for (int i = 0; i < chart.Series.Count; i++)
                 AddSeries(chart.Series[i], chart.Series[i].Colour ?? i);
@@ -191,7 +194,7 @@ public static class SvgPlot
                 return;
             double x = X(line.Value), width = TextWidth(line.Label);
             bool isLeft = x + 5 + width > Right && x - 5 - width > Left;
-            Root.Add(Line(x, Top, x, Bottom, Theme.Muted, ("stroke-dasharray", "2 3"), ("stroke-width", "1.3")));
+            Root.Add(Line(x, Top, x, Bottom, Theme.Text, ("stroke-dasharray", "2 3"), ("stroke-width", "1.2")));
             Root.Add(Text(isLeft ? x - 5 : x + 5, Top + 11, line.Label, isLeft ? "end" : "start", [("fill", Theme.Muted), .. Halo()]));
         }
 
@@ -231,7 +234,7 @@ public static class SvgPlot
                 ends.Add((series.Name, series.Colour ?? i, X(last.X), Y(last.Y)));
             }
             foreach ((string name, int colour, double x, double y) in ends.Where(end => !IsAtRight(end.X)))
-                Root.Add(Text(Math.Min(x + 9, PictureWidth - 4 - TextWidth(name)), y + 4, name, "start", [("fill", Colour(colour)), ("font-weight", "600"), .. Halo()]));
+                Root.Add(Text(Math.Min(x + 9, PictureWidth - 4 - BoldFactor * TextWidth(name)), y + 4, name, "start", [("fill", Colour(colour)), ("font-weight", "600"), .. Halo()]));
 
             var right = ends.Where(end => IsAtRight(end.X)).OrderBy(end => end.Y).ToList();
             double[] places = [.. right.Select(end => end.Y)];
@@ -283,7 +286,7 @@ public static class SvgPlot
     private sealed class BarPicture : Picture
     {
         public BarPicture(BarChart chart, Theme theme)
-            : base(chart, theme, VerticalRange(chart), Edge, HasSlantedGroups(chart) ? 90 : 40,
+            : base(chart, theme, VerticalRange(chart), Edge + chart.References.Select(r => TextWidth(r.Label)).DefaultIfEmpty(0).Max(), HasSlantedGroups(chart) ? 90 : 40,
                 chart.Series.Count == 1 ? [] : [.. chart.Series.Select((s, i) => (s.Name, Key(theme.Series[i % theme.Series.Count])))])
         {
             double group = (Right - Left) / chart.Groups.Count, bar = Math.Min(56, group * .8 / chart.Series.Count), zero = Y(0);
@@ -309,7 +312,7 @@ public static class SvgPlot
                 Root.Add(name);
             }
             foreach (ReferenceLine line in chart.References)
-                AddReference(line);
+                AddReference(line, isBeyond: true);
         }
 
         private static bool HasSlantedGroups(BarChart chart) => chart.Groups.Max(TextWidth) > (chart.Width - 100) / chart.Groups.Count;
