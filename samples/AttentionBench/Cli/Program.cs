@@ -54,7 +54,7 @@ internal static class Program
         KernelCommand.Command(),
         CallsCommand.Command(),
         Gpt2Command.Command(),
-    
+
         MemoryCommand.Command(),
         MixedCommand.Command(),
         ScoresCommand.Command(),

@@ -1,5 +1,5 @@
-using AttentionBench.Measuring;
 using AttentionBench.Engine;
+using AttentionBench.Measuring;
 using TorchFlash.Kernels;
 
 namespace AttentionBench.Contestants;

@@ -55,7 +55,9 @@ internal static class ChildProcess
     /// <summary>What to say when it has ended by itself.</summary>
     public static UserException Failure(string what, int exitCode, string errors)
     {
-        string reason = errors.Split('\n', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries).LastOrDefault("without a word");
-        return new UserException($"The process that measures {what} ended with exit code {exitCode}: {(exitCode == 128 + 9 ? "killed, as when memory runs out" : reason)}");
+        // The runtime's own words and a stack trace are around the reason, announcements of TorchFlash before it.
+        string reason = errors.Split('\n', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries)
+            .FirstOrDefault(line => line != "Process terminated." && !line.StartsWith("TorchFlash:", StringComparison.Ordinal), "without a word");
+        return new UserException($"The process that measures {what} ended with exit code {exitCode}: {(exitCode == 128 + 9 ? "killed, as when memory runs out" : reason.TrimEnd('.'))}");
     }
 }

@@ -28,20 +28,21 @@ internal static class Measure
     public static Func<double> Timed(Action action) => () => Seconds(action);
 
     /// <summary>
-    /// Seconds of one run of every contestant in every round. A first run of each is not counted; from their seconds it follows how many rounds there
-    /// are. The order turns by one from round to round, so that nobody always follows the same one.
+    /// Seconds of one run of every contestant in every round. A first run of each is not counted; of a second one follows how often it is
+    /// repeated in a turn, and how many rounds there are. The order turns by one from round to round, so that nobody always follows the same one.
     /// </summary>
     /// <param name="rounds">How many rounds, given the seconds of one.</param>
     /// <param name="secondsPerTurn">What is shorter is repeated until a turn lasts so long.</param>
     /// <param name="contestants">Each runs once and says how many seconds that took.</param>
     public static double[][] InTurn(Func<double, int> rounds, double secondsPerTurn, params IReadOnlyList<Func<double>> contestants)
     {
-        int[] repeats = [.. contestants.Select(run =>
+        double[] once = [.. contestants.Select(run =>
         {
             run();
-            return (int)Math.Clamp(secondsPerTurn / run(), 1, 1e6);
+            return run();
         })];
-        int count = rounds(contestants.Select((run, c) => Turn(c)).Sum());
+        int[] repeats = [.. once.Select(seconds => (int)Math.Clamp(secondsPerTurn / seconds, 1, 1e6))];
+        int count = rounds(once.Zip(repeats, (seconds, times) => seconds * times).Sum());
         double[][] seconds = [.. contestants.Select(_ => new double[count])];
         for (int round = 0; round < count; round++)
             for (int turn = 0; turn < contestants.Count; turn++)

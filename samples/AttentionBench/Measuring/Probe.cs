@@ -25,7 +25,10 @@ internal sealed record ProbeResult(long Bytes, double FirstSeconds = 0, double L
 internal static class Probe
 {
     private const string Verb = "probe";
+
+    /// <summary>Calls before the later one, of which the runtime compiles everything for good; fewer where they take long.</summary>
     private const int CallsBeforeLater = 50;
+    private const double SecondsBeforeLater = 2;
 
     /// <summary>What the child runs.</summary>
     public static Command Command()
@@ -77,8 +80,9 @@ internal static class Probe
         using var scope = NewDisposeScope();
         var workload = new Workload(contestant, request.Case);
         double first = workload.Run(pass);
-        for (int call = 0; call < CallsBeforeLater; call++)
-            workload.Run(pass);
+        double sum = 0;
+        for (int call = 0; call < CallsBeforeLater && sum < SecondsBeforeLater; call++)
+            sum += workload.Run(pass);
         return new(0, first, workload.Run(pass));
     }
 

@@ -45,8 +45,8 @@ internal sealed class Session
     /// <param name="command">A command that has all its other options.</param>
     /// <param name="describesMachine">Whether it uses libtorch.</param>
     /// <param name="files">Options of files that it writes.</param>
-    /// <param name="run">Its work.</param>
-    public static Command On(Command command, bool describesMachine, Option[] files, Func<ParseResult, Session, int> run)
+    /// <param name="prepare">Checks its options, before anything is measured; what it returns is its work.</param>
+    public static Command On(Command command, bool describesMachine, Option[] files, Func<ParseResult, Func<Session, int>> prepare)
     {
         foreach (Option file in files)
             command.Add(file);
@@ -59,9 +59,10 @@ internal sealed class Session
             foreach (Option<FileInfo?> file in files.OfType<Option<FileInfo?>>())
                 if (parsed.GetValue(file) is { } wanted)
                     OutputFile.Check(file.Name, wanted.FullName);
+            Func<Session, int> work = prepare(parsed);
             return Start(parsed, describesMachine, session =>
             {
-                int code = run(parsed, session);
+                int code = work(session);
                 session.WriteFiles(files);
                 return code;
             });

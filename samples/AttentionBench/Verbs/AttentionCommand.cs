@@ -52,6 +52,7 @@ internal static class AttentionCommand
     internal const double MemoryShare = 0.6;
 
     private const string None = "none";
+    private const double Mebi = 1 << 20;
 
     public static Command Command()
     {
@@ -77,7 +78,7 @@ internal static class AttentionCommand
         {
             contestants, type, lengths, keys, batch, heads, keyHeads, dim, valueDim, causal, mask, bias, dropout, window, passes, seconds, repeat, mixed, noMemory, first,
         };
-        return Session.On(command, true, [Options.Json, Options.Csv, Options.Svg], (parsed, session) =>
+        return Session.On(command, true, [Options.Json, Options.Csv, Options.Svg], parsed =>
         {
             int h = parsed.GetValue(heads)!.Value, hk = parsed.GetValue(keyHeads) ?? h, d = parsed.GetValue(dim)!.Value;
             if (h % hk != 0)
@@ -101,7 +102,7 @@ internal static class AttentionCommand
             if (cases.FirstOrDefault(c => c.Window > 0 && (c.Queries > c.Keys || c.Mask == MaskKind.Padding)) is not null)
                 throw new UserException($"{window.Name} takes as many keys as queries ({keys.Name}), and not {mask.Name} padding: else queries are left without any key, of which contestants make different things.");
             string[] named = parsed.GetValue(contestants)!;
-            Run(session, new AttentionPlan
+            var plan = new AttentionPlan
             {
                 Cases = cases,
                 Contestants = [.. Contestant.All.Where(c => c.Name == Contestant.Flash || (c.IsModule ? named.Contains("mha") : named.Contains(c.Name)))],
@@ -111,8 +112,12 @@ internal static class AttentionCommand
                 IsMixed = parsed.GetValue(mixed),
                 Memory = !parsed.GetValue(noMemory),
                 FirstCall = parsed.GetValue(first),
-            });
-            return 0;
+            };
+            return session =>
+            {
+                Run(session, plan);
+                return 0;
+            };
         });
     }
 
@@ -125,13 +130,11 @@ internal static class AttentionCommand
         foreach (Pass pass in plan.Passes)
             Times(session, plan, pass, shown, takesPart);
         if (plan.Memory)
-            PerProcess(session, plan, "memory", "Peak memory of forward and backward in a process of its own, MiB over what was there before.", shown, "F1", " MiB",
-                (contestant, c) => takesPart[c].Contains(contestant) ? Probe.Memory(contestant, c) / 1048576.0 : null);
+            PerProcess(session, plan, "memory", "Peak memory of forward and backward in a process of its own, over what was there before.", shown, takesPart, [("MiB", "F1")],
+                (contestant, c) => [Probe.Memory(contestant, c) / Mebi]);
         if (plan.FirstCall)
-            PerProcess(session, plan, "first-call", $"First call of a process ({plan.Passes[0].ToString().ToLowerInvariant()}), libtorch loaded, and in brackets a later one.", shown, "F1", " ms",
-                (contestant, c) => takesPart[c].Contains(contestant) && Probe.FirstCall(contestant, c, plan.Passes[0]) is var result
-                    ? FormattableString.Invariant($"{1e3 * result.FirstSeconds:F1} ({1e3 * result.LaterSeconds:F2})")
-                    : null);
+            PerProcess(session, plan, "first-call", "The first forward pass of a process, libtorch loaded, and a later one.", shown, takesPart, [("first ms", "F1"), ("later ms", "F2")],
+                (contestant, c) => Probe.FirstCall(contestant, c, Pass.Forward) is var result ? [1e3 * result.FirstSeconds, 1e3 * result.LaterSeconds] : []);
     }
 
     private static void Times(Session session, AttentionPlan plan, Pass pass, Contestant[] shown, Dictionary<AttentionCase, Contestant[]> takesPart)
@@ -209,57 +212,77 @@ internal static class AttentionCommand
 
     private static int Colour(Contestant contestant) => Contestant.All.ToList().IndexOf(contestant);
 
-    /// <summary>A table of what processes of their own measure, and a picture of its numbers.</summary>
-    private static void PerProcess(Session session, AttentionPlan plan, string key, string title, Contestant[] shown, string format, string unit, Func<Contestant, AttentionCase, object?> measure)
+    /// <summary>A table of what processes of their own measure, and a picture of it where it is memory.</summary>
+    private static void PerProcess(
+        Session session, AttentionPlan plan, string key, string title, Contestant[] shown, Dictionary<AttentionCase, Contestant[]> takesPart, (string Name, string Format)[] values,
+        Func<Contestant, AttentionCase, double[]> measure)
     {
-        Table table = session.Begin(new Table(plan.Key + key, $"{title} {plan.Cases[0].Shape}.", [new("case"), new("N", "D"), .. shown.Select(c => new Column(c.Name + unit, format))]));
+        Table table = session.Begin(new Table(plan.Key + key, $"{title} {plan.Cases[0].Shape}.", [new("case"), new("N", "D"), .. from c in shown from v in values select new Column($"{c.Name} {v.Name}", v.Format)]));
         var points = new List<(AttentionCase Case, Contestant Contestant, double Value)>();
         foreach (AttentionCase c in plan.Cases)
         {
             session.Step($"{key}, {c.Features}, N = {c.Queries}");
-            object?[] cells = [.. shown.Select(contestant => measure(contestant, c))];
-            session.Row(table, [c.Features, c.Queries, .. cells]);
-            points.AddRange(shown.Zip(cells, (contestant, cell) => (c, contestant, cell as double? ?? double.NaN)).Where(p => p.Item3 > 0));
+            var cells = new List<object?> { c.Features, c.Queries };
+            foreach (Contestant contestant in shown)
+            {
+                double[]? measured = takesPart[c].Contains(contestant) ? measure(contestant, c) : null;
+                cells.AddRange(values.Select((_, i) => measured is null ? null : (object)measured[i]));
+                if (measured is [> 0, ..])
+                    points.Add((c, contestant, measured[0]));
+            }
+            session.Row(table, [.. cells]);
         }
         session.End(table);
-        if (points.Select(p => p.Case.Queries).Distinct().Count() < 2)
+        if (values is not [("MiB", _)] || points.Select(p => p.Case.Queries).Distinct().Count() < 2)
             return;
         foreach (bool isCausal in points.Select(p => p.Case.Causal).Distinct())
             session.Picture($"{plan.Key}{key}-{(isCausal ? "causal" : "full")}", new LineChart(
                 $"Peak memory, {plan.Cases.First(c => c.Causal == isCausal).Features}", Length, new("Growth of the process", AxisScale.Log2, AxisUnit.Bytes),
-                [.. points.Where(p => p.Case.Causal == isCausal).GroupBy(p => p.Contestant).Select(g => new Series(g.Key.Name, [.. g.OrderBy(p => p.Case.Queries).Select(p => new PlotPoint(p.Case.Queries, p.Value * 1048576))], Colour(g.Key)))])
+                [.. points.Where(p => p.Case.Causal == isCausal).GroupBy(p => p.Contestant).Select(g => new Series(g.Key.Name, [.. g.OrderBy(p => p.Case.Queries).Select(p => new PlotPoint(p.Case.Queries, p.Value * Mebi))], Colour(g.Key)))])
             {
                 Subtitle = $"Forward and backward, {plan.Cases[0].Shape}, a process each",
             });
     }
 
-    /// <summary>Who can compute a case on this machine; who cannot is noted with the reason.</summary>
+    /// <summary>Who can compute a case on this machine; who cannot is noted with the reason, once.</summary>
     private static Contestant[] Contestants(Session session, AttentionPlan plan, AttentionCase c)
     {
         double available = MemoryShare * GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
         return [.. plan.Contestants.Where(contestant =>
         {
-            string? reason = contestant.Refusal(c) ?? (contestant.ScoreBytes(c) > available
-                ? FormattableString.Invariant($"its matrices of scores take {contestant.ScoreBytes(c) / (1 << 30):F1} GiB, more than {MemoryShare:P0} of this machine's memory")
-                : Failure(contestant, c));
-            if (reason is not null)
-                session.Note($"Without {contestant.Name} at {c.Features}, N = {c.Queries}: {reason}.");
+            string? reason = contestant.Refusal(c)
+                ?? (contestant.ScoreBytes(c) > available
+                    ? FormattableString.Invariant($"at N = {c.Queries} its matrices of scores take {contestant.ScoreBytes(c) / (1 << 30):F1} GiB, more than {MemoryShare:P0} of this machine's memory")
+                    : Failure(contestant, c));
+            if (reason is not null && $"Without {contestant.Name}, {c.Features}: {reason}." is var note && !session.Notes.Contains(note))
+                session.Note(note);
             return reason is null;
         })];
     }
 
-    /// <summary>Why this libtorch cannot compute such a case: tried on a short one.</summary>
+    /// <summary>Why this libtorch cannot compute such a case: tried on a short one, often enough for the runtime to compile its code for good.</summary>
     private static string? Failure(Contestant contestant, AttentionCase c)
     {
+        const int untilCompiled = 40;
+        AttentionCase small = c with { Queries = 8, Keys = 8 };
         try
         {
+            // Of an operator without a kernel for 16-bit types, TorchSharp ends the process.
+            if (c.Type is ElementType.BFloat16 or ElementType.Float16)
+                Probe.Memory(contestant, small);
             using var scope = NewDisposeScope();
-            new Workload(contestant, c with { Queries = 8, Keys = 8 }).ForwardBackward();
+            var workload = new Workload(contestant, small);
+            for (int call = 0; call < untilCompiled; call++)
+                workload.ForwardBackward();
             return null;
         }
         catch (ExternalException e)
         {
             return $"libtorch {__version__}: {e.Message.Split('\n')[0]}";
+        }
+        catch (UserException e)
+        {
+            return $"libtorch {__version__}: {e.Message}";
         }
     }
 

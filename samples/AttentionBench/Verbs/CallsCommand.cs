@@ -25,7 +25,7 @@ internal static class CallsCommand
         Option<int[]> lengths = Options.Wholes("--n", "Sequence lengths.", [1, 32, 128]), heads = Options.Wholes("--heads", "Numbers of heads.", [1, 12]);
         Option<int?> dim = Options.Whole("--dim", "Head dimension.", 64), rounds = Options.Whole("--repeat", "Rounds.", 151, 1, 100_000);
         var command = new Command("calls", "Microseconds of one call on short sequences, forward and with gradients.") { lengths, heads, dim, rounds };
-        return Session.On(command, true, [Options.Json, Options.Csv], (parsed, session) =>
+        return Session.On(command, true, [Options.Json, Options.Csv], parsed => session =>
         {
             Run(session, parsed.GetValue(heads)!, parsed.GetValue(lengths)!, parsed.GetValue(dim)!.Value, parsed.GetValue(rounds)!.Value, WarmUpRounds);
             return 0;

@@ -27,7 +27,7 @@ internal static class Gpt2Command
         Option<string[]> attention = Options.Choices("--attention", "Whose attention.", kinds, kinds);
         Option<int?> batch = Options.Whole("--batch", "Sequences of a step.", 1), steps = Options.Whole("--steps", "Steps that are timed, after one that is not.", 3, 1, 100_000);
         var command = new Command("gpt2", "Step time and peak memory of training GPT-2 with each attention, a process each.") { preset, contexts, attention, batch, steps };
-        return Session.On(command, true, [Options.Json, Options.Csv, Options.Svg], (parsed, session) =>
+        return Session.On(command, true, [Options.Json, Options.Csv, Options.Svg], parsed => session =>
         {
             Run(
                 session, parsed.GetValue(preset)!, parsed.GetValue(contexts)!, [.. parsed.GetValue(attention)!.Select(a => Enum.Parse<AttentionKind>(a, ignoreCase: true)).Distinct()],

@@ -45,7 +45,7 @@ internal static class KernelCommand
         var filter = new Option<string>("--filter") { Description = "Only cases whose name contains this text.", DefaultValueFactory = _ => "" };
         Option<int?> repeat = Options.Whole("--repeat", "Rounds per case.", 7, 1, 100_000);
         var command = new Command("kernel", "The CPU engine against the multiply-add ceiling of the machine (no libtorch).") { lengths, heads, dim, threads, causal, type, filter, repeat };
-        return Session.On(command, false, [Options.Json, Options.Csv, Options.Svg], (parsed, session) =>
+        return Session.On(command, false, [Options.Json, Options.Csv, Options.Svg], parsed =>
         {
             int[] n = parsed.GetValue(lengths)!;
             (int H, int N, int D)[] shapes = n.Length > 0
@@ -55,18 +55,25 @@ internal static class KernelCommand
             cases = cases.Where(c => c.Name.Contains(parsed.GetValue(filter)!, StringComparison.OrdinalIgnoreCase));
             if (!cases.Any())
                 throw new UserException($"{filter.Name}: no case has '{parsed.GetValue(filter)}' in its name.");
-            session.Line(CpuEngine.Instance.Describe());
-            Run(session, "kernel", [.. cases], parsed.GetValue(repeat)!.Value);
-            return 0;
+            if (Refusal(Options.Type(parsed, type)) is { } refusal)
+                throw new UserException($"{type.Name} {parsed.GetValue(type)}: {refusal}");
+            return session =>
+            {
+                session.Line(CpuEngine.Instance.Describe());
+                Run(session, "kernel", [.. cases], parsed.GetValue(repeat)!.Value);
+                return 0;
+            };
         });
     }
+
+    /// <summary>Why the engine has no passes for a type; null where it has.</summary>
+    internal static string? Refusal(ElementType type) =>
+        CpuEngine.Instance.Refusal(new AttentionProblem { Batch = 1, Heads = 1, QueryLength = 1, KeyLength = 1, HeadDim = 1, ValueDim = 1, Scale = 1, ElementType = type });
 
     /// <summary>Measures cases of one element type into a table and a picture of a session.</summary>
     internal static void Run(Session session, string key, IReadOnlyList<Case> cases, int rounds)
     {
         ElementType type = cases[0].Type;
-        if (CpuEngine.Instance.Refusal(new AttentionProblem { Batch = 1, Heads = 1, QueryLength = 1, KeyLength = 1, HeadDim = 1, ValueDim = 1, Scale = 1, ElementType = type }) is { } refusal)
-            throw new UserException($"--type {Options.Name(type)}: {refusal}");
         session.Expect(cases.Count);
         var starts = new Dictionary<int, double>();
         foreach (int threads in cases.Select(c => c.Threads).Distinct())

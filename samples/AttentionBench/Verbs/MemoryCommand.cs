@@ -21,7 +21,7 @@ internal static class MemoryCommand
         {
             length, heads, dim, causal, limit, scoreLength,
         };
-        return Session.On(command, true, [Options.Json, Options.Csv], (parsed, session) =>
+        return Session.On(command, true, [Options.Json, Options.Csv], parsed => session =>
         {
             const double gib = 1 << 30;
             int n = parsed.GetValue(length)!.Value, h = parsed.GetValue(heads)!.Value, d = parsed.GetValue(dim)!.Value;

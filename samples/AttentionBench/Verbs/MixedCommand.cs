@@ -20,7 +20,7 @@ internal static class MixedCommand
         Option<int[]> lengths = Options.Wholes("--n", "Sequence lengths.", [128, 512, 2048]);
         Option<int?> heads = Options.Whole("--heads", "Number of heads.", 12), dim = Options.Whole("--dim", "Head dimension.", 64), repeat = Options.Whole("--repeat", "Rounds.", 15, 1, 100_000);
         var command = new Command("mixed", "Attention alone against attention between linear layers.") { lengths, heads, dim, repeat };
-        return Session.On(command, true, [Options.Json, Options.Csv], (parsed, session) =>
+        return Session.On(command, true, [Options.Json, Options.Csv], parsed => session =>
         {
             Run(session, parsed.GetValue(lengths)!, parsed.GetValue(heads)!.Value, parsed.GetValue(dim)!.Value, parsed.GetValue(repeat)!.Value);
             return 0;

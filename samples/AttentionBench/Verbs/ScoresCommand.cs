@@ -34,24 +34,27 @@ internal static class ScoresCommand
         {
             length, heads, dim, window, documents, type, filter, repeat, noLibtorch,
         };
-        return Session.On(command, true, [Options.Json, Options.Csv], (parsed, session) =>
+        return Session.On(command, true, [Options.Json, Options.Csv], parsed =>
         {
             (int h, int n, int d, int rounds) = (parsed.GetValue(heads)!.Value, parsed.GetValue(length)!.Value, parsed.GetValue(dim)!.Value, parsed.GetValue(repeat)!.Value);
             string named = parsed.GetValue(filter)!;
             Func<int, ScoreCase>[] cases = [.. Cases(h, parsed.GetValue(window)!.Value, parsed.GetValue(documents)!.Value).Where(make => make(n).Name.Contains(named, StringComparison.OrdinalIgnoreCase))];
             if (cases.Length == 0)
                 throw new UserException($"{filter.Name}: no case has '{named}' in its name.");
-            session.Line($"B = 1, H = {h}, N = {n}, d = {d}, {parsed.GetValue(type)}, {get_num_threads()} threads; medians of {rounds} rounds, quartiles in brackets.");
-            bool isSingle = Options.Type(parsed, type) == ElementType.Float32;
-            bool compares = isSingle && !parsed.GetValue(noLibtorch);
-            session.Expect(cases.Length * (compares ? 2 : 1));
-            if (isSingle)
-                Costs<float>(session, cases, h, n, d, rounds);
-            else
-                Costs<double>(session, cases, h, n, d, rounds);
-            if (compares)
-                Comparisons(session, cases, h, n, d, rounds);
-            return 0;
+            return session =>
+            {
+                session.Line($"B = 1, H = {h}, N = {n}, d = {d}, {parsed.GetValue(type)}, {get_num_threads()} threads; medians of {rounds} rounds, quartiles in brackets.");
+                bool isSingle = Options.Type(parsed, type) == ElementType.Float32;
+                bool compares = isSingle && !parsed.GetValue(noLibtorch);
+                session.Expect(cases.Length * (compares ? 2 : 1));
+                if (isSingle)
+                    Costs<float>(session, cases, h, n, d, rounds);
+                else
+                    Costs<double>(session, cases, h, n, d, rounds);
+                if (compares)
+                    Comparisons(session, cases, h, n, d, rounds);
+                return 0;
+            };
         });
     }
 

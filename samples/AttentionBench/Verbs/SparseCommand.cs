@@ -27,7 +27,7 @@ internal static class SparseCommand
         {
             lengths, heads, dim, block, causal, denseLimit, exactLength, threads, repeat,
         };
-        return Session.On(command, false, [Options.Json, Options.Csv], (parsed, session) =>
+        return Session.On(command, false, [Options.Json, Options.Csv], parsed => session =>
         {
             (int h, int d, int t, int rounds) = (parsed.GetValue(heads)!.Value, parsed.GetValue(dim)!.Value, parsed.GetValue(threads)!.Value, parsed.GetValue(repeat)!.Value);
             bool isCausal = parsed.GetValue(causal);

@@ -22,7 +22,7 @@ internal static class VersusCommand
         other.AcceptExistingOnly();
         Option<int?> threads = Options.Whole("--threads", "Threads.", 1, 1, 1024), rounds = Options.Whole("--repeat", "Rounds per case.", 21, 1, 100_000);
         var command = new Command("versus", "The CPU engine against that of another build, in one process (no libtorch).") { other, threads, rounds };
-        return Session.On(command, false, [Options.Json, Options.Csv], (parsed, session) =>
+        return Session.On(command, false, [Options.Json, Options.Csv], parsed => session =>
         {
             Run(session, parsed.GetValue(other)!.FullName, parsed.GetValue(threads)!.Value, parsed.GetValue(rounds)!.Value);
             return 0;
