@@ -54,17 +54,14 @@ internal static class Program
         KernelCommand.Command(),
         CallsCommand.Command(),
         Gpt2Command.Command(),
-
         MemoryCommand.Command(),
         MixedCommand.Command(),
         ScoresCommand.Command(),
         SparseCommand.Command(),
         VersusCommand.Command(),
         ReportCommand.Command(),
-
         Probe.Command(),
         Gpt2Process.Command(),
-
     };
 
     private static int Refuse(TextWriter error, string message)

@@ -196,7 +196,7 @@ internal static class AttentionCommand
         {
             string suffix = $"{table.Key}-{(isCausal ? "causal" : "full")}", features = plan.Cases.First(c => c.Causal == isCausal).Features;
             session.Picture($"time-{suffix}", new LineChart($"Time, {features}", Length, new("Time", AxisScale.Log10, AxisUnit.Seconds), Series(isCausal, l => l.Seconds)) { Subtitle = subtitle });
-            session.Picture($"speed-up-{suffix}", new LineChart($"Times as long as flash, {features}", Length, new("Time over that of flash", AxisScale.Linear, AxisUnit.Ratio, 0, 1), Series(isCausal, l => l.Ratio)) { Subtitle = subtitle, References = [new(1, "flash")] });
+            session.Picture($"speed-up-{suffix}", new LineChart($"Speed-up of flash, {features}", Length, new("Time over that of flash", AxisScale.Linear, AxisUnit.Ratio, 0, 1), Series(isCausal, l => l.Ratio)) { Subtitle = subtitle });
             session.Picture($"share-{suffix}", new LineChart($"Share of the multiply-add ceiling, {features}", Length, new("Share", AxisScale.Linear, AxisUnit.Share, 0, 1), Series(isCausal, l => l.Share)) { Subtitle = subtitle, References = [new(1, $"{ceiling.Bits}-bit multiply-adds")] });
         }
 
