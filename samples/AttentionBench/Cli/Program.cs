@@ -10,5 +10,6 @@ return new RootCommand("Measurements of TorchFlash: ratios, taken side by side i
     CallsCommand.Command(),
     ScoresCommand.Command(),
     SparseCommand.Command(),
+    AttentionBench.IoModel.IoCommand.Command(),
     Probe.Command(),
 }.Parse(args).Invoke();
