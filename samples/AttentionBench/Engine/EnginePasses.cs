@@ -1,13 +1,12 @@
-using System.Numerics;
 using TorchFlash.Kernels;
 using TorchFlash.Kernels.Cpu;
 
 namespace AttentionBench.Engine;
 
 /// <summary>The passes of the CPU engine over one case, with operands of their own.</summary>
-internal sealed class EnginePasses<T> : IDisposable where T : unmanaged, IBinaryFloatingPointIeee754<T>
+internal sealed class EnginePasses : IDisposable
 {
-    private readonly List<NativeArray<T>> _arrays = [];
+    private readonly List<NativeArray> _arrays = [];
 
     public AttentionProblem Problem { get; }
 
@@ -17,7 +16,7 @@ internal sealed class EnginePasses<T> : IDisposable where T : unmanaged, IBinary
 
     public ExecutionOptions Options { get; }
 
-    public EnginePasses(int heads, int length, int headDim, bool causal, int threads)
+    public EnginePasses(ElementType type, int heads, int length, int headDim, bool causal, int threads)
     {
         var random = new Random(1);
         Problem = new AttentionProblem
@@ -29,7 +28,7 @@ internal sealed class EnginePasses<T> : IDisposable where T : unmanaged, IBinary
             HeadDim = headDim,
             ValueDim = headDim,
             Scale = AttentionProblem.DefaultScale(headDim),
-            ElementType = typeof(T) == typeof(float) ? ElementType.Float32 : ElementType.Float64,
+            ElementType = type,
             Causal = causal ? CausalMask.TopLeft : CausalMask.None,
         };
         Options = new ExecutionOptions { Threads = threads };
@@ -39,7 +38,7 @@ internal sealed class EnginePasses<T> : IDisposable where T : unmanaged, IBinary
             Key = Array(headDim, random),
             Value = Array(headDim, random),
             Output = Array(headDim),
-            Statistics = new RowStatistics(Array(1).Data, Array(1).Data),
+            Statistics = new RowStatistics(Statistic(), Statistic()),
         };
         BackwardArguments = new BackwardArguments
         {
@@ -54,10 +53,14 @@ internal sealed class EnginePasses<T> : IDisposable where T : unmanaged, IBinary
             ValueGradient = Array(headDim),
         };
 
-        TensorView Array(int width, Random? random = null)
+        TensorView Array(int width, Random? random = null) => Add(new NativeArray(type, heads, length, width, random));
+
+        nint Statistic() => Add(new NativeArray(type.Computed(), heads, length, 1)).Data;
+
+        TensorView Add(NativeArray array)
         {
-            _arrays.Add(new NativeArray<T>(heads, length, width, random));
-            return _arrays[^1].View;
+            _arrays.Add(array);
+            return array.View;
         }
     }
 

@@ -15,7 +15,7 @@ internal sealed unsafe class ScorePasses<T> : IDisposable where T : unmanaged, I
     private readonly ExecutionOptions _options;
     private readonly List<nint> _memory = [];
 
-    public ScorePasses(EnginePasses<T> plain, ScoreCase c)
+    public ScorePasses(EnginePasses plain, ScoreCase c)
     {
         _options = plain.Options;
         _problem = plain.Problem with { Causal = c.Causal, Score = c.Program, HasSinks = c.HasSinks, Dropout = c.Dropout, DropoutSeed = 1 };

@@ -26,6 +26,9 @@ internal sealed class EngineTraffic
     /// <summary>Bytes written back from it: of every value written, where it is evicted before it is overwritten.</summary>
     public double WriteBacks(double cache) => _writes.Sum(write => write.Bytes * write.Until.Max(use => use.ShareMissed(cache)));
 
+    /// <summary>Bytes between registers and the first level: what register tiles and the strips between them load and store.</summary>
+    public double RegisterBytes { get; private set; }
+
     /// <summary>Both.</summary>
     public double Bytes(double cache) => Fills(cache) + WriteBacks(cache);
 
@@ -40,6 +43,13 @@ internal sealed class EngineTraffic
         public double Missed(double cache) => Bytes * ShareMissed(cache);
 
         public double ShareMissed(double cache) => cache <= Low ? 1 : cache >= High ? 0 : (High - cache) / (High - Low);
+    }
+
+    /// <summary>A product of 2 N² d operations in register tiles: for every step of the depth a row of W columns and six single elements; then C.</summary>
+    private void AddProduct(TileShape tile, double depth, bool adds)
+    {
+        double steps = Head.Flops(isBackward: false) / 2 / (2 * Rows * tile.Panel), c = Rows * tile.Panel * (adds ? 2 : 1);
+        RegisterBytes += steps * Head.ElementSize * (tile.Panel + Rows + c / depth);
     }
 
     private Use Add(string operand, string where, double bytes, double low, double high)
@@ -100,9 +110,12 @@ internal sealed class EngineTraffic
         bool isFirst = true;
         foreach ((int rows, int count) in Tiles(head.Length, tile.Queries))
         {
-            t.QueryTiles(tile, rows, keys, count, isFirst ? 1 : 0);
+            t.QueryTiles(tile, rows, keys, count, isFirst ? 1 : 0, 2 * q + s);
             isFirst = false;
         }
+        t.AddProduct(tile, head.HeadDim, adds: false);
+        t.AddProduct(tile, keys, adds: true);
+        t.RegisterBytes += 3 * head.Scores; // maximum, then S in and P out
         return t;
     }
 
@@ -111,7 +124,8 @@ internal sealed class EngineTraffic
     /// <param name="bc">Keys of a tile.</param>
     /// <param name="count">How many such query tiles.</param>
     /// <param name="first">How many of them find nothing of a tile before.</param>
-    private void QueryTiles(TileShape tile, int br, int bc, int count, int first)
+    /// <param name="scratch">Bytes of the scratch memory.</param>
+    private void QueryTiles(TileShape tile, int br, int bc, int count, int first, double scratch)
     {
         int n = Head.Length, e = Head.ElementSize, w = Math.Min(tile.Panel, br), wv = Math.Min(tile.Panel, Head.HeadDim), valuePanels = Ceiling(Head.HeadDim, tile.Panel);
         double row = (double)Head.HeadDim * e, all = Head.Operand, keyTiles = Ceiling(n, bc), panels = Ceiling(br, tile.Panel), queryBlocks = Ceiling(br, Rows), keyBlocks = 0;
@@ -121,7 +135,7 @@ internal sealed class EngineTraffic
         // What is touched in between: Qᵀ, O of the tile; K, V of one; S; and of them panels of W columns.
         double q = br * row, o = q, k = bc * row, v = k, s = (double)br * bc * e, square = count * (double)br * n * e, queries = count * q, next = count - first;
         double qp = w * row, sp = (double)w * bc * e, vp = (double)bc * wv * e, op = (double)br * wv * e;
-        double rows = Rows * row, block = Rows * w * e, lines = bc * Line, queryLoop = q + o + s + 2 * all;
+        double rows = Rows * row, block = Rows * w * e, lines = bc * Line, queryLoop = scratch + 2 * all;
 
         Use repacked = Add("Qᵀ", "packed over the last tile's", next * q, s + v + o, s + v + o + k + 3 * q);
         Use packed = Add("Qᵀ", "S = Q Kᵀ, first key tile", queries, q + o, 2 * q + o + k + s);
@@ -165,9 +179,12 @@ internal sealed class EngineTraffic
         bool isFirst = true;
         foreach ((int rows, int count) in Tiles(head.Length, tile.Keys))
         {
-            t.KeyTiles(tile, queries, rows, count, isFirst ? 1 : 0);
+            t.KeyTiles(tile, queries, rows, count, isFirst ? 1 : 0, scratch + 6 * largest * row);
             isFirst = false;
         }
+        foreach ((double depth, bool adds) in new[] { (head.HeadDim, false), (head.HeadDim, false), (queries, true), (queries, true), (largest, true) })
+            t.AddProduct(tile, depth, adds);
+        t.RegisterBytes += 5 * head.Scores; // S in and P out; P and dP in, dS out
         return t;
     }
 
@@ -176,7 +193,8 @@ internal sealed class EngineTraffic
     /// <param name="bc">Keys of these tiles.</param>
     /// <param name="count">How many such key tiles.</param>
     /// <param name="first">How many of them find nothing of a tile before.</param>
-    private void KeyTiles(TileShape tile, int br, int bc, int count, int first)
+    /// <param name="around">Bytes of the scratch memory, of K, V, dK and dV of a tile and of K and V of the next.</param>
+    private void KeyTiles(TileShape tile, int br, int bc, int count, int first, double around)
     {
         int n = Head.Length, e = Head.ElementSize, w = Math.Min(tile.Panel, bc), wd = Math.Min(tile.Panel, Head.HeadDim), dimPanels = Ceiling(Head.HeadDim, tile.Panel);
         double row = (double)Head.HeadDim * e, all = Head.Operand, queryTiles = Ceiling(n, br), panels = Ceiling(bc, tile.Panel), keyBlocks = Ceiling(bc, Rows), queryBlocks = 0, strips = 0;
@@ -188,7 +206,7 @@ internal sealed class EngineTraffic
         double kp = w * row, sp = (double)br * w * e, ky = (double)bc * wd * e, qy = (double)br * wd * e;
         double rows = Rows * row, block = Rows * w * e, dBlock = Rows * wd * e, lines = br * Line, blockRows = Rows * (double)bc * e;
         double strip = (double)Math.Min(BlockRows, br) * w * e, stripRows = Math.Min(BlockRows, br) * row;
-        double tileLoop = 5 * k + s + strip + 3 * q, keyLoop = 10 * k + s + strip + 3 * all;
+        double tileLoop = 5 * k + s + strip + 3 * q, keyLoop = around + 3 * all;
 
         foreach ((string name, string product, double low, double high, double more) in new[]
         {

@@ -50,7 +50,7 @@ internal sealed record IoCharts(HeadShape Head, Func<int, TileShape> Tile, Roofl
                 Head.Flops(IsBackward) / Traffic(Head, WithStationary(own, rows), IsBackward).Bytes(level.Cache)))]))])
         {
             Subtitle = Where(FormattableString.Invariant($"{(IsBackward ? own.Queries : own.Keys)} {Streamed} a tile; dotted: below it the level binds")),
-            References = [.. Roof.Levels.Select(level => new ReferenceLine(Roof.Balance(level), "balance " + level.Name)), Mark(IsBackward ? own.Keys : own.Queries)],
+            References = [.. Roof.Levels.Select(level => new ReferenceLine(Roof.Balance(level), level.Name + " needs")), Mark(IsBackward ? own.Keys : own.Queries)],
         };
     }
 
@@ -60,10 +60,11 @@ internal sealed record IoCharts(HeadShape Head, Func<int, TileShape> Tile, Roofl
         TileShape own = Tile(Head.Length);
         bool overKeys = IsBackward != overStreamed;
         return new($"Time of each level's traffic over tile size, {Pass}", new($"{(overStreamed ? Streamed : Stationary)} of a tile, the side that {(overStreamed ? "passes by" : "stays")}", AxisScale.Log2),
-            new("over the time of the multiply-adds", AxisScale.Log2, AxisUnit.Ratio),
+            new("of the time of the multiply-adds", AxisScale.Log2, AxisUnit.Share),
             [
+                new("registers from L1", [.. s_rows.Select(rows => new PlotPoint(rows, Roof.RegisterShare(Traffic(Head, overStreamed ? WithStreamed(own, rows) : WithStationary(own, rows), IsBackward), IsBackward)))], Colour: 3),
                 .. Roof.Levels.Select(level => new Series(level.Name, [.. s_rows.Select(rows => new PlotPoint(rows,
-                    Roof.Share(Traffic(Head, overStreamed ? WithStreamed(own, rows) : WithStationary(own, rows), IsBackward), level, IsBackward)))])),
+                    Roof.Share(Traffic(Head, overStreamed ? WithStreamed(own, rows) : WithStationary(own, rows), IsBackward), level, IsBackward)))], Colour: Level(level))),
             ])
         {
             Subtitle = Where(FormattableString.Invariant($"{(overKeys ? own.Queries : own.Keys)} {(overKeys ? "queries" : "keys")} a tile; caches {string.Join(", ", Roof.Levels.Select(l => s_size.Format(l.Cache)))}")),
@@ -102,6 +103,8 @@ internal sealed record IoCharts(HeadShape Head, Func<int, TileShape> Tile, Roofl
             References = [.. gpus.Select(gpu => new ReferenceLine(gpu.MemoryBalance, gpu.Name))],
         };
     }
+
+    private int Level(MemoryLevel level) => Roof.Levels.TakeWhile(other => other != level).Count();
 
     private TileShape WithStationary(TileShape tile, int rows) => IsBackward ? tile with { Keys = rows } : tile with { Queries = rows };
 

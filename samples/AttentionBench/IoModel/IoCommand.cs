@@ -1,6 +1,8 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Globalization;
+using AttentionBench.Engine;
+using AttentionBench.Measuring;
 using AttentionBench.Plots;
 using TorchFlash.Kernels;
 using TorchFlash.Kernels.Cpu;
@@ -38,8 +40,7 @@ internal static class IoCommand
     private static readonly Option<bool> s_advise = new("--advise") { Description = "Also searches the tile sizes of least traffic, for head dims 32 to 256." };
     private static readonly Option<DirectoryInfo?> s_svg = new("--svg") { Description = "Folder for the pictures." };
 
-    /// <summary>The verb.</summary>
-    public static Command Command()
+    static IoCommand()
     {
         s_lengths.Validators.Add(result => Check(result, s_lengths, n => n is >= 1 and <= MaximumLength, $"1 to {MaximumLength}"));
         s_tileLength.Validators.Add(result => Check(result, result.GetValue(s_tileLength) is >= 1 and <= MaximumLength, $"1 to {MaximumLength}"));
@@ -49,6 +50,11 @@ internal static class IoCommand
             "'machine' or two to four sizes that rise, such as 48K,1M,32M"));
         s_bandwidths.Validators.Add(result => Check(result, result.GetValue(s_bandwidths) is "machine" || TryNumbers(result.GetValue(s_bandwidths)!, Positive) is { Length: >= 3 and <= 5 }, "'machine' or numbers above 0, one a cache and one of the memory"));
         s_ceiling.Validators.Add(result => Check(result, result.GetValue(s_ceiling) is "machine" || TryNumbers(result.GetValue(s_ceiling)!, Positive) is { Length: 1 }, "'machine' or a number above 0"));
+    }
+
+    /// <summary>The verb.</summary>
+    public static Command Command()
+    {
         var command = new Command("io", "Bytes that attention moves between memory levels: by formula, by simulation, by the processor's counters; and which level binds.")
         {
             s_lengths, s_tileLength, s_dim, s_dtype, s_pass, s_tiles, s_caches, s_bandwidths, s_ceiling, s_gpu, s_simulate, s_counters, s_advise, s_svg,
@@ -158,7 +164,7 @@ internal static class IoCommand
             if (bandwidths.Length != caches.Length + 1)
                 throw new ArgumentException($"--bandwidths has {bandwidths.Length} numbers for {caches.Length} caches; it takes one a cache and one of the memory.");
             double ceiling = Parsed.GetValue(s_ceiling) == "machine" ? MeasureCeiling() : 1e9 * Positive(Parsed.GetValue(s_ceiling)!);
-            var roof = new Roofline(ceiling, [.. caches.Select((cache, i) => new MemoryLevel($"{s_levels[i]} from {(i + 1 < caches.Length ? s_levels[i + 1] : "memory")}", cache, bandwidths[i + 1]))]);
+            var roof = new Roofline(ceiling, bandwidths[0], [.. caches.Select((cache, i) => new MemoryLevel($"{s_levels[i]} from {(i + 1 < caches.Length ? s_levels[i + 1] : "memory")}", cache, bandwidths[i + 1]))]);
 
             Line($"{_bits}-bit registers; multiply-adds of one thread: {ceiling / 1e9:f1} GFLOP/s ({(Parsed.GetValue(s_ceiling) == "machine" ? "measured" : "given")})");
             Table($"Levels of memory, one thread (bandwidths {(Parsed.GetValue(s_bandwidths) == "machine" ? "measured" : "given")}).", ["read out of", "size", "GB/s", "balance, FLOP/byte"],
@@ -167,13 +173,13 @@ internal static class IoCommand
             foreach (bool isBackward in new[] { false, true })
             {
                 if (pass is "both" || pass == "backward" == isBackward)
-                    Run(roof, bandwidths[0], isBackward);
+                    Run(roof, isBackward);
             }
             if (Parsed.GetValue(s_counters))
                 Counters();
         }
 
-        private void Run(Roofline roof, double firstLevel, bool isBackward)
+        private void Run(Roofline roof, bool isBackward)
         {
             int[] lengths = [.. Parsed.GetValue(s_lengths)!.Distinct().Order()];
             var head = new HeadShape(Parsed.GetValue(s_tileLength), Parsed.GetValue(s_dim), _elementSize);
@@ -194,12 +200,11 @@ internal static class IoCommand
             Draw($"io-bytes-{name}", charts.Bytes(lengths, second));
 
             EngineTraffic traffic = IoCharts.Traffic(head, own, isBackward);
-            // What register tiles load: a row of W columns and six single elements for 12 W operations.
-            double loads = head.Flops(isBackward) / (12.0 * own.Panel) * (own.Panel + TileShape.Rows) * _elementSize;
+            double loads = traffic.RegisterBytes;
             Table($"Levels, {name}, N = {head.Length}, tiles of {own.Queries} queries and {own.Keys} keys, register tiles of 6 x {own.Panel}.",
                 ["level", "bytes in", "bytes out", "FLOP/byte", "balance", "time : multiply-adds"],
                 [
-                    ["registers from L1", Bytes(loads), "", Number(head.Flops(isBackward) / loads), Number(roof.Ceiling / firstLevel), Number(loads / firstLevel / roof.ComputeSeconds(head, isBackward))],
+                    ["registers from L1", Bytes(loads), "", Number(head.Flops(isBackward) / loads), Number(roof.Ceiling / roof.FirstLevel), Number(roof.RegisterShare(traffic, isBackward))],
                     .. roof.Levels.Select(level => new[]
                     {
                         level.Name, Bytes(traffic.Fills(level.Cache)), Bytes(traffic.WriteBacks(level.Cache)), Number(head.Flops(isBackward) / traffic.Bytes(level.Cache)),
@@ -213,11 +218,11 @@ internal static class IoCommand
             int[] rows = [24, 48, 96, 192, 384, 768, 1536];
             foreach (bool overKeys in new[] { isBackward, !isBackward })
             {
-                Table($"Which level binds, {name}, over {(overKeys ? "keys" : "queries")} of a tile: time of its traffic : multiply-adds.", [overKeys ? "keys" : "queries", .. roof.Levels.Select(level => level.Name), "all", "binds"],
+                Table($"Which level binds, {name}, over {(overKeys ? "keys" : "queries")} of a tile: time of its traffic : multiply-adds; all of them one after the other.", [overKeys ? "keys" : "queries", "registers from L1", .. roof.Levels.Select(level => level.Name), "all", "binds"],
                     rows.Select(r =>
                     {
                         EngineTraffic t = IoCharts.Traffic(head, overKeys ? own with { Keys = r } : own with { Queries = r }, isBackward);
-                        return new[] { $"{r}" }.Concat(roof.Levels.Select(level => Number(roof.Share(t, level, isBackward), "0.000"))).Append(Number(roof.Share(t, isBackward), "0.000")).Append(roof.Binding(t, isBackward)?.Name ?? "multiply-adds").ToArray();
+                        return new[] { $"{r}", Number(roof.RegisterShare(t, isBackward), "0.000") }.Concat(roof.Levels.Select(level => Number(roof.Share(t, level, isBackward), "0.000"))).Append(Number(roof.Share(t, isBackward), "0.000")).Append(roof.Binding(t, isBackward)?.Name ?? "multiply-adds").ToArray();
                     }));
             }
             Draw($"io-intensity-{name}", charts.Intensity());
@@ -291,31 +296,24 @@ internal static class IoCommand
             HeadDim = head.HeadDim,
             ValueDim = head.HeadDim,
             Scale = AttentionProblem.DefaultScale(head.HeadDim),
-            ElementType = _elementSize == 8 ? ElementType.Float64 : ElementType.Float32,
+            ElementType = Type,
             Causal = CausalMask.None,
         };
 
         private void Counters()
         {
             int n = Parsed.GetValue(s_tileLength), dim = Parsed.GetValue(s_dim);
-            var head = new HeadShape(n, dim, _elementSize);
-            if (_elementSize == 8)
-                Count<double>(head);
-            else
-                Count<float>(head);
-        }
-
-        private void Count<T>(HeadShape head) where T : unmanaged, System.Numerics.IBinaryFloatingPointIeee754<T>
-        {
-            using var passes = new EnginePasses<T>(1, head.Length, head.HeadDim, causal: false, threads: 1);
+            using var passes = new EnginePasses(Type, 1, n, dim, causal: false, threads: 1);
             passes.Forward();
             passes.Backward();
             foreach ((string name, Action work) in new (string, Action)[] { ("forward", passes.Forward), ("backward", passes.Backward) })
-                Table($"Counters around one pass of the engine, {name}, one head, one thread, N = {head.Length}, d = {head.HeadDim}.", ["event", "count", "note"],
+                Table($"Counters around one pass of the engine, {name}, one head, one thread, N = {n}, d = {dim}.", ["event", "count", "note"],
                     HardwareCounters.Count(work).Select(reading => new[] { reading.Name, reading.Count is { } count ? Number(count, "0") : "not counted", reading.Reason }));
         }
 
-        private double MeasureCeiling() => _elementSize == 8 ? FmaCeiling.Best<double>(1) : FmaCeiling.Best<float>(1);
+        private ElementType Type => _elementSize == 8 ? ElementType.Float64 : ElementType.Float32;
+
+        private double MeasureCeiling() => FmaCeiling.OfEngine(Type, threads: 1).Best();
     }
 
     private sealed class GpuReport(TextWriter output, ParseResult parsed) : Report(output, parsed)

@@ -11,7 +11,7 @@ internal static class PaperFormulas
     /// Algorithm 0 and its derivative, every matrix written out: forward reads Q, K and writes S; reads S, writes P; reads P, V and writes O. Backward
     /// (algorithm 3) has dV = Pᵀ dO; dP = dO Vᵀ; dS = P o (dP - delta); dQ = dS K; dK = dSᵀ Q.
     /// </summary>
-    public static double Standard(HeadShape h, bool isBackward) => isBackward ? 10 * h.Operand + 7 * h.Scores : 4 * h.Operand + 4 * h.Scores;
+    public static double Standard(HeadShape h, bool isBackward) => isBackward ? 8 * h.Operand + 7 * h.Scores : 4 * h.Operand + 4 * h.Scores;
 
     /// <summary>
     /// Algorithms 1 and 4 as the paper tiles them: Bc = M / 4d rows of K and V stay while all of Q and O (forward), or of Q, O, dO and dQ (backward), and

@@ -8,8 +8,9 @@ internal sealed record MemoryLevel(string Name, double Cache, double Bandwidth);
 
 /// <summary>A processor core as the roofline model sees it (Williams, Waterman, Patterson 2009).</summary>
 /// <param name="Ceiling">Floating point operations a second.</param>
-/// <param name="Levels">The nearest first.</param>
-internal sealed record Roofline(double Ceiling, IReadOnlyList<MemoryLevel> Levels)
+/// <param name="FirstLevel">Bytes a second between registers and the first level.</param>
+/// <param name="Levels">The others, the nearest first.</param>
+internal sealed record Roofline(double Ceiling, double FirstLevel, IReadOnlyList<MemoryLevel> Levels)
 {
     /// <summary>Operations for every byte of a level at which both take the same time; with fewer the level binds.</summary>
     public double Balance(MemoryLevel level) => Ceiling / level.Bandwidth;
@@ -21,8 +22,11 @@ internal sealed record Roofline(double Ceiling, IReadOnlyList<MemoryLevel> Level
     public double Share(EngineTraffic traffic, MemoryLevel level, bool isBackward)
         => traffic.Bytes(level.Cache) / level.Bandwidth / ComputeSeconds(traffic.Head, isBackward);
 
-    /// <summary>The same of all levels, one after the other: what is lost where nothing overlaps.</summary>
-    public double Share(EngineTraffic traffic, bool isBackward) => Levels.Sum(level => Share(traffic, level, isBackward));
+    /// <summary>The same between registers and the first level.</summary>
+    public double RegisterShare(EngineTraffic traffic, bool isBackward) => traffic.RegisterBytes / FirstLevel / ComputeSeconds(traffic.Head, isBackward);
+
+    /// <summary>All levels one after the other: what is lost where nothing overlaps.</summary>
+    public double Share(EngineTraffic traffic, bool isBackward) => RegisterShare(traffic, isBackward) + Levels.Sum(level => Share(traffic, level, isBackward));
 
     /// <summary>The level whose traffic takes longest, or null: the multiply-adds do.</summary>
     public MemoryLevel? Binding(EngineTraffic traffic, bool isBackward)
@@ -31,7 +35,7 @@ internal sealed record Roofline(double Ceiling, IReadOnlyList<MemoryLevel> Level
     /// <summary>The tile whose traffic costs least, all levels one after the other; of those within half a per cent of the multiply-adds' time the smallest.</summary>
     public (TileShape Tile, double Share) Best(HeadShape head, int vectorBits, bool isBackward)
     {
-        int[] sizes = [12, 24, 48, 72, 96, 144, 192, 240, 288, 336, 384, 480, 576, 768, 1152, 1536];
+        int[] sizes = [24, 48, 72, 96, 144, 192, 240, 288, 336, 384, 480, 576, 768, 1152, 1536];
         List<(TileShape Tile, double Share)> all = [];
         foreach (int queries in sizes)
         {

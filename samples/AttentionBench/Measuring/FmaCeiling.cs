@@ -1,56 +1,85 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.Arm;
+using System.Runtime.Intrinsics.X86;
+using AttentionBench.Engine;
+using TorchFlash.Kernels;
+using TorchFlash.Kernels.Cpu;
 
 namespace AttentionBench.Measuring;
 
 /// <summary>
 /// The most floating point operations a second that multiply-adds can give on this machine, from C#: twelve independent
-/// accumulators (latency 4, two a cycle needs eight), all operands in registers, the widest vector that the runtime
-/// accelerates.
+/// accumulators (latency 4, two a cycle needs eight), all operands in registers of one width.
 /// </summary>
-internal static class FmaCeiling
+internal sealed class FmaCeiling
 {
     private const int Accumulators = 12;
     private const int Iterations = 3_000_000;
+    private readonly int _threads;
+    private readonly Action _chains;
 
-    /// <summary>Bits of the vectors in use; those of one element where no vector is accelerated.</summary>
-    public static int VectorBits<T>() =>
-        Vector512.IsHardwareAccelerated ? 512 : Vector256.IsHardwareAccelerated ? 256 : Vector128.IsHardwareAccelerated ? 128 : 8 * Unsafe.SizeOf<T>();
-
-    /// <summary>FLOP/s of <paramref name="threads"/> threads together, once.</summary>
-    public static double Sample<T>(int threads) where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    /// <param name="type">Types of 16 bits are computed in binary32.</param>
+    /// <param name="bits">One of <see cref="Widths"/>.</param>
+    /// <param name="threads">How many compute at the same time.</param>
+    public FmaCeiling(ElementType type, int bits, int threads)
     {
-        using var barrier = new Barrier(threads);
-        Action work = VectorBits<T>() switch
-        {
-            512 => Chains<T, Simd512<T>>,
-            256 => Chains<T, Simd256<T>>,
-            128 => Chains<T, Simd128<T>>,
-            _ => Chains<T, Scalar<T>>,
-        };
-        Thread[] others = [.. Enumerable.Range(1, threads - 1).Select(_ => new Thread(() =>
+        (Bits, _threads) = (bits, threads);
+        _chains = type.Computed() == ElementType.Float64 ? Chains<double>(bits) : Chains<float>(bits);
+        double lanes = bits == 0 ? 1 : bits / 8.0 / type.Computed().Bytes();
+        Flop = 2 * lanes * Accumulators * Iterations * threads;
+    }
+
+    /// <summary>Width of the registers; 0: scalar code.</summary>
+    public int Bits { get; }
+
+    /// <summary>Floating point operations of one run of all threads.</summary>
+    public double Flop { get; }
+
+    /// <summary>Register widths of this processor that multiply-adds can be had for, narrow ones first; also those that the runtime does not prefer.</summary>
+    public static IReadOnlyList<int> Widths { get; } =
+    [
+        .. !Fma.IsSupported && !AdvSimd.IsSupported ? new[] { 0 } : [128],
+        .. Fma.IsSupported ? new[] { 256 } : [],
+        .. Avx512F.IsSupported ? new[] { 512 } : [],
+    ];
+
+    /// <summary>At the width that the engine uses: what its share is counted of.</summary>
+    public static FmaCeiling OfEngine(ElementType type, int threads) => new(type, CpuEngine.Instance.VectorBits, threads);
+
+    /// <summary>One run; its seconds.</summary>
+    public double Seconds()
+    {
+        using var barrier = new Barrier(_threads);
+        Thread[] others = [.. Enumerable.Range(1, _threads - 1).Select(_ => new Thread(() =>
         {
             barrier.SignalAndWait();
-            work();
+            _chains();
         }))];
         Array.ForEach(others, t => t.Start());
-        double seconds = Measure.Seconds(() =>
+        return Measure.Seconds(() =>
         {
             barrier.SignalAndWait();
-            work();
+            _chains();
             Array.ForEach(others, t => t.Join());
         });
-        double lanes = VectorBits<T>() / (8.0 * Unsafe.SizeOf<T>());
-        return 2 * lanes * Accumulators * Iterations * threads / seconds;
     }
 
-    /// <summary>Best of a few samples, after a warm-up.</summary>
-    public static double Best<T>(int threads) where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    /// <summary>FLOP/s: the best of a few runs after a first one.</summary>
+    public double Best(int runs = 20)
     {
-        Sample<T>(threads);
-        return Enumerable.Range(0, 20).Max(_ => Sample<T>(threads));
+        Seconds();
+        return Flop / Enumerable.Range(0, runs).Min(_ => Seconds());
     }
+
+    private static Action Chains<T>(int bits) where T : unmanaged, IBinaryFloatingPointIeee754<T> => bits switch
+    {
+        512 => Chains<T, Simd512<T>>,
+        256 => Chains<T, Simd256<T>>,
+        128 => Chains<T, Simd128<T>>,
+        _ => Chains<T, Scalar<T>>,
+    };
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Chains<T, TSimd>() where T : unmanaged, IBinaryFloatingPointIeee754<T> where TSimd : struct, ISimd<T, TSimd>
@@ -86,13 +115,14 @@ internal static class FmaCeiling
         static abstract T First(TSelf a);
     }
 
+    // The instruction itself: Vector512's own operations may be calls where the runtime does not prefer 512 bits.
     private readonly record struct Simd512<T>(Vector512<T> V) : ISimd<T, Simd512<T>>
     {
         public static Simd512<T> Broadcast(T value) => new(Vector512.Create(value));
 
         public static Simd512<T> MultiplyAdd(Simd512<T> a, Simd512<T> b, Simd512<T> c) => new(typeof(T) == typeof(float)
-            ? Vector512.MultiplyAddEstimate(a.V.AsSingle(), b.V.AsSingle(), c.V.AsSingle()).As<float, T>()
-            : Vector512.MultiplyAddEstimate(a.V.AsDouble(), b.V.AsDouble(), c.V.AsDouble()).As<double, T>());
+            ? Avx512F.FusedMultiplyAdd(a.V.AsSingle(), b.V.AsSingle(), c.V.AsSingle()).As<float, T>()
+            : Avx512F.FusedMultiplyAdd(a.V.AsDouble(), b.V.AsDouble(), c.V.AsDouble()).As<double, T>());
 
         public static T First(Simd512<T> a) => a.V[0];
     }

@@ -2,9 +2,18 @@ using System.Diagnostics;
 
 namespace AttentionBench.Measuring;
 
+/// <summary>What two measurements in the same rounds say.</summary>
+/// <param name="Seconds">Of one run of the action.</param>
+/// <param name="Ratio">To the baseline's run in the same round.</param>
+internal readonly record struct PairedTimes(Spread Seconds, Spread Ratio);
+
+/// <summary>
+/// The one way in which this program takes times: everything that is compared takes turns, so that what disturbs the machine for a while disturbs
+/// all of it, and ratios are of turns of the same round.
+/// </summary>
 internal static class Measure
 {
-    /// <summary>A turn of <see cref="Paired"/> lasts at least so long.</summary>
+    /// <summary>A turn lasts at least so long unless said otherwise: what is short is repeated in it.</summary>
     private const double SecondsPerTurn = 0.02;
 
     /// <summary>Seconds that <paramref name="action"/> takes.</summary>
@@ -15,55 +24,49 @@ internal static class Measure
         return Stopwatch.GetElapsedTime(start).TotalSeconds;
     }
 
-    public static double Median(IEnumerable<double> values)
-    {
-        double[] sorted = [.. values.Order()];
-        int middle = sorted.Length / 2;
-        return sorted.Length % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-    }
+    /// <summary>An action as a contestant that times itself.</summary>
+    public static Func<double> Timed(Action action) => () => Seconds(action);
 
     /// <summary>
-    /// Median seconds of every action, taken in turn: what disturbs the machine for a while disturbs all of them. A first round
-    /// that is not counted warms up, and its seconds decide how many follow.
+    /// Seconds of one run of every contestant in every round. A first run of each is not counted; from their seconds it follows how many rounds there
+    /// are. The order turns by one from round to round, so that nobody always follows the same one.
     /// </summary>
-    public static double[] Interleaved(Func<double, int> rounds, params Action[] actions)
+    /// <param name="rounds">How many rounds, given the seconds of one.</param>
+    /// <param name="secondsPerTurn">What is shorter is repeated until a turn lasts so long.</param>
+    /// <param name="contestants">Each runs once and says how many seconds that took.</param>
+    public static double[][] InTurn(Func<double, int> rounds, double secondsPerTurn, params IReadOnlyList<Func<double>> contestants)
     {
-        int count = rounds(Seconds(() => Array.ForEach(actions, action => action())));
-        double[][] seconds = [.. actions.Select(_ => new double[count])];
-        for (int round = 0; round < count; round++)
-            for (int a = 0; a < actions.Length; a++)
-                seconds[a][round] = Seconds(actions[a]);
-        return [.. seconds.Select(Median)];
-    }
-
-    /// <summary>
-    /// Every action's median seconds, and the median of its ratios to the baseline: it is timed beside a run of the baseline of its own, first in one round
-    /// and second in the next. What is short is repeated, on both sides. A first call of each is not counted.
-    /// </summary>
-    public static (double Seconds, double Ratio)[] Paired(int rounds, Action baseline, params Action[] actions)
-    {
-        baseline();
-        int[] repeats = [.. actions.Select(action =>
+        int[] repeats = [.. contestants.Select(run =>
         {
-            action();
-            return Math.Max(1, (int)(SecondsPerTurn / Seconds(action)));
+            run();
+            return (int)Math.Clamp(secondsPerTurn / run(), 1, 1e6);
         })];
-        (double Seconds, double Ratio)[][] turns = [.. actions.Select(_ => new (double, double)[rounds])];
-        for (int round = 0; round < rounds; round++)
-        {
-            for (int a = 0; a < actions.Length; a++)
+        int count = rounds(contestants.Select((run, c) => Turn(c)).Sum());
+        double[][] seconds = [.. contestants.Select(_ => new double[count])];
+        for (int round = 0; round < count; round++)
+            for (int turn = 0; turn < contestants.Count; turn++)
             {
-                bool leads = round % 2 == 0;
-                double first = Turn(leads ? actions[a] : baseline, repeats[a]), second = Turn(leads ? baseline : actions[a], repeats[a]);
-                turns[a][round] = leads ? (first, first / second) : (second, second / first);
+                int c = (turn + round) % contestants.Count;
+                seconds[c][round] = Turn(c) / repeats[c];
             }
-        }
-        return [.. turns.Select(t => (Median(t.Select(turn => turn.Seconds)), Median(t.Select(turn => turn.Ratio))))];
+        return seconds;
 
-        static double Turn(Action action, int repeats) => Seconds(() =>
+        double Turn(int c)
         {
-            for (int i = 0; i < repeats; i++)
-                action();
-        }) / repeats;
+            double sum = 0;
+            for (int i = 0; i < repeats[c]; i++)
+                sum += contestants[c]();
+            return sum;
+        }
     }
+
+    /// <summary>Every action beside a baseline, in pairs of turns of its own.</summary>
+    public static PairedTimes[] Paired(int rounds, Action baseline, params Action[] actions) => [.. actions.Select(action =>
+    {
+        double[][] seconds = InTurn(_ => rounds, SecondsPerTurn, Timed(baseline), Timed(action));
+        return new PairedTimes(Spread.Of(seconds[1]), Spread.OfRatios(seconds[1], seconds[0]));
+    })];
+
+    /// <summary>As many rounds as fit into the seconds, within limits.</summary>
+    public static Func<double, int> Within(double seconds, int least, int most) => perRound => Math.Clamp((int)Math.Min(seconds / perRound, most), least, most);
 }

@@ -1,74 +1,85 @@
 using System.CommandLine;
-using System.Diagnostics;
-using System.Globalization;
+using System.Text.Json;
+using AttentionBench.Contestants;
+using AttentionBench.Engine;
+using Gpt2;
 using static TorchSharp.torch;
 
 namespace AttentionBench.Measuring;
 
-/// <summary>One forward and backward pass in a process of its own, so that nothing but it is in the measurement.</summary>
+/// <summary>What a process of its own is to measure.</summary>
+/// <param name="Threads">Of libtorch and of flash.</param>
+/// <param name="Case">The problem.</param>
+/// <param name="Contestant">Who computes it.</param>
+/// <param name="Pass">Whose first call is timed; null: memory growth of forward and backward.</param>
+/// <param name="Score">One of <see cref="Probe.Scores"/>, by the engine alone; null: none of them.</param>
+internal sealed record ProbeRequest(int Threads, AttentionCase Case, string Contestant, Pass? Pass = null, string? Score = null);
+
+/// <summary>What it has measured.</summary>
+/// <param name="Bytes">Growth of memory.</param>
+/// <param name="FirstSeconds">Of the first call.</param>
+/// <param name="LaterSeconds">Of one after some more.</param>
+internal sealed record ProbeResult(long Bytes, double FirstSeconds = 0, double LaterSeconds = 0);
+
+/// <summary>Passes in a process of their own, so that nothing but them is in the measurement.</summary>
 internal static class Probe
 {
     private const string Verb = "probe";
+    private const int CallsBeforeLater = 50;
 
-    private static readonly Option<string> Name = new("--contestant") { Required = true };
-    private static readonly Option<string?> Score = new("--score");
-    private static readonly Option<int> Length = new("--n") { Required = true };
-    private static readonly Option<int> Heads = new("--heads") { Required = true };
-    private static readonly Option<int> Dim = new("--dim") { Required = true };
-    private static readonly Option<bool> Causal = new("--causal");
-
-    /// <summary>What the child runs: prints the growth of its memory in bytes.</summary>
+    /// <summary>What the child runs.</summary>
     public static Command Command()
     {
-        var command = new Command(Verb, "Memory growth of one forward and backward pass, in bytes.") { Name, Score, Length, Heads, Dim, Causal, TorchThreads.Option };
+        var request = new Argument<string>("request");
+        var command = new Command(Verb, "Measures one thing and prints it as JSON.") { request };
         command.Hidden = true;
         command.SetAction(parsed =>
         {
-            TorchThreads.Apply(parsed);
-            (int heads, int n, int dim) = (parsed.GetValue(Heads), parsed.GetValue(Length), parsed.GetValue(Dim));
-            Contestant contestant = Contestant.All.Single(c => c.Name == parsed.GetValue(Name));
-            Console.WriteLine(parsed.GetValue(Score) is { } score ? Growth(score, heads, n, dim) : Growth(contestant, heads, n, dim, parsed.GetValue(Causal)).Bytes);
+            ProbeRequest asked = JsonSerializer.Deserialize<ProbeRequest>(parsed.GetValue(request)!) ?? throw new UserException("probe takes a request.");
+            set_num_threads(asked.Threads);
+            parsed.InvocationConfiguration.Output.WriteLine(JsonSerializer.Serialize(Measure(asked)));
         });
         return command;
-    }
-
-    /// <summary>In this process: bytes of growth during one forward and backward pass, and its seconds.</summary>
-    public static (long Bytes, double Seconds) Growth(Contestant contestant, int heads, int n, int dim, bool causal)
-    {
-        using var scope = NewDisposeScope();
-        for (int warmUp = 0; warmUp < 3; warmUp++)
-            new Workload(contestant, heads, 64, dim, causal).ForwardBackward(); // loads code, starts threads
-        var workload = new Workload(contestant, heads, n, dim, causal);
-        double seconds = 0;
-        long bytes = PeakMemory.Growth(() => seconds = Measure.Seconds(workload.ForwardBackward));
-        return (bytes, seconds);
     }
 
     /// <summary>What can be done to scores without a matrix of them.</summary>
     public static ScoreCase[] Scores(int heads, int n) => [ScoreCase.Plain, ScoreCase.Alibi(heads, n), ScoreCase.Window(n, 512), ScoreCase.KeyBias(heads, n), ScoreCase.WithDropout()];
 
-    /// <summary>In a child process: bytes of growth.</summary>
-    /// <param name="contestant">What is measured.</param>
-    /// <param name="heads">Number of heads.</param>
-    /// <param name="n">Sequence length.</param>
-    /// <param name="dim">Head dimension.</param>
-    /// <param name="causal">With a causal mask.</param>
-    /// <param name="score">One of <see cref="Scores"/>, by the engine alone; null: none of them.</param>
-    public static long GrowthInChild(Contestant contestant, int heads, int n, int dim, bool causal, string? score = null)
+    /// <summary>In a child process: bytes by which memory grows in one forward and backward pass.</summary>
+    public static long Memory(Contestant contestant, AttentionCase c, string? score = null) => Ask(new(get_num_threads(), c, contestant.Name, null, score)).Bytes;
+
+    /// <summary>In a child process: seconds of the first call and of a later one.</summary>
+    public static ProbeResult FirstCall(Contestant contestant, AttentionCase c, Pass pass) => Ask(new(get_num_threads(), c, contestant.Name, pass));
+
+    /// <summary>In this process: bytes of growth during one forward and backward pass, and its seconds.</summary>
+    public static (long Bytes, double Seconds) Growth(Contestant contestant, AttentionCase c)
     {
-        string[] arguments =
-        [
-            Verb, Name.Name, contestant.Name, .. score is null ? Array.Empty<string>() : [Score.Name, score], Length.Name, Text(n), Heads.Name, Text(heads), Dim.Name, Text(dim), Causal.Name, causal.ToString(), TorchThreads.Option.Name, Text(get_num_threads()),
-        ];
-        string host = Environment.ProcessPath!;
-        if (Path.GetFileNameWithoutExtension(host) == "dotnet")
-            arguments = [typeof(Probe).Assembly.Location, .. arguments];
-        using Process child = Process.Start(new ProcessStartInfo(host, arguments) { RedirectStandardOutput = true })!;
-        string output = child.StandardOutput.ReadToEnd();
-        child.WaitForExit();
-        return child.ExitCode == 0
-            ? long.Parse(output, CultureInfo.InvariantCulture)
-            : throw new InvalidOperationException($"The memory measurement of {contestant.Name} at N = {n} ended with exit code {child.ExitCode}.");
+        using var scope = NewDisposeScope();
+        for (int warmUp = 0; warmUp < 3; warmUp++)
+            new Workload(contestant, c with { Queries = 64, Keys = 64 }).ForwardBackward(); // loads code, starts threads
+        var workload = new Workload(contestant, c);
+        double seconds = 0;
+        long bytes = PeakMemory.Growth(() => seconds = Measuring.Measure.Seconds(workload.ForwardBackward));
+        return (bytes, seconds);
+    }
+
+    private static ProbeResult Ask(ProbeRequest request) =>
+        ChildProcess.Ask<ProbeResult>($"{request.Contestant} at N = {request.Case.Keys}", Verb, JsonSerializer.Serialize(request));
+
+    private static ProbeResult Measure(ProbeRequest request)
+    {
+        Contestant contestant = Contestant.Named(request.Contestant);
+        if (request.Score is { } score)
+            return new(Growth(score, request.Case.Heads, request.Case.Keys, request.Case.Dim));
+        if (request.Pass is not { } pass)
+            return new(Growth(contestant, request.Case).Bytes);
+
+        using var scope = NewDisposeScope();
+        var workload = new Workload(contestant, request.Case);
+        double first = workload.Run(pass);
+        for (int call = 0; call < CallsBeforeLater; call++)
+            workload.Run(pass);
+        return new(0, first, workload.Run(pass));
     }
 
     /// <summary>In this process: bytes of growth during both passes of the engine, results and the tensors of the score included.</summary>
@@ -81,7 +92,7 @@ internal static class Probe
 
         void Run(int n, Action<Action> measure)
         {
-            using var plain = new EnginePasses<float>(heads, n, dim, false, get_num_threads());
+            using var plain = new EnginePasses(TorchFlash.Kernels.ElementType.Float32, heads, n, dim, false, get_num_threads());
             ScoreCase c = Scores(heads, n).Single(c => c.Name == score);
             measure(() =>
             {
@@ -90,6 +101,4 @@ internal static class Probe
             });
         }
     }
-
-    private static string Text(int value) => value.ToString(CultureInfo.InvariantCulture);
 }

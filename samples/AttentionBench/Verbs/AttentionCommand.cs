@@ -1,125 +1,275 @@
 using System.CommandLine;
-using TorchFlash;
-using System.Text.Json;
+using System.Runtime.InteropServices;
+using AttentionBench.Cli;
+using AttentionBench.Contestants;
+using AttentionBench.Measuring;
+using AttentionBench.Output;
+using AttentionBench.Plots;
+using Gpt2;
+using Gpt2.Cli;
+using TorchFlash.Kernels;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace AttentionBench.Verbs;
 
+/// <summary>What the <c>attention</c> verb measures of its cases.</summary>
+internal sealed record AttentionPlan
+{
+    /// <summary>Cases that differ in length alone are a line of a picture.</summary>
+    public required IReadOnlyList<AttentionCase> Cases { get; init; }
+
+    public IReadOnlyList<Contestant> Contestants { get; init; } = Contestant.All;
+
+    public IReadOnlyList<Pass> Passes { get; init; } = [Pass.Forward, Pass.Both];
+
+    /// <summary>Seconds for the rounds of a pass of a case.</summary>
+    public double Seconds { get; init; } = 2;
+
+    /// <summary>Rounds; null: as many as fit into the seconds.</summary>
+    public int? Rounds { get; init; }
+
+    /// <summary>Whether a product of libtorch's comes before every call.</summary>
+    public bool IsMixed { get; init; }
+
+    /// <summary>Whether peak memory is measured, in a process per case and contestant.</summary>
+    public bool Memory { get; init; } = true;
+
+    /// <summary>Whether the first call is timed, in a process per case and contestant.</summary>
+    public bool FirstCall { get; init; }
+
+    /// <summary>Begins the names of tables and pictures.</summary>
+    public string Key { get; init; } = "";
+}
+
 /// <summary>
-/// flash against libtorch's SDPA, the naive composition and torch.nn.MultiheadAttention: times interleaved in one process,
-/// peak memory in a process per case.
+/// flash against libtorch's SDPA, the naive composition and torch.nn.MultiheadAttention, and against the multiply-add ceiling: times turn by turn in one
+/// process, memory and first calls in a process per case.
 /// </summary>
 internal static class AttentionCommand
 {
     /// <summary>Matrices of scores may take this share of the machine's memory.</summary>
     internal const double MemoryShare = 0.6;
 
-    private const double SecondsPerCase = 2;
-
-    /// <summary>Contestants whose outputs differ by more, relative to the largest element, do not compute the same.</summary>
-    private const double Agreement = 1e-3;
-
-    private sealed record Result(string Contestant, int N, int Heads, int Dim, bool Causal, double? ForwardSeconds, double? ForwardBackwardSeconds, long? PeakGrowthBytes);
+    private const string None = "none";
 
     public static Command Command()
     {
-        var lengths = new Option<int[]>("--n") { Description = "Sequence lengths.", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [512, 1024, 2048, 4096, 8192, 16384] };
-        var heads = new Option<int>("--heads") { Description = "Number of heads.", DefaultValueFactory = _ => 12 };
-        var dim = new Option<int>("--dim") { Description = "Head dimension.", DefaultValueFactory = _ => 64 };
-        var causal = new Option<string>("--causal") { Description = "Masks.", DefaultValueFactory = _ => "both" };
-        causal.AcceptOnlyFromAmong("full", "causal", "both");
-        var noMemory = new Option<bool>("--no-memory") { Description = "Times only." };
-        var json = new Option<FileInfo?>("--json") { Description = "Also write the numbers to this file." };
-        var command = new Command("attention", "flash against libtorch's SDPA, MultiheadAttention and the naive composition.") { lengths, heads, dim, causal, noMemory, json, TorchThreads.Option };
-        command.SetAction(parsed =>
+        Option<string[]> contestants = Options.Choices("--contestants", "Who takes part; mha: both modules. flash always does.", [Contestant.Flash, Contestant.Sdpa, Contestant.Naive, "mha"], [Contestant.Flash, Contestant.Sdpa, Contestant.Naive, "mha"]);
+        Option<string> type = Options.Type(ElementType.Float32, ElementType.Float64, ElementType.BFloat16, ElementType.Float16);
+        Option<int[]> lengths = Options.Wholes("--n", "Numbers of queries.", [512, 1024, 2048, 4096, 8192, 16384]);
+        Option<int?> keys = Options.WholeOrNone("--nk", "Number of keys, if not that of queries.");
+        Option<int?> batch = Options.Whole("--batch", "Batch entries.", 1), heads = Options.Whole("--heads", "Heads.", 12);
+        Option<int?> keyHeads = Options.WholeOrNone("--key-heads", "Heads of keys and values; they divide --heads.");
+        Option<int?> dim = Options.Whole("--dim", "Head dimension.", 64), valueDim = Options.WholeOrNone("--value-dim", "Head dimension of values, if another.");
+        Option<string> causal = Options.Causal();
+        Option<string> mask = Options.Choice("--mask", "padding: three quarters of the keys; bool: every other pair.", None, "padding", "bool");
+        Option<string> bias = Options.Choice("--bias", "An additive matrix (Nq, Nk), without or with a gradient of its own.", None, "constant", "gradient");
+        Option<double?> dropout = Options.Real("--dropout", "Dropout probability.", 0, 0, 0.99);
+        Option<int?> window = Options.Whole("--window", "Keys that a query sees, back from its own; 0: all.", 0, 0);
+        Option<string[]> passes = Options.Choices("--pass", "Which passes are timed.", ["forward", "backward", "both"], ["forward", "both"]);
+        Option<double?> seconds = Options.Real("--seconds", "Seconds for the rounds of a pass of a case.", 2, 0.001, 3600);
+        Option<int?> repeat = Options.WholeOrNone("--repeat", "Rounds, instead of as many as fit into --seconds.", 1, 100_000);
+        var mixed = new Option<bool>("--mixed") { Description = "A product of matrices by libtorch comes before every call, as in a model." };
+        var noMemory = new Option<bool>("--no-memory") { Description = "No peak memory." };
+        var first = new Option<bool>("--first-call") { Description = "Also the first call of a process." };
+        var command = new Command("attention", "flash against libtorch's SDPA, MultiheadAttention, the naive composition and the multiply-add ceiling.")
         {
-            TorchThreads.Apply(parsed);
-            bool[] masks = parsed.GetValue(causal) switch
+            contestants, type, lengths, keys, batch, heads, keyHeads, dim, valueDim, causal, mask, bias, dropout, window, passes, seconds, repeat, mixed, noMemory, first,
+        };
+        return Session.On(command, true, [Options.Json, Options.Csv, Options.Svg], (parsed, session) =>
+        {
+            int h = parsed.GetValue(heads)!.Value, hk = parsed.GetValue(keyHeads) ?? h, d = parsed.GetValue(dim)!.Value;
+            if (h % hk != 0)
+                throw new UserException($"{keyHeads.Name} must divide {heads.Name} {h}, but is {hk}.");
+            AttentionCase[] cases = [.. from isCausal in Options.Masks(parsed, causal) from n in parsed.GetValue(lengths)! select new AttentionCase
             {
-                "full" => [false],
-                "causal" => [true],
-                _ => [false, true],
-            };
-            (int h, int d, bool memory) = (parsed.GetValue(heads), parsed.GetValue(dim), !parsed.GetValue(noMemory));
-            PrintSetting(h, d);
-            var results = new List<Result>();
-            foreach (bool modules in new[] { false, true })
+                Batch = parsed.GetValue(batch)!.Value,
+                Heads = h,
+                KeyHeads = hk,
+                Queries = n,
+                Keys = parsed.GetValue(keys) ?? n,
+                Dim = d,
+                ValueDim = parsed.GetValue(valueDim) ?? d,
+                Type = Options.Type(parsed, type),
+                Causal = isCausal,
+                Mask = parsed.GetValue(mask) switch { "padding" => MaskKind.Padding, "bool" => MaskKind.Full, _ => MaskKind.None },
+                Bias = parsed.GetValue(bias) switch { "constant" => BiasKind.Constant, "gradient" => BiasKind.Gradient, _ => BiasKind.None },
+                Dropout = parsed.GetValue(dropout)!.Value,
+                Window = parsed.GetValue(window)!.Value,
+            }];
+            if (cases.FirstOrDefault(c => c.Window > 0 && (c.Queries > c.Keys || c.Mask == MaskKind.Padding)) is not null)
+                throw new UserException($"{window.Name} takes as many keys as queries ({keys.Name}), and not {mask.Name} padding: else queries are left without any key, of which contestants make different things.");
+            string[] named = parsed.GetValue(contestants)!;
+            Run(session, new AttentionPlan
             {
-                Contestant[] contestants = [.. Contestant.All.Where(c => c.IsModule == modules)];
-                PrintHeader(contestants);
-                foreach (bool mask in masks)
-                    foreach (int n in parsed.GetValue(lengths)!)
-                    {
-                        Result[] row = MeasureCase(contestants, h, n, d, mask, memory);
-                        PrintRow(row);
-                        results.AddRange(row);
-                    }
-            }
-            if (parsed.GetValue(json) is { } file)
-                File.WriteAllText(file.FullName, JsonSerializer.Serialize(
-                    new { Libtorch = __version__, FusedSdpa = Contestant.HasFusedAttention, Threads = get_num_threads(), Results = results },
-                    new JsonSerializerOptions { WriteIndented = true }));
+                Cases = cases,
+                Contestants = [.. Contestant.All.Where(c => c.Name == Contestant.Flash || (c.IsModule ? named.Contains("mha") : named.Contains(c.Name)))],
+                Passes = [.. parsed.GetValue(passes)!.Select(p => Enum.Parse<Pass>(p, ignoreCase: true)).Distinct()],
+                Seconds = parsed.GetValue(seconds)!.Value,
+                Rounds = parsed.GetValue(repeat),
+                IsMixed = parsed.GetValue(mixed),
+                Memory = !parsed.GetValue(noMemory),
+                FirstCall = parsed.GetValue(first),
+            });
+            return 0;
         });
-        return command;
     }
 
-    private static Result[] MeasureCase(Contestant[] contestants, int heads, int n, int dim, bool causal, bool memory)
+    /// <summary>Measures a plan into tables and pictures of a session.</summary>
+    internal static void Run(Session session, AttentionPlan plan)
     {
-        Contestant[] feasible = [.. contestants.Where(c => c.ScoreBytes(heads, n) < MemoryShare * GC.GetGCMemoryInfo().TotalAvailableMemoryBytes)];
-        double[] forward, both;
-        using (NewDisposeScope())
+        session.Expect(plan.Cases.Count * (plan.Passes.Count + (plan.Memory ? 1 : 0) + (plan.FirstCall ? 1 : 0)));
+        var takesPart = plan.Cases.ToDictionary(c => c, c => Contestants(session, plan, c));
+        Contestant[] shown = [.. plan.Contestants.Where(c => takesPart.Values.Any(t => t.Contains(c)))];
+        foreach (Pass pass in plan.Passes)
+            Times(session, plan, pass, shown, takesPart);
+        if (plan.Memory)
+            PerProcess(session, plan, "memory", "Peak memory of forward and backward in a process of its own, MiB over what was there before.", shown, "F1", " MiB",
+                (contestant, c) => takesPart[c].Contains(contestant) ? Probe.Memory(contestant, c) / 1048576.0 : null);
+        if (plan.FirstCall)
+            PerProcess(session, plan, "first-call", $"First call of a process ({plan.Passes[0].ToString().ToLowerInvariant()}), libtorch loaded, and in brackets a later one.", shown, "F1", " ms",
+                (contestant, c) => takesPart[c].Contains(contestant) && Probe.FirstCall(contestant, c, plan.Passes[0]) is var result
+                    ? FormattableString.Invariant($"{1e3 * result.FirstSeconds:F1} ({1e3 * result.LaterSeconds:F2})")
+                    : null);
+    }
+
+    private static void Times(Session session, AttentionPlan plan, Pass pass, Contestant[] shown, Dictionary<AttentionCase, Contestant[]> takesPart)
+    {
+        string passName = pass == Pass.Both ? "forward and backward" : pass.ToString().ToLowerInvariant();
+        Table table = session.Begin(new Table(
+            plan.Key + (pass == Pass.Both ? "forward-backward" : passName),
+            $"{Capitalised(passName)}, {plan.Cases[0].Shape}{(plan.IsMixed ? ", each call after a product of libtorch's" : "")}: medians, quartiles in brackets; \"x\": how many times as long as {Contestant.Flash} (modules: as flash's), of turns in the same round; share of the multiply-add ceiling of the same round.",
+            [
+                new("case"), new("N", "D"), .. plan.Cases.Any(c => c.Keys != c.Queries) ? new[] { new Column("Nk", "D") } : [],
+                .. shown.SelectMany(c => new[] { new Column($"{c.Name} ms", "F2") }.Concat(
+                    c.Baseline == c.Name ? c.Name == Contestant.Flash ? [new Column("share of ceiling", "P1")] : [] : [new Column($"{c.Name} / {c.Baseline}", "F2", "x")])),
+                new("rounds", "D"), new("disturbed"),
+            ]));
+        FmaCeiling ceiling = FmaCeiling.OfEngine(plan.Cases[0].Type, get_num_threads());
+        double best = ceiling.Best();
+        var lines = new List<(AttentionCase Case, Contestant Contestant, Spread Seconds, Spread Ratio, Spread Share)>();
+        foreach (AttentionCase c in plan.Cases)
         {
-            Workload[] workloads = [.. feasible.Select(c => new Workload(c, heads, n, dim, causal))];
-            for (int i = 1; i < workloads.Length; i++)
-                if (workloads[0].Difference(workloads[i]) is not < Agreement)
-                    throw new InvalidOperationException($"{feasible[0].Name} and {feasible[i].Name} do not compute the same at N = {n}.");
-            forward = Measure.Interleaved(Rounds, [.. workloads.Select<Workload, Action>(w => w.Forward)]);
-            both = Measure.Interleaved(Rounds, [.. workloads.Select<Workload, Action>(w => w.ForwardBackward)]);
+            session.Step($"{passName}, {c.Features}, N = {c.Queries}");
+            using var scope = NewDisposeScope();
+            Workload[] workloads = [.. takesPart[c].Select(contestant => new Workload(contestant, c))];
+            CheckAgreement(workloads);
+            Tensor a = randn(256, 256), b = randn(256, 256);
+            MachineState before = MachineState.Now();
+            double[][] seconds = Measure.InTurn(
+                plan.Rounds is { } rounds ? _ => rounds : Measure.Within(plan.Seconds, 5, 51), 0.005,
+                [ceiling.Seconds, .. workloads.Select<Workload, Func<double>>(w => () =>
+                {
+                    if (plan.IsMixed)
+                        a.mm(b).Dispose();
+                    return w.Run(pass);
+                })]);
+            string disturbed = Disturbance.Between(before, MachineState.Now(), get_num_threads(), ceiling.Flop / Spread.Of(seconds[0]).Median / best);
+            Dictionary<string, double[]> of = workloads.Select((w, i) => (w.Contestant.Name, Seconds: seconds[i + 1])).ToDictionary(p => p.Name, p => p.Seconds);
+            var cells = new List<object?> { c.Features, c.Queries };
+            if (plan.Cases.Any(other => other.Keys != other.Queries))
+                cells.Add(c.Keys);
+            foreach (Contestant contestant in shown)
+            {
+                double[]? own = of.GetValueOrDefault(contestant.Name), baseline = of.GetValueOrDefault(contestant.Baseline);
+                Spread? share = own is null ? null : c.Flop(pass) / ceiling.Flop * Spread.OfRatios(seconds[0], own);
+                Spread? ratio = own is null || baseline is null ? null : Spread.OfRatios(own, baseline);
+                cells.Add(own is null ? null : 1e3 * Spread.Of(own));
+                if (contestant.Name == Contestant.Flash)
+                    cells.Add(share);
+                else if (contestant.Baseline != contestant.Name)
+                    cells.Add(ratio);
+                if (own is not null && ratio is { } r)
+                    lines.Add((c, contestant, Spread.Of(own), r, share!.Value));
+            }
+            session.Row(table, [.. cells, seconds[0].Length, disturbed]);
         }
-        return [.. contestants.Select(c =>
+        session.End(table);
+        if (plan.Cases.Select(c => c.Queries).Distinct().Count() < 2)
+            return;
+        string subtitle = $"{Capitalised(passName)}, {plan.Cases[0].Shape}, {get_num_threads()} threads; bars: the middle half of the rounds";
+        foreach (bool isCausal in plan.Cases.Select(c => c.Causal).Distinct())
         {
-            int at = Array.IndexOf(feasible, c);
-            return at < 0
-                ? new Result(c.Name, n, heads, dim, causal, null, null, null)
-                : new Result(c.Name, n, heads, dim, causal, forward[at], both[at], memory ? Probe.GrowthInChild(c, heads, n, dim, causal) : null);
+            string suffix = $"{table.Key}-{(isCausal ? "causal" : "full")}", features = plan.Cases.First(c => c.Causal == isCausal).Features;
+            session.Picture($"time-{suffix}", new LineChart($"Time, {features}", Length, new("Time", AxisScale.Log10, AxisUnit.Seconds), Series(isCausal, l => l.Seconds)) { Subtitle = subtitle });
+            session.Picture($"speed-up-{suffix}", new LineChart($"Times as long as flash, {features}", Length, new("Time over that of flash", AxisScale.Linear, AxisUnit.Ratio, 0, 1), Series(isCausal, l => l.Ratio)) { Subtitle = subtitle, References = [new(1, "flash")] });
+            session.Picture($"share-{suffix}", new LineChart($"Share of the multiply-add ceiling, {features}", Length, new("Share", AxisScale.Linear, AxisUnit.Share, 0, 1), Series(isCausal, l => l.Share)) { Subtitle = subtitle, References = [new(1, $"{ceiling.Bits}-bit multiply-adds")] });
+        }
+
+        Series[] Series(bool isCausal, Func<(AttentionCase Case, Contestant Contestant, Spread Seconds, Spread Ratio, Spread Share), Spread> value) =>
+        [
+            .. lines.Where(l => l.Case.Causal == isCausal).GroupBy(l => l.Contestant).Select(g => new Series(
+                g.Key.Name, [.. g.OrderBy(l => l.Case.Queries).Select(l => value(l)).Zip(g.OrderBy(l => l.Case.Queries), (s, l) => new PlotPoint(l.Case.Queries, s.Median, s.Lower, s.Upper))],
+                Colour(g.Key))),
+        ];
+    }
+
+    private static Axis Length { get; } = new("N", AxisScale.Log2);
+
+    private static int Colour(Contestant contestant) => Contestant.All.ToList().IndexOf(contestant);
+
+    /// <summary>A table of what processes of their own measure, and a picture of its numbers.</summary>
+    private static void PerProcess(Session session, AttentionPlan plan, string key, string title, Contestant[] shown, string format, string unit, Func<Contestant, AttentionCase, object?> measure)
+    {
+        Table table = session.Begin(new Table(plan.Key + key, $"{title} {plan.Cases[0].Shape}.", [new("case"), new("N", "D"), .. shown.Select(c => new Column(c.Name + unit, format))]));
+        var points = new List<(AttentionCase Case, Contestant Contestant, double Value)>();
+        foreach (AttentionCase c in plan.Cases)
+        {
+            session.Step($"{key}, {c.Features}, N = {c.Queries}");
+            object?[] cells = [.. shown.Select(contestant => measure(contestant, c))];
+            session.Row(table, [c.Features, c.Queries, .. cells]);
+            points.AddRange(shown.Zip(cells, (contestant, cell) => (c, contestant, cell as double? ?? double.NaN)).Where(p => p.Item3 > 0));
+        }
+        session.End(table);
+        if (points.Select(p => p.Case.Queries).Distinct().Count() < 2)
+            return;
+        foreach (bool isCausal in points.Select(p => p.Case.Causal).Distinct())
+            session.Picture($"{plan.Key}{key}-{(isCausal ? "causal" : "full")}", new LineChart(
+                $"Peak memory, {plan.Cases.First(c => c.Causal == isCausal).Features}", Length, new("Growth of the process", AxisScale.Log2, AxisUnit.Bytes),
+                [.. points.Where(p => p.Case.Causal == isCausal).GroupBy(p => p.Contestant).Select(g => new Series(g.Key.Name, [.. g.OrderBy(p => p.Case.Queries).Select(p => new PlotPoint(p.Case.Queries, p.Value * 1048576))], Colour(g.Key)))])
+            {
+                Subtitle = $"Forward and backward, {plan.Cases[0].Shape}, a process each",
+            });
+    }
+
+    /// <summary>Who can compute a case on this machine; who cannot is noted with the reason.</summary>
+    private static Contestant[] Contestants(Session session, AttentionPlan plan, AttentionCase c)
+    {
+        double available = MemoryShare * GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+        return [.. plan.Contestants.Where(contestant =>
+        {
+            string? reason = contestant.Refusal(c) ?? (contestant.ScoreBytes(c) > available
+                ? FormattableString.Invariant($"its matrices of scores take {contestant.ScoreBytes(c) / (1 << 30):F1} GiB, more than {MemoryShare:P0} of this machine's memory")
+                : Failure(contestant, c));
+            if (reason is not null)
+                session.Note($"Without {contestant.Name} at {c.Features}, N = {c.Queries}: {reason}.");
+            return reason is null;
         })];
     }
 
-    /// <summary>3 to 25 rounds, as many as fit into the time.</summary>
-    private static int Rounds(double secondsPerRound) => Math.Clamp((int)(SecondsPerCase / secondsPerRound), 3, 25);
-
-    private static void PrintSetting(int heads, int dim)
+    /// <summary>Why this libtorch cannot compute such a case: tried on a short one.</summary>
+    private static string? Failure(Contestant contestant, AttentionCase c)
     {
-        Console.Write(flash.describe());
-        Console.WriteLine();
-        Console.WriteLine($"B = 1, H = {heads}, d = {dim}, float32, {get_num_threads()} threads, libtorch {__version__}. "
-            + (Contestant.HasFusedAttention
-                ? "Its scaled_dot_product_attention is a fused kernel."
-                : "This libtorch has no fused attention kernel for processors (2.2 is the first): its scaled_dot_product_attention is a composition."));
-        Console.WriteLine("Times are medians, in brackets how many times as long as flash; peak is the growth of process memory during forward + backward.");
-        Console.WriteLine($"\"-\": matrices of scores would take over {MemoryShare:P0} of the machine's memory.");
+        try
+        {
+            using var scope = NewDisposeScope();
+            new Workload(contestant, c with { Queries = 8, Keys = 8 }).ForwardBackward();
+            return null;
+        }
+        catch (ExternalException e)
+        {
+            return $"libtorch {__version__}: {e.Message.Split('\n')[0]}";
+        }
     }
 
-    private static void PrintHeader(Contestant[] contestants)
+    private static void CheckAgreement(Workload[] workloads)
     {
-        Console.WriteLine();
-        Console.WriteLine($"| mask | N | {string.Join(" | ", from what in new[] { "forward ms", "forward + backward ms", "peak MiB" } from c in contestants select $"{what} {c.Name}")} |");
-        Console.WriteLine($"| --- |{string.Concat(Enumerable.Repeat(" ---: |", 1 + 3 * contestants.Length))}");
+        foreach (IGrouping<string, Workload> group in workloads.GroupBy(w => w.Contestant.Baseline))
+            foreach (Workload other in group.Skip(1))
+                if (group.First().Difference(other) is var difference && difference is not < 1 || difference > Workload.Agreement(other.Case.Type))
+                    throw new UserException($"{group.First().Contestant.Name} and {other.Contestant.Name} do not compute the same at {other.Case.Features}, N = {other.Case.Queries}: they differ by {difference:E1}.");
     }
 
-    private static void PrintRow(Result[] row)
-    {
-        string[] cells =
-        [
-            .. row.Select(r => Time(r.ForwardSeconds, row[0].ForwardSeconds)),
-            .. row.Select(r => Time(r.ForwardBackwardSeconds, row[0].ForwardBackwardSeconds)),
-            .. row.Select(r => r.PeakGrowthBytes is { } bytes ? FormattableString.Invariant($"{bytes / 1048576.0:F0}") : "-"),
-        ];
-        Console.WriteLine($"| {(row[0].Causal ? "causal" : "full")} | {row[0].N} | {string.Join(" | ", cells)} |");
-    }
-
-    private static string Time(double? seconds, double? flash) =>
-        seconds is null ? "-"
-        : seconds == flash ? FormattableString.Invariant($"{1e3 * seconds:F1}")
-        : FormattableString.Invariant($"{1e3 * seconds:F1} ({seconds / flash:F2}x)");
+    private static string Capitalised(string text) => char.ToUpperInvariant(text[0]) + text[1..];
 }

@@ -1,7 +1,10 @@
 using System.CommandLine;
-using TorchFlash;
-using System.Globalization;
-using TorchFlash.Kernels.Cpu;
+using AttentionBench.Cli;
+using AttentionBench.Contestants;
+using AttentionBench.Engine;
+using AttentionBench.Measuring;
+using AttentionBench.Output;
+using TorchFlash.Kernels;
 using static TorchSharp.torch;
 
 namespace AttentionBench.Verbs;
@@ -14,80 +17,66 @@ internal static class CallsCommand
     /// <summary>A turn lasts at least so long, so that neither the clock nor what the contestant before left in the caches counts.</summary>
     private const double SecondsPerTurn = 0.001;
 
-    /// <summary>Rounds in the end of which the runtime has compiled everything for good, which it does in the background.</summary>
+    /// <summary>Rounds in the end of which the runtime, which does it in the background, has compiled everything for good.</summary>
     private const int WarmUpRounds = 400;
 
     public static Command Command()
     {
-        var lengths = new Option<int[]>("--n") { Description = "Sequence lengths.", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [1, 32, 128] };
-        var heads = new Option<int[]>("--heads") { Description = "Numbers of heads.", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [1, 12] };
-        var dim = new Option<int>("--dim") { Description = "Head dimension.", DefaultValueFactory = _ => 64 };
-        var rounds = new Option<int>("--repeat") { Description = "Rounds; medians and quartiles are over them.", DefaultValueFactory = _ => 151 };
-        var command = new Command("calls", "Microseconds of one call on short sequences, forward and with gradients.") { lengths, heads, dim, rounds, TorchThreads.Option };
-        command.SetAction(parsed =>
+        Option<int[]> lengths = Options.Wholes("--n", "Sequence lengths.", [1, 32, 128]), heads = Options.Wholes("--heads", "Numbers of heads.", [1, 12]);
+        Option<int?> dim = Options.Whole("--dim", "Head dimension.", 64), rounds = Options.Whole("--repeat", "Rounds.", 151, 1, 100_000);
+        var command = new Command("calls", "Microseconds of one call on short sequences, forward and with gradients.") { lengths, heads, dim, rounds };
+        return Session.On(command, true, [Options.Json, Options.Csv], (parsed, session) =>
         {
-            TorchThreads.Apply(parsed);
-            Console.WriteLine(CpuEngine.Instance.Describe());
-            Console.WriteLine($"B = 1, d = {parsed.GetValue(dim)}, float32, full, {get_num_threads()} threads, libtorch {__version__}; medians of {parsed.GetValue(rounds)} interleaved rounds, quartiles in brackets.");
-            Console.WriteLine("\"engine\" is the kernels' passes alone, no tensors; ratios are how many times as long as flash, each of turns in the same round.");
-            Console.WriteLine();
-            Console.WriteLine("| H | N | pass | flash us | engine us | sdpa us | sdpa / flash | naive us | naive / flash |");
-            Console.WriteLine("| ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |");
-            Run(1, 32, parsed.GetValue(dim), WarmUpRounds, _ => { });
-            foreach (int h in parsed.GetValue(heads)!)
-                foreach (int n in parsed.GetValue(lengths)!)
-                    Run(h, n, parsed.GetValue(dim), parsed.GetValue(rounds), Console.WriteLine);
+            Run(session, parsed.GetValue(heads)!, parsed.GetValue(lengths)!, parsed.GetValue(dim)!.Value, parsed.GetValue(rounds)!.Value, WarmUpRounds);
+            return 0;
         });
-        return command;
     }
 
-    private static void Run(int heads, int n, int dim, int rounds, Action<string> print)
+    internal static void Run(Session session, int[] heads, int[] lengths, int dim, int rounds, int warmUpRounds = WarmUpRounds)
+    {
+        session.Expect(heads.Length * lengths.Length + 1);
+        session.Step("calls, warming up");
+        foreach (Pass pass in new[] { Pass.Forward, Pass.Both })
+            Turns(1, 32, dim, pass, warmUpRounds);
+        Table table = session.Begin(new Table(
+            "calls", $"Microseconds of one call, B = 1, d = {dim}, float32, full: medians of {rounds} rounds, quartiles in brackets; \"engine\": the kernels' passes alone, no tensors; \"x\": how many times as long as flash, of turns in the same round.",
+            new("H", "D"), new("N", "D"), new("pass"), new("flash us", "F1"), new("engine us", "F1"), new("sdpa us", "F1"), new("sdpa / flash", "F2", "x"), new("naive us", "F1"), new("naive / flash", "F2", "x"), new("disturbed")));
+        foreach (int h in heads)
+            foreach (int n in lengths)
+            {
+                session.Step($"calls, H = {h}, N = {n}");
+                foreach (Pass pass in new[] { Pass.Forward, Pass.Both })
+                {
+                    MachineState before = MachineState.Now();
+                    double[][] s = Turns(h, n, dim, pass, rounds);
+                    string disturbed = Disturbance.Between(before, MachineState.Now(), get_num_threads());
+                    session.Row(table, h, n, pass == Pass.Forward ? "forward" : "forward + backward", Microseconds(s[0]), Microseconds(s[1]), Microseconds(s[2]), Spread.OfRatios(s[2], s[0]), Microseconds(s[3]), Spread.OfRatios(s[3], s[0]), disturbed);
+                }
+            }
+        session.End(table);
+
+        static Spread Microseconds(double[] seconds) => 1e6 * Spread.Of(seconds);
+    }
+
+    /// <summary>Seconds of flash, engine, sdpa and naive.</summary>
+    private static double[][] Turns(int heads, int n, int dim, Pass pass, int rounds)
     {
         using var scope = NewDisposeScope();
-        using var engine = new EnginePasses<float>(heads, n, dim, false, get_num_threads());
-        Workload flash = Of("flash"), sdpa = Of("sdpa"), naive = Of("naive");
-        Print("forward", Turns(rounds, flash.Forward, engine.Forward, sdpa.Forward, naive.Forward));
-        Print("forward + backward", Turns(rounds, flash.ForwardBackward, EngineBoth, sdpa.ForwardBackward, naive.ForwardBackward));
+        using var engine = new EnginePasses(ElementType.Float32, heads, n, dim, false, get_num_threads());
+        engine.Forward(); // what the first backward pass reads
+        Func<double>[] all = [Of(Contestant.Flash), Measure.Timed(pass == Pass.Forward ? engine.Forward : Both), Of(Contestant.Sdpa), Of(Contestant.Naive)];
+        return Measure.InTurn(_ => rounds, SecondsPerTurn, all);
 
-        Workload Of(string name) => new(Contestant.All.Single(c => c.Name == name), heads, n, dim, false);
+        Func<double> Of(string name)
+        {
+            var workload = new Workload(Contestant.Named(name), new AttentionCase { Heads = heads, KeyHeads = heads, Queries = n, Keys = n, Dim = dim, ValueDim = dim });
+            return () => workload.Run(pass);
+        }
 
-        void EngineBoth()
+        void Both()
         {
             engine.Forward();
             engine.Backward();
         }
-
-        void Print(string pass, double[][] seconds) => print(
-            $"| {heads} | {n} | {pass} | {Microseconds(seconds[0])} | {Microseconds(seconds[1])} | {Microseconds(seconds[2])} | {Ratio(seconds[2], seconds[0])} | {Microseconds(seconds[3])} | {Ratio(seconds[3], seconds[0])} |");
     }
-
-    /// <summary>Seconds of one call, of every action in every round. The order turns round by one in every round: nobody always follows the same one.</summary>
-    private static double[][] Turns(int rounds, params Action[] actions)
-    {
-        int[] repeats = [.. actions.Select(action =>
-        {
-            for (int i = 0; i < 100; i++)
-                action();
-            return Math.Max(1, (int)(SecondsPerTurn / Measure.Seconds(action)));
-        })];
-        double[][] seconds = [.. actions.Select(_ => new double[rounds])];
-        for (int round = 0; round < rounds; round++)
-            for (int turn = 0; turn < actions.Length; turn++)
-            {
-                int a = (turn + round) % actions.Length;
-                seconds[a][round] = Measure.Seconds(() =>
-                {
-                    for (int i = 0; i < repeats[a]; i++)
-                        actions[a]();
-                }) / repeats[a];
-            }
-        return seconds;
-    }
-
-    private static string Microseconds(double[] seconds) => Spread([.. seconds.Select(s => 1e6 * s).Order()], "F1", "");
-
-    private static string Ratio(double[] seconds, double[] flash) => Spread([.. seconds.Zip(flash, (a, b) => a / b).Order()], "F2", "x");
-
-    private static string Spread(double[] sorted, string format, string unit) => string.Create(CultureInfo.InvariantCulture,
-        $"{Measure.Median(sorted).ToString(format, CultureInfo.InvariantCulture)}{unit} ({sorted[sorted.Length / 4].ToString(format, CultureInfo.InvariantCulture)}-{sorted[3 * sorted.Length / 4].ToString(format, CultureInfo.InvariantCulture)})");
 }

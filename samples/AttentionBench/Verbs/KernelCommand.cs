@@ -1,104 +1,117 @@
 using System.CommandLine;
 using System.Globalization;
-using System.Numerics;
+using AttentionBench.Cli;
+using AttentionBench.Contestants;
+using AttentionBench.Engine;
+using AttentionBench.Measuring;
+using AttentionBench.Output;
+using AttentionBench.Plots;
+using Gpt2;
+using TorchFlash.Kernels;
 using TorchFlash.Kernels.Cpu;
 
 namespace AttentionBench.Verbs;
 
 /// <summary>
 /// The CPU engine's arithmetic throughput as a share of the multiply-add ceiling measured between its runs. Counted are
-/// 4 H Nq Nk d operations forward and 2.5 times that backward (7 products with the recomputed S against 2), half of it causal.
+/// 4 H Nq Nk d operations forward and 2.5 times that backward (5 products with the recomputed S against 2), of the pairs that are there.
 /// </summary>
 internal static class KernelCommand
 {
-    /// <summary>A case whose own ceiling lies below this share of the one at the start shared the machine with something else, or ran at a lower clock.</summary>
-    private const double Undisturbed = 0.95;
-
     private const int Attempts = 3;
 
-    private sealed record Case(int Heads, int Length, int HeadDim, bool Causal, int Threads)
+    internal sealed record Case(ElementType Type, int Heads, int Length, int HeadDim, bool Causal, int Threads)
     {
-        public double ForwardFlop => 4.0 * Heads * Length * Length * HeadDim * (Causal ? 0.5 : 1);
-
-        public double BackwardFlop => 2.5 * ForwardFlop;
-
         public string Name => $"H={Heads} N={Length} d={HeadDim} {(Causal ? "causal" : "full")} {Threads}T";
+
+        public double Flop(Pass pass) => new AttentionCase { Heads = Heads, KeyHeads = Heads, Queries = Length, Keys = Length, Dim = HeadDim, ValueDim = HeadDim, Causal = Causal }.Flop(pass);
     }
 
-    /// <param name="Ceiling">Median FLOP/s of the ceiling between the runs.</param>
-    /// <param name="Forward">Median seconds.</param>
-    /// <param name="Backward">Median seconds.</param>
-    private sealed record Result(double Ceiling, double Forward, double Backward);
+    /// <param name="Ceiling">FLOP/s of the ceiling between the runs.</param>
+    /// <param name="Forward">FLOP/s.</param>
+    /// <param name="Backward">FLOP/s.</param>
+    /// <param name="ForwardShare">Of the ceiling in the same round.</param>
+    /// <param name="BackwardShare">Of the ceiling in the same round.</param>
+    /// <param name="Disturbed">By what.</param>
+    private sealed record Result(double Ceiling, double Forward, double Backward, Spread ForwardShare, Spread BackwardShare, string Disturbed);
 
     public static Command Command()
     {
-        var lengths = new Option<int[]>("--n") { Description = "Sequence lengths (default: 1024 and 4096 with H=12 d=64, 2048 with H=8 d=128).", AllowMultipleArgumentsPerToken = true };
-        var heads = new Option<int>("--heads") { Description = "Batch times heads.", DefaultValueFactory = _ => 12 };
-        var dim = new Option<int>("--dim") { Description = "Head dimension.", DefaultValueFactory = _ => 64 };
-        var threads = new Option<int[]>("--threads") { Description = "Numbers of threads.", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [1, Environment.ProcessorCount] };
-        var causal = new Option<string>("--causal") { Description = "Masks.", DefaultValueFactory = _ => "both" };
-        causal.AcceptOnlyFromAmong("full", "causal", "both");
-        var type = new Option<string>("--type") { Description = "Element type.", DefaultValueFactory = _ => "float32" };
-        type.AcceptOnlyFromAmong("float32", "float64");
+        Option<int[]> lengths = Options.Wholes("--n", "Sequence lengths (default: 1024 and 4096 with H=12 d=64, 2048 with H=8 d=128).", []);
+        Option<int?> heads = Options.Whole("--heads", "Batch times heads.", 12), dim = Options.Whole("--dim", "Head dimension.", 64);
+        Option<int[]> threads = Options.Wholes("--threads", "Numbers of threads.", [.. new[] { 1, Environment.ProcessorCount }.Distinct()], 1, 1024);
+        Option<string> causal = Options.Causal();
+        Option<string> type = Options.Type(ElementType.Float32, ElementType.Float64, ElementType.BFloat16, ElementType.Float16);
         var filter = new Option<string>("--filter") { Description = "Only cases whose name contains this text.", DefaultValueFactory = _ => "" };
-        var repeat = new Option<int>("--repeat") { Description = "Rounds per case; the median counts.", DefaultValueFactory = _ => 7 };
+        Option<int?> repeat = Options.Whole("--repeat", "Rounds per case.", 7, 1, 100_000);
         var command = new Command("kernel", "The CPU engine against the multiply-add ceiling of the machine (no libtorch).") { lengths, heads, dim, threads, causal, type, filter, repeat };
-        command.SetAction(parsed =>
+        return Session.On(command, false, [Options.Json, Options.Csv, Options.Svg], (parsed, session) =>
         {
             int[] n = parsed.GetValue(lengths)!;
             (int H, int N, int D)[] shapes = n.Length > 0
-                ? [.. n.Select(length => (parsed.GetValue(heads), length, parsed.GetValue(dim)))]
+                ? [.. n.Select(length => (parsed.GetValue(heads)!.Value, length, parsed.GetValue(dim)!.Value))]
                 : [(12, 1024, 64), (12, 4096, 64), (8, 2048, 128)];
-            bool[] masks = parsed.GetValue(causal) switch
-            {
-                "full" => [false],
-                "causal" => [true],
-                _ => [false, true],
-            };
-            IEnumerable<Case> cases = from s in shapes from mask in masks from t in parsed.GetValue(threads)! select new Case(s.H, s.N, s.D, mask, t);
+            IEnumerable<Case> cases = from s in shapes from mask in Options.Masks(parsed, causal) from t in parsed.GetValue(threads)! select new Case(Options.Type(parsed, type), s.H, s.N, s.D, mask, t);
             cases = cases.Where(c => c.Name.Contains(parsed.GetValue(filter)!, StringComparison.OrdinalIgnoreCase));
-            if (parsed.GetValue(type) == "float32")
-                Run<float>([.. cases], parsed.GetValue(repeat));
-            else
-                Run<double>([.. cases], parsed.GetValue(repeat));
+            if (!cases.Any())
+                throw new UserException($"{filter.Name}: no case has '{parsed.GetValue(filter)}' in its name.");
+            session.Line(CpuEngine.Instance.Describe());
+            Run(session, "kernel", [.. cases], parsed.GetValue(repeat)!.Value);
+            return 0;
         });
-        return command;
     }
 
-    private static void Run<T>(Case[] cases, int rounds) where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    /// <summary>Measures cases of one element type into a table and a picture of a session.</summary>
+    internal static void Run(Session session, string key, IReadOnlyList<Case> cases, int rounds)
     {
-        Console.WriteLine(CpuEngine.Instance.Describe());
-        Dictionary<int, double> ceilings = cases.Select(c => c.Threads).Distinct().ToDictionary(t => t, FmaCeiling.Best<T>);
-        foreach ((int threads, double ceiling) in ceilings)
-            Console.WriteLine(Invariant($"ceiling, {FmaCeiling.VectorBits<T>()}-bit {typeof(T).Name}, {threads} threads: {ceiling / 1e9:F1} GFLOP/s"));
-        Console.WriteLine();
-        Console.WriteLine("| case | ceiling GFLOP/s | forward GFLOP/s | share | backward GFLOP/s | share | |");
-        Console.WriteLine("| --- | ---: | ---: | ---: | ---: | ---: | --- |");
+        ElementType type = cases[0].Type;
+        if (CpuEngine.Instance.Refusal(new AttentionProblem { Batch = 1, Heads = 1, QueryLength = 1, KeyLength = 1, HeadDim = 1, ValueDim = 1, Scale = 1, ElementType = type }) is { } refusal)
+            throw new UserException($"--type {Options.Name(type)}: {refusal}");
+        session.Expect(cases.Count);
+        var starts = new Dictionary<int, double>();
+        foreach (int threads in cases.Select(c => c.Threads).Distinct())
+        {
+            starts[threads] = FmaCeiling.OfEngine(type, threads).Best();
+            IEnumerable<string> others = FmaCeiling.Widths.Where(bits => bits > CpuEngine.Instance.VectorBits).Select(bits => Invariant($", {new FmaCeiling(type, bits, threads).Best() / 1e9:F1} at {bits} bits"));
+            session.Note(Invariant($"ceiling, {threads} threads, {Options.Name(type.Computed())}: {starts[threads] / 1e9:F1} GFLOP/s at the engine's {CpuEngine.Instance.VectorBits} bits{string.Concat(others)}"));
+        }
+        Table table = session.Begin(new Table(key, $"The engine's passes as shares of the multiply-add ceiling of the same round, {Options.Name(type)}: medians of {rounds} rounds, quartiles in brackets.",
+            new("case"), new("ceiling GFLOP/s", "F1"), new("forward GFLOP/s", "F1"), new("forward share", "P1"), new("backward GFLOP/s", "F1"), new("backward share", "P1"), new("disturbed")));
+        var results = new List<(Case Case, Result Result)>();
         foreach (Case c in cases)
         {
-            Result result = MeasureCase<T>(c, rounds);
-            for (int attempt = 1; attempt < Attempts && IsDisturbed(result); attempt++)
-                result = MeasureCase<T>(c, rounds);
-            double forward = c.ForwardFlop / result.Forward, backward = c.BackwardFlop / result.Backward;
-            Console.WriteLine(Invariant($"| {c.Name} | {result.Ceiling / 1e9:F1} | {forward / 1e9:F1} | {forward / result.Ceiling:P1} | {backward / 1e9:F1} | {backward / result.Ceiling:P1} | {(IsDisturbed(result) ? $"disturbed: ceiling was {ceilings[c.Threads] / 1e9:F1}" : "")} |"));
-
-            bool IsDisturbed(Result r) => r.Ceiling < Undisturbed * ceilings[c.Threads];
+            session.Step($"{Options.Name(type)}, {c.Name}");
+            Result result = MeasureCase(c, rounds, starts[c.Threads]);
+            for (int attempt = 1; attempt < Attempts && result.Disturbed.Length > 0; attempt++)
+                result = MeasureCase(c, rounds, starts[c.Threads]);
+            results.Add((c, result));
+            session.Row(table, c.Name, result.Ceiling / 1e9, result.Forward / 1e9, result.ForwardShare, result.Backward / 1e9, result.BackwardShare, result.Disturbed);
         }
+        session.End(table);
+        session.Picture(key, new BarChart(
+            "Share of the multiply-add ceiling", [.. results.Select(r => r.Case.Name)], new("Share", AxisScale.Linear, AxisUnit.Share, 0, 1),
+            [new("forward", [.. results.Select(r => Point(r.Result.ForwardShare))]), new("backward", [.. results.Select(r => Point(r.Result.BackwardShare))])])
+        {
+            Subtitle = $"The CPU engine alone, {Options.Name(type)}, {CpuEngine.Instance.VectorBits}-bit vectors",
+            Width = Math.Max(860, 90 * results.Count),
+        });
+
+        static PlotPoint Point(Spread s) => new(0, s.Median, s.Lower, s.Upper);
     }
 
     /// <summary>Forward, backward and ceiling in turn.</summary>
-    private static Result MeasureCase<T>(Case c, int rounds) where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    private static Result MeasureCase(Case c, int rounds, double start)
     {
-        using var passes = new EnginePasses<T>(c.Heads, c.Length, c.HeadDim, c.Causal, c.Threads);
-        var ceilings = new List<double>();
-        double[] seconds = Measure.Interleaved(_ => rounds,
-            passes.Forward,
-            Ceiling,
-            passes.Backward,
-            Ceiling);
-        return new Result(Measure.Median(ceilings), seconds[0], seconds[2]);
-
-        void Ceiling() => ceilings.Add(FmaCeiling.Sample<T>(c.Threads));
+        using var passes = new EnginePasses(c.Type, c.Heads, c.Length, c.HeadDim, c.Causal, c.Threads);
+        FmaCeiling ceiling = FmaCeiling.OfEngine(c.Type, c.Threads);
+        passes.Forward(); // what the first backward pass reads
+        MachineState before = MachineState.Now();
+        double[][] seconds = Measure.InTurn(_ => rounds, 0.005, Measure.Timed(passes.Forward), ceiling.Seconds, Measure.Timed(passes.Backward));
+        double median = ceiling.Flop / Spread.Of(seconds[1]).Median;
+        return new Result(
+            median, c.Flop(Pass.Forward) / Spread.Of(seconds[0]).Median, c.Flop(Pass.Backward) / Spread.Of(seconds[2]).Median,
+            c.Flop(Pass.Forward) / ceiling.Flop * Spread.OfRatios(seconds[1], seconds[0]), c.Flop(Pass.Backward) / ceiling.Flop * Spread.OfRatios(seconds[1], seconds[2]),
+            Disturbance.Between(before, MachineState.Now(), c.Threads, median / start));
     }
 
     private static string Invariant(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);

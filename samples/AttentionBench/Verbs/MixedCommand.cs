@@ -1,4 +1,8 @@
 using System.CommandLine;
+using AttentionBench.Cli;
+using AttentionBench.Contestants;
+using AttentionBench.Measuring;
+using AttentionBench.Output;
 using TorchFlash;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -13,30 +17,35 @@ internal static class MixedCommand
 {
     public static Command Command()
     {
-        var lengths = new Option<int[]>("--n") { Description = "Sequence lengths.", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [128, 512, 2048] };
-        var heads = new Option<int>("--heads") { Description = "Number of heads.", DefaultValueFactory = _ => 12 };
-        var dim = new Option<int>("--dim") { Description = "Head dimension.", DefaultValueFactory = _ => 64 };
-        var repeat = new Option<int>("--repeat") { Description = "Rounds; the median counts.", DefaultValueFactory = _ => 15 };
-        var command = new Command("mixed", "Attention alone against attention between linear layers.") { lengths, heads, dim, repeat, TorchThreads.Option };
-        command.SetAction(parsed =>
+        Option<int[]> lengths = Options.Wholes("--n", "Sequence lengths.", [128, 512, 2048]);
+        Option<int?> heads = Options.Whole("--heads", "Number of heads.", 12), dim = Options.Whole("--dim", "Head dimension.", 64), repeat = Options.Whole("--repeat", "Rounds.", 15, 1, 100_000);
+        var command = new Command("mixed", "Attention alone against attention between linear layers.") { lengths, heads, dim, repeat };
+        return Session.On(command, true, [Options.Json, Options.Csv], (parsed, session) =>
         {
-            TorchThreads.Apply(parsed);
-            Console.WriteLine($"{get_num_threads()} threads, causal, forward; the time of the attention call alone is counted.");
-            Console.WriteLine();
-            Console.WriteLine("| N | attention | alone ms | between linear layers ms | ratio |");
-            Console.WriteLine("| ---: | --- | ---: | ---: | ---: |");
-            foreach (int n in parsed.GetValue(lengths)!)
-                foreach (string name in new[] { "flash", "sdpa" })
-                {
-                    (double alone, double between) = Run(name == "flash", parsed.GetValue(heads), n, parsed.GetValue(dim), parsed.GetValue(repeat));
-                    Console.WriteLine(FormattableString.Invariant($"| {n} | {name} | {1e3 * alone:F2} | {1e3 * between:F2} | {between / alone:F2} |"));
-                }
+            Run(session, parsed.GetValue(lengths)!, parsed.GetValue(heads)!.Value, parsed.GetValue(dim)!.Value, parsed.GetValue(repeat)!.Value);
+            return 0;
         });
-        return command;
     }
 
-    /// <summary>Blocks of calls alone and blocks of whole sequences in turn; the first call of a block is not counted.</summary>
-    private static (double Alone, double Between) Run(bool useFlash, int heads, int n, int dim, int rounds)
+    internal static void Run(Session session, int[] lengths, int heads, int dim, int rounds)
+    {
+        session.Expect(2 * lengths.Length);
+        Table table = session.Begin(new Table(
+            "mixed", $"Causal, forward, B = 1, H = {heads}, d = {dim}, float32; the time of the attention call alone is counted, alone and between linear layers in turn: medians of {rounds} rounds, quartiles in brackets.",
+            new("N", "D"), new("attention"), new("alone ms", "F2"), new("between linear layers ms", "F2"), new("ratio", "F2", "x"), new("disturbed")));
+        foreach (int n in lengths)
+            foreach (string name in new[] { Contestant.Flash, Contestant.Sdpa })
+            {
+                session.Step($"{name} between linear layers, N = {n}");
+                MachineState before = MachineState.Now();
+                double[][] seconds = Turns(name == Contestant.Flash, heads, n, dim, rounds);
+                session.Row(table, n, name, 1e3 * Spread.Of(seconds[0]), 1e3 * Spread.Of(seconds[1]), Spread.OfRatios(seconds[1], seconds[0]), Disturbance.Between(before, MachineState.Now(), get_num_threads()));
+            }
+        session.End(table);
+    }
+
+    /// <summary>Seconds of a call alone and of one between layers. A turn is a block of calls, whose first one, after the other kind, is not counted.</summary>
+    private static double[][] Turns(bool useFlash, int heads, int n, int dim, int rounds)
     {
         const int block = 5;
         using var scope = NewDisposeScope();
@@ -46,20 +55,12 @@ internal static class MixedCommand
         TorchSharp.Modules.Linear input = nn.Linear(width, 3 * width), output = nn.Linear(width, width);
         Tensor x = randn([1, n, width]);
         Tensor[] prepared = Heads(input.call(x));
-        List<double> alone = [], between = [];
-        for (int round = -1; round < rounds; round++)
+        return Measure.InTurn(_ => rounds, 0, () => Block(() => Timed(prepared).Seconds), () => Block(() =>
         {
-            for (int i = 0; i < block; i++)
-                Count(alone, round, i, Timed(prepared).Seconds);
-            for (int i = 0; i < block; i++)
-            {
-                using var step = NewDisposeScope();
-                (Tensor attended, double seconds) = Timed(Heads(input.call(x)));
-                output.call(attended.transpose(1, 2).reshape(1, n, width));
-                Count(between, round, i, seconds);
-            }
-        }
-        return (Measure.Median(alone), Measure.Median(between));
+            (Tensor attended, double seconds) = Timed(Heads(input.call(x)));
+            output.call(attended.transpose(1, 2).reshape(1, n, width));
+            return seconds;
+        }));
 
         Tensor[] Heads(Tensor packed) => [.. packed.view(1, n, 3, heads, dim).unbind(2).Select(t => t.transpose(1, 2))];
 
@@ -72,10 +73,10 @@ internal static class MixedCommand
             return (result!, seconds);
         }
 
-        static void Count(List<double> times, int round, int index, double seconds)
+        static double Block(Func<double> call) => Spread.Of(Enumerable.Range(0, block).Select(_ =>
         {
-            if (round >= 0 && index > 0)
-                times.Add(seconds);
-        }
+            using var step = NewDisposeScope();
+            return call();
+        }).ToArray()[1..]).Median;
     }
 }

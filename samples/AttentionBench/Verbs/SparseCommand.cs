@@ -1,6 +1,10 @@
 using System.CommandLine;
 using System.Globalization;
-using System.Text.Json;
+using AttentionBench.Cli;
+using AttentionBench.Engine;
+using AttentionBench.Measuring;
+using AttentionBench.Output;
+using TorchFlash.Kernels;
 using TorchFlash.Kernels.Cpu;
 
 namespace AttentionBench.Verbs;
@@ -11,116 +15,97 @@ namespace AttentionBench.Verbs;
 /// </summary>
 internal static class SparseCommand
 {
-    /// <param name="Pattern">Name.</param>
-    /// <param name="Length">Number of queries and of keys.</param>
-    /// <param name="Kept">Share of the dense pass's pairs.</param>
-    /// <param name="Measured">Whether the dense pass was measured at this length; else its time is that of a shorter one by the square of the lengths.</param>
-    /// <param name="Forward">Median seconds of the forward pass.</param>
-    /// <param name="ForwardSpeedUp">Dense time over it.</param>
-    /// <param name="Backward">Median seconds of the backward pass.</param>
-    /// <param name="BackwardSpeedUp">Dense time over it.</param>
-    private sealed record Result(string Pattern, int Length, double Kept, bool Measured, double Forward, double ForwardSpeedUp, double Backward, double BackwardSpeedUp);
-
     public static Command Command()
     {
-        var lengths = new Option<int[]>("--length") { Description = "Sequence lengths.", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [1024, 2048, 4096, 8192, 16384, 32768, 65536] };
-        var heads = new Option<int>("--heads") { Description = "Number of heads.", DefaultValueFactory = _ => 2 };
-        var dim = new Option<int>("--head-dim") { Description = "Head dimension.", DefaultValueFactory = _ => 64 };
-        var block = new Option<int>("--block") { Description = "Queries and keys of a block.", DefaultValueFactory = _ => 128 };
+        Option<int[]> lengths = Options.Wholes("--length", "Sequence lengths.", [1024, 2048, 4096, 8192, 16384, 32768, 65536]);
+        Option<int?> heads = Options.Whole("--heads", "Number of heads.", 2), dim = Options.Whole("--head-dim", "Head dimension.", 64), block = Options.Whole("--block", "Queries and keys of a block.", 128);
         var causal = new Option<bool>("--causal") { Description = "Patterns and dense attention causal." };
-        var denseLimit = new Option<int>("--dense-limit") { Description = "Longest sequence for which dense attention is measured; longer ones are extrapolated.", DefaultValueFactory = _ => 16384 };
-        var exactLength = new Option<int>("--visible-length") { Description = "Length of the sequences with a window of 512 and with documents of 1024; 0: none.", DefaultValueFactory = _ => 16384 };
-        var threads = new Option<int>("--threads") { Description = "Threads.", DefaultValueFactory = _ => Environment.ProcessorCount };
-        var repeat = new Option<int>("--repeat") { Description = "Rounds; medians count.", DefaultValueFactory = _ => 5 };
-        var json = new Option<FileInfo?>("--json") { Description = "Also write the numbers to this file." };
+        Option<int?> denseLimit = Options.Whole("--dense-limit", "Longest sequence for which dense attention is measured; longer ones are extrapolated.", 16384);
+        Option<int?> exactLength = Options.Whole("--visible-length", "Length of the sequences with a window of 512 and with documents of 1024; 0: none.", 16384, 0);
+        Option<int?> threads = Options.Whole("--threads", "Threads.", Environment.ProcessorCount, 1, 1024), repeat = Options.Whole("--repeat", "Rounds.", 5, 1, 100_000);
         var command = new Command("sparse", "Block-sparse attention against dense attention; windows and documents against the pairs in them (no libtorch).")
         {
-            lengths, heads, dim, block, causal, denseLimit, exactLength, threads, repeat, json,
+            lengths, heads, dim, block, causal, denseLimit, exactLength, threads, repeat,
         };
-        command.SetAction(parsed =>
+        return Session.On(command, false, [Options.Json, Options.Csv], (parsed, session) =>
         {
-            (int h, int d, int t, int rounds) = (parsed.GetValue(heads), parsed.GetValue(dim), parsed.GetValue(threads), parsed.GetValue(repeat));
-            Console.WriteLine(CpuEngine.Instance.Describe());
-            Console.WriteLine($"B = 1, H = {h}, d = {d}, float32, {t} threads, medians of {rounds} rounds; blocks of {parsed.GetValue(block)}, dense is {(parsed.GetValue(causal) ? "causal" : "full")}.");
-            Result[] patterns = Patterns(parsed.GetValue(lengths)!, h, d, parsed.GetValue(block), parsed.GetValue(causal), parsed.GetValue(denseLimit), t, rounds);
-            Result[] visible = parsed.GetValue(exactLength) is var n and > 0 ? Visible(n, h, d, t, rounds) : [];
-            if (parsed.GetValue(json) is { } file)
-            {
-                File.WriteAllText(file.FullName, JsonSerializer.Serialize(
-                    new { Engine = CpuEngine.Instance.Describe(), Threads = t, Heads = h, HeadDim = d, Block = parsed.GetValue(block), Causal = parsed.GetValue(causal), Patterns = patterns, Visible = visible },
-                    new JsonSerializerOptions { WriteIndented = true }));
-            }
+            (int h, int d, int t, int rounds) = (parsed.GetValue(heads)!.Value, parsed.GetValue(dim)!.Value, parsed.GetValue(threads)!.Value, parsed.GetValue(repeat)!.Value);
+            bool isCausal = parsed.GetValue(causal);
+            session.Line(CpuEngine.Instance.Describe());
+            session.Line($"B = 1, H = {h}, d = {d}, float32, {t} threads, medians of {rounds} rounds, quartiles in brackets; blocks of {parsed.GetValue(block)}, dense is {(isCausal ? "causal" : "full")}.");
+            Patterns(session, parsed.GetValue(lengths)!, h, d, parsed.GetValue(block)!.Value, isCausal, parsed.GetValue(denseLimit)!.Value, t, rounds);
+            if (parsed.GetValue(exactLength) is > 0 and { } n)
+                Visible(session, n, h, d, t, rounds);
+            return 0;
         });
-        return command;
     }
 
-    private static Result[] Patterns(int[] lengths, int heads, int dim, int block, bool causal, int denseLimit, int threads, int rounds)
+    private static void Patterns(Session session, int[] lengths, int heads, int dim, int block, bool causal, int denseLimit, int threads, int rounds)
     {
-        Console.WriteLine();
-        Console.WriteLine("| pattern | N | pairs kept | forward ms | dense | speed-up | of the possible | backward ms | dense | speed-up | of the possible |");
-        Console.WriteLine("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
-        var results = new List<Result>();
+        Table table = session.Begin(new Table(
+            "patterns", "Block-sparse patterns beside dense attention. \"~\": the dense time is that of the longest measured sequence times the square of the lengths.",
+            new("pattern"), new("N", "D"), new("pairs kept", "P1"), new("forward ms", "F1"), new("dense forward ms"), new("forward speed-up", "F2", "x"), new("forward, of the possible", "P0"),
+            new("backward ms", "F1"), new("dense backward ms"), new("backward speed-up", "F2", "x"), new("backward, of the possible", "P0")));
+        session.Expect(4 * lengths.Length);
         (double Length, double Forward, double Backward)? longest = null;
         foreach (int n in lengths.Order())
         {
-            using var dense = new EnginePasses<float>(heads, n, dim, causal, threads);
+            using var dense = new EnginePasses(ElementType.Float32, heads, n, dim, causal, threads);
             bool measured = n <= denseLimit || longest is null;
             if (measured)
                 dense.Forward();
             int blocks = (n + block - 1) / block;
             foreach ((string name, bool[,] kept) in new[] { ("local + global", LocalGlobal(blocks)), ("butterfly", Butterfly(blocks)), ("strided", Strided(blocks)), ("BigBird", BigBird(blocks)) })
             {
+                session.Step($"{name}, N = {n}");
                 ScoreCase c = ScoreCase.Blocks(name, kept, block, n, causal);
                 using var passes = new ScorePasses<float>(dense, c);
+                passes.Forward(); // what the first backward pass reads
                 double share = c.Visible / (causal ? ScoreCase.PlainCausal(n).Visible : 1);
-                Result result;
+                Spread forward, backward, forwardSpeedUp, backwardSpeedUp;
                 if (measured)
                 {
-                    (double Seconds, double Ratio) forward = Measure.Paired(rounds, dense.Forward, passes.Forward)[0], backward = Measure.Paired(rounds, dense.Backward, passes.Backward)[0];
-                    result = new(name, n, share, true, forward.Seconds, 1 / forward.Ratio, backward.Seconds, 1 / backward.Ratio);
-                    longest = (n, forward.Seconds / forward.Ratio, backward.Seconds / backward.Ratio);
+                    PairedTimes f = Measure.Paired(rounds, dense.Forward, passes.Forward)[0], b = Measure.Paired(rounds, dense.Backward, passes.Backward)[0];
+                    (forward, forwardSpeedUp, backward, backwardSpeedUp) = (f.Seconds, f.Ratio.Reciprocal, b.Seconds, b.Ratio.Reciprocal);
+                    longest = (n, f.Seconds.Median / f.Ratio.Median, b.Seconds.Median / b.Ratio.Median);
                 }
                 else
                 {
-                    double[] seconds = Measure.Interleaved(_ => rounds, passes.Forward, passes.Backward);
+                    double[][] seconds = Measure.InTurn(_ => rounds, 0, Measure.Timed(passes.Forward), Measure.Timed(passes.Backward));
                     double square = n / longest!.Value.Length * (n / longest.Value.Length);
-                    result = new(name, n, share, false, seconds[0], square * longest.Value.Forward / seconds[0], seconds[1], square * longest.Value.Backward / seconds[1]);
+                    (forward, backward) = (Spread.Of(seconds[0]), Spread.Of(seconds[1]));
+                    (forwardSpeedUp, backwardSpeedUp) = (square * longest.Value.Forward * forward.Reciprocal, square * longest.Value.Backward * backward.Reciprocal);
                 }
-                results.Add(result);
-                Print(result);
+                session.Row(
+                    table, name, n, share, 1e3 * forward, Dense(forward, forwardSpeedUp), forwardSpeedUp, share * forwardSpeedUp, 1e3 * backward, Dense(backward, backwardSpeedUp), backwardSpeedUp, share * backwardSpeedUp);
+
+                string Dense(Spread sparse, Spread speedUp) => string.Create(CultureInfo.InvariantCulture, $"{(measured ? "" : "~")}{1e3 * sparse.Median * speedUp.Median:F1}");
             }
         }
-        if (results.Exists(r => !r.Measured))
-            Console.WriteLine(Invariant($"~: the dense time at N = {longest!.Value.Length} times the square of the lengths."));
-        return [.. results];
+        session.End(table);
     }
 
     /// <summary>A window and documents against their pairs times what a pair takes in the full pass.</summary>
-    private static Result[] Visible(int n, int heads, int dim, int threads, int rounds)
+    private static void Visible(Session session, int n, int heads, int dim, int threads, int rounds)
     {
         const double target = 1.3;
-        Console.WriteLine();
-        Console.WriteLine(Invariant($"N = {n}: time against that of the visible pairs alone, each as long as a pair of the plain full pass; the target is {target}."));
-        Console.WriteLine();
-        Console.WriteLine("| case | visible pairs | forward ms | ratio | backward ms | ratio |");
-        Console.WriteLine("| --- | ---: | ---: | ---: | ---: | ---: |");
-        using var dense = new EnginePasses<float>(heads, n, dim, false, threads);
+        Table table = session.Begin(new Table(
+            "visible", FormattableString.Invariant($"N = {n}: time against that of the visible pairs alone, each as long as a pair of the plain full pass; the target is {target}."),
+            new("case"), new("visible pairs", "P1"), new("forward ms", "F1"), new("forward ratio", "F2"), new("backward ms", "F1"), new("backward ratio", "F2"), new("disturbed")));
+        using var dense = new EnginePasses(ElementType.Float32, heads, n, dim, false, threads);
         dense.Forward();
-        return [.. new[] { ScoreCase.Window(n, 512), ScoreCase.Documents(n, 1024) }.Select(c =>
+        session.Expect(2);
+        foreach (ScoreCase c in new[] { ScoreCase.Window(n, 512), ScoreCase.Documents(n, 1024) })
         {
+            session.Step(c.Name);
             using var passes = new ScorePasses<float>(dense, c);
-            (double Seconds, double Ratio) forward = Measure.Paired(rounds, dense.Forward, passes.Forward)[0], backward = Measure.Paired(rounds, dense.Backward, passes.Backward)[0];
-            Console.WriteLine(Invariant($"| {c.Name} | {c.Visible:P1} | {1e3 * forward.Seconds:F1} | {forward.Ratio / c.Visible:F2} | {1e3 * backward.Seconds:F1} | {backward.Ratio / c.Visible:F2} |"));
-            return new Result(c.Name, n, c.Visible, true, forward.Seconds, 1 / forward.Ratio, backward.Seconds, 1 / backward.Ratio);
-        })];
-    }
-
-    private static void Print(Result r)
-    {
-        string mark = r.Measured ? "" : "~";
-        Console.WriteLine(Invariant($"| {r.Pattern} | {r.Length} | {r.Kept:P1} | {Pass(r.Forward, r.ForwardSpeedUp)} | {Pass(r.Backward, r.BackwardSpeedUp)} |"));
-
-        string Pass(double seconds, double speedUp) => Invariant($"{1e3 * seconds:F1} | {mark}{1e3 * seconds * speedUp:F1} | {mark}{speedUp:F2}x | {speedUp * r.Kept:P0}");
+            passes.Forward(); // what the first backward pass reads
+            MachineState before = MachineState.Now();
+            PairedTimes forward = Measure.Paired(rounds, dense.Forward, passes.Forward)[0], backward = Measure.Paired(rounds, dense.Backward, passes.Backward)[0];
+            session.Row(
+                table, c.Name, c.Visible, 1e3 * forward.Seconds, 1 / c.Visible * forward.Ratio, 1e3 * backward.Seconds, 1 / c.Visible * backward.Ratio, Disturbance.Between(before, MachineState.Now(), threads));
+        }
+        session.End(table);
     }
 
     /// <summary>Three blocks around the diagonal, and the first block for and of everybody (Longformer).</summary>
@@ -155,6 +140,4 @@ internal static class SparseCommand
                 kept[r, c] = keep(r, c);
         return kept;
     }
-
-    private static string Invariant(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
 }
