@@ -60,7 +60,7 @@ internal sealed record IoCharts(HeadShape Head, Func<int, TileShape> Tile, Roofl
         TileShape own = Tile(Head.Length);
         bool overKeys = IsBackward != overStreamed;
         return new($"Time of each level's traffic over tile size, {Pass}", new($"{(overStreamed ? Streamed : Stationary)} of a tile, the side that {(overStreamed ? "passes by" : "stays")}", AxisScale.Log2),
-            new("of the time of the multiply-adds", AxisScale.Log2, AxisUnit.Share),
+            new("of the time of the multiply-adds", AxisScale.Log10, AxisUnit.Share),
             [
                 new("registers from L1", [.. s_rows.Select(rows => new PlotPoint(rows, Roof.RegisterShare(Traffic(Head, overStreamed ? WithStreamed(own, rows) : WithStationary(own, rows), IsBackward), IsBackward)))], Colour: 3),
                 .. Roof.Levels.Select(level => new Series(level.Name, [.. s_rows.Select(rows => new PlotPoint(rows,
@@ -82,7 +82,7 @@ internal sealed record IoCharts(HeadShape Head, Func<int, TileShape> Tile, Roofl
             new("bytes", AxisScale.Log2, AxisUnit.Bytes),
             [
                 new("formula", [.. sizes.Select(m => new PlotPoint(m, traffic.Bytes(m)))]),
-                new("simulation", [.. sizes.Where((_, i) => i % 2 == 0).Select(m => new PlotPoint(m, simulated.Fills(m) + simulated.WriteBacks(m)))]),
+                new("simulation", [.. sizes.Select(m => new PlotPoint(m, simulated.Fills(m) + simulated.WriteBacks(m)))]),
             ])
         {
             Subtitle = Where(FormattableString.Invariant($"tiles of {own.Queries} queries and {own.Keys} keys")),
