@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Text;
+using AttentionBench.IoModel;
 using AttentionBench.Measuring;
 using AttentionBench.Verbs;
 using Gpt2;
@@ -58,6 +59,7 @@ internal static class Program
         MixedCommand.Command(),
         ScoresCommand.Command(),
         SparseCommand.Command(),
+        IoCommand.Command(),
         VersusCommand.Command(),
         ReportCommand.Command(),
         Probe.Command(),

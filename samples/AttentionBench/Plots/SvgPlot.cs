@@ -107,16 +107,15 @@ public static class SvgPlot
 
         protected string Colour(int series) => Theme.Series[series % Theme.Series.Count];
 
-        /// <summary>A horizontal reference line, its label above its right end or beyond it.</summary>
-        protected void AddReference(ReferenceLine line, bool isBeyond)
+        /// <summary>A horizontal reference line; its label, above its right end or beyond it, is returned.</summary>
+        protected XElement? AddReference(ReferenceLine line, bool isBeyond)
         {
             if (!Vertical.Axis.Takes(line.Value))
-                return;
+                return null;
             Root.Add(Line(Left, Y(line.Value), Right, Y(line.Value), Theme.Text, ("stroke-dasharray", "2 3"), ("stroke-width", "1.2")));
-            if (isBeyond)
-                Root.Add(Text(Right + 6, Y(line.Value) + 4, line.Label, "start", ("fill", Theme.Muted)));
-            else
-                Root.Add(Text(Right - 4, Y(line.Value) - 5, line.Label, "end", [("fill", Theme.Muted), .. Halo()]));
+            return isBeyond
+                ? Text(Right + 6, Y(line.Value) + 4, line.Label, "start", ("fill", Theme.Muted))
+                : Text(Right - 4, Y(line.Value) - 5, line.Label, "end", [("fill", Theme.Muted), .. Halo()]);
         }
 
         /// <summary>A bar from low to high with short ends.</summary>
@@ -146,15 +145,10 @@ public static class SvgPlot
             _chart = chart;
             _horizontal = chart.X.Over([.. Drawable(chart).Select(p => p.X), .. chart.References.Where(r => r.IsVertical).Select(r => r.Value)], 8);
             AddAxis();
-            foreach (ReferenceLine line in chart.References)
-            {
-                if (line.IsVertical)
-                    AddVerticalReference(line);
-                else
-                    AddReference(line, isBeyond: false);
-            }
+            XElement[] labels = [.. chart.References.Select(line => line.IsVertical ? AddVerticalReference(line) : AddReference(line, isBeyond: false)).OfType<XElement>()];
             for (int i = 0; i < chart.Series.Count; i++)
                 AddSeries(chart.Series[i], chart.Series[i].Colour ?? i);
+            Root.Add(labels); // Above the series, which they would lie under.
             if (!chart.HasLegend)
                 AddLabels();
         }
@@ -188,14 +182,14 @@ public static class SvgPlot
             Root.Add(Text((Left + Right) / 2, Bottom + 38, _chart.X.Label, "middle", ("fill", Theme.Muted)));
         }
 
-        private void AddVerticalReference(ReferenceLine line)
+        private XElement? AddVerticalReference(ReferenceLine line)
         {
             if (!_chart.X.Takes(line.Value))
-                return;
+                return null;
             double x = X(line.Value), width = TextWidth(line.Label);
             bool isLeft = x + 5 + width > Right && x - 5 - width > Left;
             Root.Add(Line(x, Top, x, Bottom, Theme.Text, ("stroke-dasharray", "2 3"), ("stroke-width", "1.2")));
-            Root.Add(Text(isLeft ? x - 5 : x + 5, Top + 11, line.Label, isLeft ? "end" : "start", [("fill", Theme.Muted), .. Halo()]));
+            return Text(isLeft ? x - 5 : x + 5, Top + 11, line.Label, isLeft ? "end" : "start", [("fill", Theme.Muted), .. Halo()]);
         }
 
         private void AddSeries(Series series, int colour)
@@ -312,7 +306,7 @@ public static class SvgPlot
                 Root.Add(name);
             }
             foreach (ReferenceLine line in chart.References)
-                AddReference(line, isBeyond: true);
+                Root.Add(AddReference(line, isBeyond: true));
         }
 
         private static bool HasSlantedGroups(BarChart chart) => chart.Groups.Max(TextWidth) > (chart.Width - 100) / chart.Groups.Count;
