@@ -34,7 +34,7 @@ public class ProgramTests
     [Fact]
     public void EveryVerbHasAHelp()
     {
-        string[] verbs = ["attention", "kernel", "calls", "gpt2", "memory", "mixed", "scores", "sparse", "versus", "report"];
+        string[] verbs = ["attention", "kernel", "calls", "gpt2", "memory", "mixed", "io", "scores", "sparse", "versus", "report"];
         string all = Run("--help").Output;
         Assert.All(verbs, verb => Assert.Contains($"  {verb}", all, StringComparison.Ordinal));
         Assert.All(verbs, verb => Assert.Equal(0, Run(verb, "--help").Code));
@@ -83,6 +83,7 @@ public class ProgramTests
         using JsonDocument json = JsonDocument.Parse(File.ReadAllText(Path.Combine(report, "report.json")));
         Assert.True(json.RootElement.GetProperty("machine").GetProperty("CeilingGflops").EnumerateObject().All(c => c.Value.GetDouble() > 0));
         Assert.Equal(3, json.RootElement.GetProperty("tables").GetProperty("gpt2").GetArrayLength());
+        Assert.True(File.Exists(Path.Combine(report, "io.md")));
         Assert.Empty(Directory.GetFiles(report, "*.tmp"));
     }
 

@@ -46,6 +46,14 @@ public class TableTests
         """[{"case":"a, \u0022b\u0022 | c","N":4096,"ratio":{"median":1.5,"lower":1.25,"upper":2}},{"case":"nothing","N":null,"ratio":null}]""", Sample().Json.ToJsonString());
 
     [Fact]
+    public void RowsAreReadBackFromJson()
+    {
+        Table table = Sample();
+        Assert.Equal(["a, \"b\" | c", 4096.0, new Spread(1.5, 1.25, 2)], table.Cells(table.Json[0]!));
+        Assert.Equal(["nothing", null, null], table.Cells(table.Json[1]!));
+    }
+
+    [Fact]
     public void ARowOfAnotherLengthIsRefused() => Assert.Throws<ArgumentException>(() => Sample().Add("too short"));
 
     [Fact]

@@ -11,17 +11,27 @@ internal static class ChildProcess
     /// <param name="what">What it measures, for messages.</param>
     /// <param name="arguments">Its arguments.</param>
     /// <exception cref="UserException">It fails, or does not answer.</exception>
-    public static T Ask<T>(string what, params string[] arguments)
+    public static T Ask<T>(string what, params string[] arguments) => Parse<T>(what, Run(what, "", arguments));
+
+    /// <summary>Runs it to the end.</summary>
+    /// <param name="what">What it measures, for messages.</param>
+    /// <param name="switchedOff">An environment variable that is to be 0 in it; empty: none.</param>
+    /// <param name="arguments">Its arguments.</param>
+    /// <returns>Its output.</returns>
+    /// <exception cref="UserException">It fails.</exception>
+    public static string Run(string what, string switchedOff, params string[] arguments)
     {
-        using Process child = Start(arguments);
+        using Process child = Start(switchedOff, arguments);
         Task<string> errors = child.StandardError.ReadToEndAsync();
         string output = child.StandardOutput.ReadToEnd();
         child.WaitForExit();
-        return child.ExitCode == 0 ? Parse<T>(what, output) : throw Failure(what, child.ExitCode, errors.Result);
+        return child.ExitCode == 0 ? output : throw Failure(what, child.ExitCode, errors.Result);
     }
 
     /// <summary>Starts it with all its streams redirected.</summary>
-    public static Process Start(params string[] arguments)
+    public static Process Start(params string[] arguments) => Start("", arguments);
+
+    private static Process Start(string switchedOff, string[] arguments)
     {
         string host = Environment.ProcessPath!;
         string own = typeof(ChildProcess).Assembly.Location;
@@ -29,12 +39,15 @@ internal static class ChildProcess
 
         // Under a test host, this program is not what the process started with.
         string dotnet = Path.GetFileNameWithoutExtension(host) == "dotnet" ? host : "dotnet";
-        return Process.Start(new ProcessStartInfo(isOwnHost ? host : dotnet, isOwnHost ? arguments : [own, .. arguments])
+        var start = new ProcessStartInfo(isOwnHost ? host : dotnet, isOwnHost ? arguments : [own, .. arguments])
         {
             RedirectStandardInput = true,
             RedirectStandardOutput = true,
             RedirectStandardError = true,
-        })!;
+        };
+        if (switchedOff.Length > 0)
+            start.Environment[switchedOff] = "0";
+        return Process.Start(start)!;
     }
 
     /// <summary>The answer in the last line of an output.</summary>

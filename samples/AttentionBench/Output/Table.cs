@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using System.Text.Json;
 using System.Text.Json.Nodes;
 using AttentionBench.Measuring;
 
@@ -74,6 +75,15 @@ internal sealed class Table(string key, string title, params IReadOnlyList<Colum
         long number => JsonValue.Create(number),
         var number => (JsonNode?)JsonValue.Create(Convert.ToDouble(number, CultureInfo.InvariantCulture)),
     }))))];
+
+    /// <summary>Cells of a row as <see cref="Json"/> has it.</summary>
+    public object?[] Cells(JsonNode row) => [.. columns.Select(column => row[column.Name] switch
+    {
+        null => null,
+        JsonObject s => new Spread((double)s["median"]!, (double)s["lower"]!, (double)s["upper"]!),
+        JsonNode cell when cell.GetValueKind() == JsonValueKind.String => (string)cell!,
+        JsonNode cell => (object)cell.Deserialize<double>(),
+    })];
 
     /// <summary>
     /// Lines for programs: the columns of all tables behind one that says which table a row is of. A column with spreads is followed by its quartiles.

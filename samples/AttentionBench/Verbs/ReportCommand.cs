@@ -1,6 +1,8 @@
 using System.CommandLine;
 using System.Diagnostics;
+using System.Globalization;
 using System.Text;
+using System.Text.Json.Nodes;
 using AttentionBench.Cli;
 using AttentionBench.Contestants;
 using AttentionBench.Measuring;
@@ -8,6 +10,7 @@ using AttentionBench.Output;
 using Gpt2;
 using Gpt2.Model;
 using TorchFlash.Kernels;
+using TorchFlash.Kernels.Cpu;
 using static TorchSharp.torch;
 
 namespace AttentionBench.Verbs;
@@ -50,15 +53,17 @@ internal static class ReportCommand
                     session.Note($"Made with {quick.Name}: sizes too small to mean anything.");
                 session.Note(FormattableString.Invariant($"Took {Stopwatch.GetElapsedTime(start).TotalMinutes:F1} minutes."));
                 Write(session, folder.Name, path);
+                if (wanted.Contains(Model))
+                    Io(folder.Name, path, parsed.GetValue(quick));
                 session.Line($"Written: {path}");
                 return 0;
             };
         });
     }
 
-    private const string Kernel = "kernel", Attention = "attention", Memory = "memory", First = "first-call", Modules = "modules", Calls = "calls", Mixed = "mixed", Step = "gpt2";
+    private const string Kernel = "kernel", Attention = "attention", Memory = "memory", First = "first-call", Modules = "modules", Calls = "calls", Mixed = "mixed", Step = "gpt2", Model = "io";
 
-    private static string[] Sections => [Kernel, Attention, Memory, First, Modules, Calls, Mixed, Step];
+    private static string[] Sections => [Kernel, Attention, Memory, First, Modules, Calls, Mixed, Step, Model];
 
     private static void Measure(Session session, Extent extent, string[] wanted)
     {
@@ -76,6 +81,8 @@ internal static class ReportCommand
                         session, $"kernel-{Options.Name(type)}",
                         [.. from s in type == ElementType.Float32 ? extent.Kernels : extent.Kernels.Take(2) from causal in masks select new KernelCommand.Case(type, s.Heads, s.Length, s.Dim, causal, threads)], extent.KernelRounds);
             }
+        if (wanted.Contains(Kernel) && CpuEngine.Instance.VectorBits > 256)
+            NarrowKernels(session, extent, threads);
         if (wanted.Contains(Attention))
             AttentionCommand.Run(session, new() { Cases = Cases(extent.Lengths), Contestants = functions, Seconds = extent.Seconds, Memory = false });
         if (wanted.Contains(Memory))
@@ -100,6 +107,44 @@ internal static class ReportCommand
             Gpt2Command.Run(session, extent.Preset, extent.Contexts, [AttentionKind.Flash, AttentionKind.Sdpa, AttentionKind.Naive], 1, extent.Steps);
 
         AttentionCase[] Cases(int[] lengths) => [.. from causal in masks from n in lengths select new AttentionCase { Queries = n, Keys = n, Causal = causal }];
+    }
+
+    /// <summary>The engine's passes at 256 bits, in a process that does without AVX-512: the runtime decides at its start.</summary>
+    private static void NarrowKernels(Session session, Extent extent, int threads)
+    {
+        string folder = Directory.CreateTempSubdirectory("attention-bench-").FullName;
+        try
+        {
+            string file = Path.Combine(folder, "kernel.json");
+            (int heads, _, int dim) = extent.Kernels[0];
+            session.Step("the engine without AVX-512");
+            ChildProcess.Run(
+                "the engine without AVX-512", "DOTNET_EnableAVX512",
+                ["kernel", "--heads", Text(heads), "--dim", Text(dim), "--threads", Text(threads), "--repeat", Text(extent.KernelRounds), Options.Json.Name, file, "--n", .. extent.Kernels.Where(k => k.Heads == heads && k.Dim == dim).Select(k => Text(k.Length))]);
+            Table table = session.Begin(new Table("kernel-avx2", "The same without AVX-512, in a process of its own: float32, 256-bit vectors, shares of their own ceiling.", session.Tables.Last(t => t.Key == "kernel-float32").Columns));
+            foreach (JsonNode? row in JsonNode.Parse(File.ReadAllText(file))!["tables"]!["kernel"]!.AsArray())
+                session.Row(table, table.Cells(row!));
+            session.End(table);
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+
+        static string Text(int number) => number.ToString(CultureInfo.InvariantCulture);
+    }
+
+    /// <summary>What the I/O model says, into io.md and pictures.</summary>
+    private static void Io(string option, string folder, bool quick)
+    {
+        string[][] runs = quick
+            ? [["--n", "64", "128", "--at", "64", "--caches", "48K,1M,32M", "--bandwidths", "200,100,40,12", "--ceiling", "100"]]
+            : [["--pass", "both", "--n", "512", "1024", "2048", "4096", "8192", "16384", "32768", "65536"], ["--pass", "both", "--n", "1024", "--simulate", "--advise"], ["--gpu", "all", "--pass", "both"]];
+        using StringWriter output = new() { NewLine = "\n" }, error = new();
+        foreach (string[] arguments in runs)
+            if (Program.Run([Model, .. arguments, Options.Svg.Name, folder], output, error) != 0)
+                throw new UserException($"{Model}: {error}");
+        OutputFile.Write(option, Path.Combine(folder, "io.md"), output.ToString());
     }
 
     /// <summary>A table a file, all of them with the machine in report.md and report.json, and the pictures.</summary>
