@@ -228,7 +228,7 @@ public class HalfWidthPassTests
     public void NaNStaysWhereItBelongs(ElementType type, CausalMask mask, int at)
     {
         AttentionProblem problem = Problem(300, 320, 10, mask) with { ElementType = type };
-        TileSizes tile = TileSizes.Backward(problem, sizeof(float));
+        TileSizes tile = CpuEngine.Instance.Plan.Backward(problem);
         foreach (CpuEngine engine in Engines.Widths)
         {
             using var clean = new DeviceCase(new HostMemory(), problem).Run(engine);
