@@ -31,6 +31,8 @@ public class MemoryTests
     [InlineData("window")]
     [InlineData("documents")]
     [InlineData("sinks")]
+    [InlineData("bfloat16")]
+    [InlineData("float16")]
     public void NoFeatureHoldsAMatrixOfScores(string feature)
     {
         const long N = 16384, H = 2;
@@ -42,7 +44,8 @@ public class MemoryTests
         void Run(long n)
         {
             using DisposeScope scope = NewDisposeScope();
-            Tensor q = randn([1, H, n, 16], requires_grad: true), k = randn([1, H, n, 16], requires_grad: true), v = randn([1, H, n, 16], requires_grad: true);
+            ScalarType type = feature switch { "bfloat16" => ScalarType.BFloat16, "float16" => ScalarType.Float16, _ => ScalarType.Float32 };
+            Tensor[] x = [.. Enumerable.Range(0, 3).Select(_ => randn([1, H, n, 16]).to(type).requires_grad_(true))];
             ScoreProgram none = ScoreProgram.Identity;
             ScoreProgram? score = feature switch
             {
@@ -53,7 +56,7 @@ public class MemoryTests
                 _ => null,
             };
             Tensor? sinks = feature == "sinks" ? randn(H).requires_grad_(true) : null;
-            flash.nn.functional.attention(q, k, v, score, p: feature == "dropout" ? 0.1 : 0, is_causal: feature == "sinks", sinks: sinks).sum().backward();
+            flash.nn.functional.attention(x[0], x[1], x[2], score, p: feature == "dropout" ? 0.1 : 0, is_causal: feature == "sinks", sinks: sinks).sum().backward();
         }
     }
 
