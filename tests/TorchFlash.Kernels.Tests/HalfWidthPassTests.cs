@@ -202,7 +202,7 @@ public class HalfWidthPassTests
     {
         AttentionProblem problem = Problem(64, 96, 32) with { ElementType = ElementType.BFloat16 };
         using var attention = new DeviceCase(new HostMemory(), problem);
-        double[] with = attention.Run(CpuEngine.Instance).Sum.ToArray(), without = attention.Run(new CpuEngine(CpuEngine.Instance.VectorBits, isAssembled: false)).Sum.ToArray();
+        double[] with = attention.Run(CpuEngine.Instance).Sum.ToArray(), without = attention.Run(new CpuEngine(new VectorWidth(CpuEngine.Instance.VectorBits, "for a test"), CpuEngine.Instance.Plan, isAssembled: false)).Sum.ToArray();
         Assert.Equal(CpuEngine.Instance.VectorBits == 512 && PairTile.Instance.Refusal is null, !with.SequenceEqual(without));
         Assert.Contains(PairTile.Instance.Describe(), CpuEngine.Instance.Describe(), StringComparison.Ordinal);
     }
@@ -228,9 +228,9 @@ public class HalfWidthPassTests
     public void NaNStaysWhereItBelongs(ElementType type, CausalMask mask, int at)
     {
         AttentionProblem problem = Problem(300, 320, 10, mask) with { ElementType = type };
-        TileSizes tile = TileSizes.Backward(problem, sizeof(float));
         foreach (CpuEngine engine in Engines.Widths)
         {
+            TileSizes tile = engine.Plan.Backward(problem);
             using var clean = new DeviceCase(new HostMemory(), problem).Run(engine);
             bool[] seers = [.. Enumerable.Range(0, 300).Select(i => at < Reference<double>.VisibleKeys(problem, i))], only = [.. Enumerable.Range(0, 300).Select(i => i == at)];
             Check(a => a.Key, seers, isExactO: true);
