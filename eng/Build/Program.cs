@@ -3,7 +3,7 @@ using TorchFlash.Build;
 
 // build.sh and build.cmd hand their arguments to this program.
 const string Sample = "samples/Gpt2";
-const string Benchmarks = "tests/TorchFlash.Benchmarks";
+const string Bench = "samples/AttentionBench";
 
 var provider = new Option<TorchSharpProvider?>("--provider")
 {
@@ -31,7 +31,7 @@ Add("test", "build everything and run all tests; the last line is 'N passed, N f
     Build(Repository.Solution);
     return TestRun.RunAll(result.GetValue(projects) ?? []);
 }).Arguments.Add(projects);
-Add("bench", "measure against libtorch: bench [options of the benchmarks]", _ => RunProject(Benchmarks, rest));
+Add("bench", "measure against libtorch: bench [options of the bench]", _ => RunProject(Bench, rest));
 Add("build", "build everything in Release", _ => Build(Repository.Solution));
 Add("format", "check the formatting of the source", _ => Executable.Run("dotnet", ["format", Repository.Solution, "--verify-no-changes"]));
 Add("pack", "make the NuGet packages in artifacts/packages", _ => Pack());

@@ -163,7 +163,7 @@ public static partial class flash
                     shape.CheckSinks(sinks, query);
                 ulong seed = p > 0 ? (ulong)dropout_seed() : 0;
                 AttentionResults results =
-                    new AttentionCall(shape.Query(query), shape.Key(key), shape.Key(value), causal, scale, score, sinks, p, seed).Attend(wanted);
+                    new AttentionCall(shape.Query(query), shape.Key(key), shape.Value(value), causal, scale, score, sinks, p, seed).Attend(wanted);
                 return results with { Output = shape.Output(results.Output) };
             }
         }

@@ -97,6 +97,28 @@ public abstract class ScoreRangeTests<T> where T : unmanaged, IBinaryFloatingPoi
         }
     }
 
+    /// <summary>Every pass computes the same bits of Q Kᵀ, for a few queries as for many: weights sum to 1 where the last bit of a score is a large number.</summary>
+    [Theory]
+    [InlineData(1)]
+    [InlineData(4)]
+    [InlineData(5)]
+    [InlineData(97)]
+    public void WeightsOfLargeScoresSumToOneInEveryPass(int queries)
+    {
+        double large = typeof(T) == typeof(float) ? 400 : 3e7;
+        foreach (CpuEngine engine in Engines.Widths)
+        {
+            var random = new Random(queries);
+            using var attention = new AttentionCase<T>(new AttentionProblem { Batch = 1, Heads = 1, QueryLength = queries, KeyLength = 50, HeadDim = 37, ValueDim = 3, Scale = -1 });
+            attention.Query.Fill((_, _, _, _) => large * (random.NextDouble() - 0.5));
+            attention.Key.Fill((_, _, _, _) => large * (random.NextDouble() - 0.5));
+            attention.OutputGradient.Fill((_, _, _, x) => x == 0 ? 1 : 0);
+            attention.Run(2, engine).RunWeights(2, engine);
+            Assert.Equal(queries, attention.ValueGradient.ToArray<double>().Sum(), 1e-4 * queries);
+            Assert.Equal(queries, attention.Weights.ToArray<double>().Sum(), 1e-4 * queries);
+        }
+    }
+
     /// <summary>A row of nothing but -inf is one that attends to nothing: 0, without gradients, and the other rows do not notice.</summary>
     [Fact]
     public void RowOfNothingButNegativeInfinity()

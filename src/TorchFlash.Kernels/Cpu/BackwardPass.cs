@@ -46,6 +46,10 @@ internal sealed unsafe class BackwardPass<L, V, T>
     private readonly int _keyTiles;
     private readonly int _columns;
     private readonly int _valueColumns;
+
+    /// <summary>Whether there are so few queries that their products go row by row.</summary>
+    private readonly bool _byRows;
+
     private readonly Turns _turns;
     private readonly Lazy<TileMap>[] _maps;
 
@@ -68,6 +72,7 @@ internal sealed unsafe class BackwardPass<L, V, T>
         _keyTiles = _sizes.KeyTiles(problem);
         _columns = Product<L, V, T>.PadColumns(problem.HeadDim);
         _valueColumns = Product<L, V, T>.PadColumns(problem.ValueDim);
+        _byRows = problem.QueryLength <= RowProduct<L, V, T>.MostQueries;
         _turns = new Turns(problem.Batch * problem.KeyHeadCount, _keyTiles, checked(problem.Batch * problem.Heads * _queryTiles));
         _captured = new CapturedGradients<T>(problem, arguments.ScoreTensorGradients, _keyTiles);
         _modification = _score.IsAdditive || _captured.Any ? ScorePass.ModifyAgain : ScorePass.ModifyWithDerivative;
@@ -104,10 +109,10 @@ internal sealed unsafe class BackwardPass<L, V, T>
     /// <summary>The state of one key-value tile, and of the query tile that passes by.</summary>
     private readonly struct Tile
     {
-        /// <summary>± Kᵀ in panels.</summary>
+        /// <summary>± Kᵀ in panels; ± Q for a few queries.</summary>
         public readonly T* KeyTransposed;
 
-        /// <summary>Vᵀ in panels.</summary>
+        /// <summary>Vᵀ in panels; room for V, padded, for a few queries.</summary>
         public readonly T* ValueTransposed;
 
         /// <summary>S, then P, then dS: queries x keys.</summary>
@@ -150,8 +155,8 @@ internal sealed unsafe class BackwardPass<L, V, T>
         {
             int queries = Product<L, V, T>.PadRows(pass._sizes.Queries), keys = Product<L, V, T>.PadRows(pass._sizes.Keys);
             int panels = Product<L, V, T>.PadPanels(pass._sizes.Keys), stride = Product<L, V, T>.OddLines(panels), width = Product<L, V, T>.Width;
-            KeyTransposed = scratch.Take<T>((long)panels * pass._problem.HeadDim);
-            ValueTransposed = scratch.Take<T>((long)panels * pass._problem.ValueDim);
+            KeyTransposed = scratch.Take<T>(pass._byRows ? (long)queries * pass._columns : (long)panels * pass._problem.HeadDim);
+            ValueTransposed = scratch.Take<T>(pass._byRows ? (long)keys * pass._valueColumns : (long)panels * pass._problem.ValueDim);
             Scores = new(scratch.Take<T>((long)queries * stride), stride);
             ProbabilityGradient = new(scratch.Take<T>((long)BlockRows * width), width);
             KeyGradient = new(scratch.Take<T>((long)keys * pass._columns), pass._columns);
@@ -180,9 +185,13 @@ internal sealed unsafe class BackwardPass<L, V, T>
     private void KeyTile(int keyHead, int index, in Tile t)
     {
         int start = index * _sizes.Keys, keys = Math.Min(_sizes.Keys, _problem.KeyLength - start), keyHeads = _problem.KeyHeadCount, group = _problem.Group;
-        _products.Transpose(OfHead(_arguments.Key), keys, _problem.HeadDim, Exponential.Sign<T>(_score.ExponentScale), t.KeyTransposed, t.KeySideRows);
-        _products.Transpose(OfHead(_arguments.Value), keys, _problem.ValueDim, T.One, t.ValueTransposed, t.KeySideRows);
         Matrix<T> key = _products.Columns(OfHead(_arguments.Key), keys, _problem.HeadDim, t.KeyPadding);
+        Matrix<T> value = _byRows ? _products.Columns(OfHead(_arguments.Value), keys, _problem.ValueDim, t.ValueTransposed) : default;
+        if (!_byRows)
+        {
+            _products.Transpose(OfHead(_arguments.Key), keys, _problem.HeadDim, Sign, t.KeyTransposed, t.KeySideRows);
+            _products.Transpose(OfHead(_arguments.Value), keys, _problem.ValueDim, T.One, t.ValueTransposed, t.KeySideRows);
+        }
         new Span<T>(t.KeyGradient.Data, Product<L, V, T>.PadRows(keys) * _columns).Clear();
         new Span<T>(t.ValueGradient.Data, Product<L, V, T>.PadRows(keys) * _valueColumns).Clear();
 
@@ -194,7 +203,7 @@ internal sealed unsafe class BackwardPass<L, V, T>
             if (index == 0)
                 BeginUnvisited(head, t);
             foreach (TileMap.Visit visit in MapOf(head).Of(index))
-                PassBy(head, visit, start, key, keys, t);
+                PassBy(head, visit, start, key, value, keys, t);
         }
 
         Packing<L, V, T>.Store(t.KeyGradient, OfHead(_arguments.KeyGradient), keys, _problem.HeadDim, _scale);
@@ -203,9 +212,13 @@ internal sealed unsafe class BackwardPass<L, V, T>
         Stored<T> OfHead(in TensorView view) => Stored<T>.OfHead(view, keyHead, keyHeads, _problem.ElementType).From(start);
     }
 
-    private void PassBy(int head, TileMap.Visit visit, int start, Matrix<T> key, int keys, in Tile t)
+    /// <summary>What the packed side of Q Kᵀ is multiplied by, K or a few queries.</summary>
+    private T Sign => Exponential.Sign<T>(_score.ExponentScale);
+
+    private void PassBy(int head, TileMap.Visit visit, int start, Matrix<T> key, Matrix<T> value, int keys, in Tile t)
     {
-        int first = visit.QueryTile * _sizes.Queries, available = _problem.QueryLength - first, queries = Math.Min(_sizes.Queries, available);
+        int first = visit.QueryTile * _sizes.Queries, queries = Math.Min(_sizes.Queries, _problem.QueryLength - first);
+        int available = _byRows ? int.MaxValue : _problem.QueryLength - first;
         Cover tile = _score.Visibility.Cover.Tile(first, queries, start, keys);
         Stored<T> q = OfHead(_arguments.Query), dO = OfHead(_arguments.OutputGradient);
         Matrix<T> query = _products.Rows(q, queries, available, _problem.HeadDim, t.QueryPadding);
@@ -226,9 +239,10 @@ internal sealed unsafe class BackwardPass<L, V, T>
                 _score.Visibility.Trim(head, first, queries, start + x, Math.Min(Product<L, V, T>.Width, keys - x), ofKeys: false, visit.Class);
         }
         var place = new Place(head, first, start);
-        Probabilities(tile, place, query, m, inverse, t);
+        Matrix<T> signed = _byRows ? RowProduct<L, V, T>.Pack(query, queries, _problem.HeadDim, Sign, t.KeyTransposed) : query;
+        Probabilities(tile, place, signed, key, m, inverse, t);
         AddToKeySide(tile, visit.Class, t.Kept, _products.Columns(dO, queries, _problem.ValueDim, t.OutputGradientPairs, outputGradient), t.ValueGradient, _valueColumns, t);
-        ScoreGradients(tile, place, outputGradient, delta, t);
+        ScoreGradients(tile, place, outputGradient, value, delta, t);
         AddToKeySide(tile, visit.Class, t.Scores, _products.Columns(q, queries, _problem.HeadDim, t.QueryPairs, query), t.KeyGradient, _columns, t);
         _turns.Await(turn, visit.Turn);
         AddToQueryGradient(tile, key, queryGradient, visit.Turn == 0, t);
@@ -244,7 +258,7 @@ internal sealed unsafe class BackwardPass<L, V, T>
 
     /// <summary>S = Q Kᵀ, X = modify(S), P = exp(X - m) / l, 0 for pairs that do not exist, and Z o P.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Probabilities(Cover tile, Place place, Matrix<T> query, T* m, T* inverse, in Tile t)
+    private void Probabilities(Cover tile, Place place, Matrix<T> query, Matrix<T> key, T* m, T* inverse, in Tile t)
     {
         for (int x = 0, p = 0; x < tile.Keys; x += Product<L, V, T>.Width, p++)
         {
@@ -258,7 +272,10 @@ internal sealed unsafe class BackwardPass<L, V, T>
                 if (columns > 0)
                 {
                     Matrix<T> s = t.Scores.From(i, x + skip), raw = code is null ? s : t.Raw.From(i, x + skip);
-                    _products.Panel(columns, query.From(i), t.KeyTransposed + (nint)x * _products.Depth(_problem.HeadDim) + skip, raw, _problem.HeadDim, Product<L, V, T>.Tiles(rows));
+                    if (_byRows)
+                        RowProduct<L, V, T>.Dots(query.From(i), rows, key.From(x + skip), Math.Min(columns, tile.Keys - x - skip), _columns, raw);
+                    else
+                        _products.Panel(columns, query.From(i), t.KeyTransposed + (nint)x * _products.Depth(_problem.HeadDim) + skip, raw, _problem.HeadDim, Product<L, V, T>.Tiles(rows));
                     if (code is not null)
                         RunProgram(code, place, part, i, x + skip, rows, Math.Min(columns, tile.Keys - x - skip), t);
                     Strip<L, V, T>.Probabilities(s, rows, columns, m + i, inverse + i, _factor);
@@ -302,7 +319,7 @@ internal sealed unsafe class BackwardPass<L, V, T>
 
     /// <summary>dP = Z o dO Vᵀ, dX = P o (dP - delta) over P, and dS = modify'(dX, S) over that.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void ScoreGradients(Cover tile, Place place, Matrix<T> outputGradient, T* delta, in Tile t)
+    private void ScoreGradients(Cover tile, Place place, Matrix<T> outputGradient, Matrix<T> value, T* delta, in Tile t)
     {
         T factor = T.CreateChecked(Dropout.Factor(_problem.Dropout));
         for (int x = 0, p = 0; x < tile.Keys; x += Product<L, V, T>.Width, p++)
@@ -314,7 +331,10 @@ internal sealed unsafe class BackwardPass<L, V, T>
                 if (columns == 0)
                     continue;
                 Matrix<T> s = t.Scores.From(i, x + skip), dp = t.ProbabilityGradient;
-                _products.Panel(columns, outputGradient.From(i), t.ValueTransposed + (nint)x * _products.Depth(_problem.ValueDim) + skip, dp, _problem.ValueDim, Product<L, V, T>.Tiles(rows));
+                if (_byRows)
+                    RowProduct<L, V, T>.Dots(outputGradient.From(i), rows, value.From(x + skip), Math.Min(columns, tile.Keys - x - skip), _valueColumns, dp);
+                else
+                    _products.Panel(columns, outputGradient.From(i), t.ValueTransposed + (nint)x * _products.Depth(_problem.ValueDim) + skip, dp, _problem.ValueDim, Product<L, V, T>.Tiles(rows));
                 if (SeeOneBlock(place.Query + i, rows, place.Key + x))
                     SetDelta(_problem.Dropout > 0 ? t.Kept.From(i, x + skip) : s, dp, rows, Math.Min(columns, tile.Keys - x - skip), _problem.Dropout > 0 ? factor : T.One, place, i, delta);
                 if (_problem.Dropout > 0)
@@ -409,7 +429,7 @@ internal sealed unsafe class BackwardPass<L, V, T>
         }
     }
 
-    /// <summary>dQ += dS K, the first time dQ = dS K: six queries at a time over the keys that one of them sees.</summary>
+    /// <summary>dQ += dS K, the first time dQ = dS K: six queries at a time (one of a few) over the keys that one of them sees.</summary>
     private void AddToQueryGradient(Cover tile, Matrix<T> key, Matrix<T> gradient, bool isFirst, in Tile t)
     {
         bool inPlace = _problem.HeadDim == _columns && tile.Queries % Product<L, V, T>.TileRows == 0;
@@ -437,12 +457,14 @@ internal sealed unsafe class BackwardPass<L, V, T>
     private void AddKeys(Cover tile, Matrix<T> gradients, Matrix<T> key, Matrix<T> to)
     {
         bool isAll = tile.IsAll;
-        int blocks = isAll ? Product<L, V, T>.Tiles(tile.Queries) : 1;
-        for (int i = 0; i < tile.Queries; i += blocks * Product<L, V, T>.TileRows)
+        int rows = _byRows ? 1 : Product<L, V, T>.TileRows, blocks = isAll && !_byRows ? Product<L, V, T>.Tiles(tile.Queries) : 1;
+        for (int i = 0; i < tile.Queries; i += blocks * rows)
         {
-            int from = isAll ? 0 : tile.FirstKeyOf(i), end = isAll ? tile.Keys : tile.EndKeyOf(Math.Min(i + Product<L, V, T>.TileRows, tile.Queries) - 1);
+            int from = isAll ? 0 : tile.FirstKeyOf(i), end = isAll ? tile.Keys : tile.EndKeyOf(Math.Min(i + rows, tile.Queries) - 1);
             (int start, int depth) = _products.Range(from, end);
-            if (from < end)
+            if (from < end && _byRows)
+                RowProduct<L, V, T>.Add(gradients.Row(i) + from, 1, key.From(from), depth, _columns, to.Row(i));
+            else if (from < end)
                 _products.Add(_columns, gradients.Row(i) + start, gradients.Stride, 1, key.From(start), to.From(i), depth, blocks);
         }
     }

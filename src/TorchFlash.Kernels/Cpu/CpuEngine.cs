@@ -4,6 +4,7 @@ using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 using TorchFlash.Kernels.Cpu.Assembled;
 using TorchFlash.Kernels.Cpu.Lanes;
+using TorchFlash.Kernels.Cpu.Tiles;
 using TorchFlash.Kernels.Cuda;
 
 namespace TorchFlash.Kernels.Cpu;
@@ -14,9 +15,6 @@ namespace TorchFlash.Kernels.Cpu;
 /// </summary>
 public sealed class CpuEngine : IAttentionEngine
 {
-    /// <summary>Below so many multiply-adds a second thread costs more than it brings.</summary>
-    private const double SerialWork = 1 << 18;
-
     private readonly ICpuPasses _single;
     private readonly ICpuPasses _double;
     private readonly bool _isAssembled;
@@ -126,9 +124,10 @@ public sealed class CpuEngine : IAttentionEngine
     private PassSetting Setting(in AttentionProblem problem, in ExecutionOptions options)
     {
         double work = (double)problem.Batch * problem.Heads * problem.QueryLength * problem.KeyLength * (problem.HeadDim + problem.ValueDim);
-        int threads = work <= SerialWork ? 1 : options.Threads > 0 ? options.Threads : Environment.ProcessorCount;
-        // The tile for products of bfloat16 is as wide as the registers of an engine of 512 bits.
-        bool ofPairs = problem.ElementType == ElementType.BFloat16 && VectorBits == 512 && _isAssembled && PairTile.Instance.Refusal is null;
+        int threads = (int)Math.Clamp(work / WorkerPool.WorkOfThread, 1, options.Threads > 0 ? options.Threads : Environment.ProcessorCount);
+        // The tile for products of bfloat16 is as wide as the registers of an engine of 512 bits; a few queries go row by row.
+        bool ofPairs = problem.ElementType == ElementType.BFloat16 && VectorBits == 512 && problem.QueryLength > RowProduct<Lanes512<float>, Vector512<float>, float>.MostQueries
+            && _isAssembled && PairTile.Instance.Refusal is null;
         return new(threads, Plan, ofPairs ? PairTile.Instance : null);
     }
 

@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using System.Runtime.InteropServices;
 
 namespace TorchFlash.Kernels.Cpu;
@@ -14,7 +13,7 @@ internal unsafe sealed class Scratch : IDisposable
     /// <summary>Larger blocks (the row scalars of a very long problem) are not kept.</summary>
     private const int LargestKept = 16 << 20;
 
-    private static readonly ConcurrentBag<Scratch> s_free = [];
+    private static readonly Stack<Scratch> s_free = [];
 
     private byte* _data;
     private nuint _size;
@@ -53,12 +52,12 @@ internal unsafe sealed class Scratch : IDisposable
 
     private static Scratch Rent(nuint bytes)
     {
-        if (s_free.TryTake(out Scratch? block))
-        {
-            if (block._size >= bytes)
-                return block;
-            block.Free();
-        }
+        Scratch? block;
+        lock (s_free)
+            s_free.TryPop(out block);
+        if (block?._size >= bytes)
+            return block;
+        block?.Free();
         return new Scratch(bytes);
     }
 
@@ -83,10 +82,15 @@ internal unsafe sealed class Scratch : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        if (s_free.Count < Kept && _size <= LargestKept)
-            s_free.Add(this);
-        else
-            Free();
+        lock (s_free)
+        {
+            if (s_free.Count < Kept && _size <= LargestKept)
+            {
+                s_free.Push(this);
+                return;
+            }
+        }
+        Free();
     }
 
     private void Free()

@@ -3,21 +3,42 @@ using System.Runtime.ExceptionServices;
 namespace TorchFlash.Kernels.Cpu;
 
 /// <summary>
-/// Runs one piece of work on several threads, the caller among them. The threads are kept; callers on different threads may use
-/// the pool at the same time. Work items are claimed by the workers themselves, so that a helper that comes late costs nothing but
-/// its share.
+/// Runs one piece of work on several threads, the caller among them: those of <see cref="OpenMpTeam"/>, or where there is none threads of
+/// its own, which are kept. Callers on different threads may use it at the same time. Work items are claimed by the workers themselves: when one worker returns there is none left, so that
+/// nobody waits for a helper that has not begun by then.
 /// </summary>
 internal static class WorkerPool
 {
     private static readonly Stack<Helper> s_idle = [];
 
     /// <summary>
-    /// Runs the worker on up to so many threads at once, fewer where the system gives no more, and returns when all have ended.
+    /// Multiply-adds that repay a thread: a few microseconds of them on threads that are awake after any operator of libtorch, some tens on those
+    /// that have to be woken.
+    /// </summary>
+    public static double WorkOfThread => OpenMpTeam.Exists ? 1 << 18 : 1 << 20;
+
+    /// <summary>
+    /// Runs the worker on up to so many threads at once, fewer where the system gives no more or gives them too late, and returns when all
+    /// that have begun have ended.
     /// </summary>
     /// <exception cref="AggregateException">The worker threw on several threads; what it threw on one comes out as it is.</exception>
     public static void Run(int threads, Action worker)
     {
-        var helpers = new List<Helper>(Math.Max(0, threads - 1));
+        if (threads <= 1)
+        {
+            worker();
+            return;
+        }
+        List<Exception> errors = OpenMpTeam.Exists ? OpenMpTeam.Run(threads, worker) : RunOnHelpers(threads, worker);
+        if (errors.Count == 1)
+            ExceptionDispatchInfo.Capture(errors[0]).Throw();
+        if (errors.Count > 1)
+            throw new AggregateException(errors);
+    }
+
+    private static List<Exception> RunOnHelpers(int threads, Action worker)
+    {
+        var helpers = new List<Helper>(threads - 1);
         var errors = new List<Exception>();
         while (helpers.Count < threads - 1 && TryRent() is { } helper)
         {
@@ -34,14 +55,11 @@ internal static class WorkerPool
         }
         foreach (Helper helper in helpers)
         {
-            if (helper.Wait() is { } error)
+            if (helper.End() is { } error)
                 errors.Add(error);
             Return(helper);
         }
-        if (errors.Count == 1)
-            ExceptionDispatchInfo.Capture(errors[0]).Throw();
-        if (errors.Count > 1)
-            throw new AggregateException(errors);
+        return errors;
     }
 
     private static Helper? TryRent()
@@ -72,20 +90,27 @@ internal static class WorkerPool
     {
         private readonly SemaphoreSlim _start = new(0);
         private readonly SemaphoreSlim _done = new(0);
-        private Action _work = () => { };
+
+        /// <summary>What is to be done, until the helper begins with it or its caller takes it back.</summary>
+        private Action? _work;
+
         private Exception? _error;
 
         public Helper() => new Thread(Loop) { IsBackground = true, Name = "TorchFlash worker" }.Start();
 
         public void Start(Action work)
         {
-            _work = work;
             _error = null;
+            Volatile.Write(ref _work, work);
             _start.Release();
         }
 
-        public Exception? Wait()
+        /// <summary>Waits for the end of work that has begun, and takes back other work.</summary>
+        /// <returns>What the work threw.</returns>
+        public Exception? End()
         {
+            if (Interlocked.Exchange(ref _work, null) is not null)
+                return null;
             _done.Wait();
             return _error;
         }
@@ -95,17 +120,23 @@ internal static class WorkerPool
             for (; ; )
             {
                 _start.Wait();
-                try
-                {
-                    _work();
-                }
-                catch (Exception e)
-                {
-                    _error = e;
-                }
-                _work = () => { };
-                _done.Release();
+                Work();
             }
+        }
+
+        private void Work()
+        {
+            if (Interlocked.Exchange(ref _work, null) is not { } work)
+                return; // It was taken back.
+            try
+            {
+                work();
+            }
+            catch (Exception e)
+            {
+                _error = e;
+            }
+            _done.Release();
         }
     }
 }

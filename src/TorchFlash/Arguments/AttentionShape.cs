@@ -13,7 +13,7 @@ internal sealed class AttentionShape
 {
     private readonly long[] _leading; // Those of query, key and value, broadcast together; with grouped heads those of query.
     private readonly long[] _keyLeading; // The same but for the heads of key and value, where they are grouped.
-    private readonly long _queryLength, _keyLength, _valueDim;
+    private readonly long[] _query, _key, _value;
 
     /// <summary>The sizes of checked tensors.</summary>
     /// <exception cref="ArgumentException">They do not fit each other.</exception>
@@ -25,7 +25,7 @@ internal sealed class AttentionShape
         FloatingPoint(query);
         SameKind(key, query);
         SameKind(value, query);
-        long[] q = TensorMemory.Sizes(query), k = TensorMemory.Sizes(key), v = TensorMemory.Sizes(value);
+        long[] q = _query = TensorMemory.Sizes(query), k = _key = TensorMemory.Sizes(key), v = _value = TensorMemory.Sizes(value);
         string heads = enable_gqa ? "H, " : "";
         Operand(q, nameof(query), "d");
         Operand(k, nameof(key), "d");
@@ -34,7 +34,6 @@ internal sealed class AttentionShape
             Refuse(nameof(key), $"takes the head dimension of query, {q[^1]}", Text(k));
         if (v[^2] != k[^2])
             Refuse(nameof(value), $"takes one row for each of the {k[^2]} keys", Text(v));
-        (_queryLength, _keyLength, _valueDim) = (q[^2], k[^2], v[^1]);
 
         bool groups = q.Length > 2 && k.Length > 2 && k[^3] > 0 && q[^3] > k[^3] && q[^3] % k[^3] == 0;
         if (enable_gqa && k[^3] != q[^3] && !groups)
@@ -55,16 +54,19 @@ internal sealed class AttentionShape
                 Refuse(name, $"takes (..., {heads}N, {width}){(enable_gqa ? " with enable_gqa" : "")}", Text(shape));
             if (shape[^1] < 1)
                 Refuse(name, "takes a head dimension of 1 or more", Text(shape));
-            if (shape.Any(size => size > int.MaxValue))
+            if (Array.Exists(shape, size => size > int.MaxValue))
                 Refuse(name, $"takes sizes up to {int.MaxValue}", Text(shape));
         }
     }
 
     /// <summary>Query as [B, H, Nq, d]: a view where strides allow one, which is always so for up to four dimensions.</summary>
-    public Tensor Query(Tensor query) => ToFourDimensions(query, _leading);
+    public Tensor Query(Tensor query) => ToFourDimensions(query, _query, _leading);
 
-    /// <summary>Key or value as [B, key heads, Nk, *]: a view as <see cref="Query"/> is.</summary>
-    public Tensor Key(Tensor operand) => ToFourDimensions(operand, _keyLeading);
+    /// <summary>Key as [B, key heads, Nk, d]: a view as <see cref="Query"/> is.</summary>
+    public Tensor Key(Tensor key) => ToFourDimensions(key, _key, _keyLeading);
+
+    /// <summary>Value as [B, key heads, Nk, d_v]: a view as <see cref="Query"/> is.</summary>
+    public Tensor Value(Tensor value) => ToFourDimensions(value, _value, _keyLeading);
 
     /// <summary>A mask that broadcasts to [B, H, Nq, Nk], if it is Bool or of the type of query and broadcasts to (..., Nq, Nk).</summary>
     public Tensor Mask(Tensor attn_mask, Tensor query)
@@ -73,20 +75,20 @@ internal sealed class AttentionShape
         if (attn_mask.dtype != ScalarType.Bool && attn_mask.dtype != query.dtype)
             Refuse(nameof(attn_mask), $"takes Bool (true = may attend) or the type of query, {query.dtype} (added to the scores)", attn_mask.dtype);
         SameDevice(attn_mask, query, nameof(attn_mask));
-        long[] shape = TensorMemory.Sizes(attn_mask), scores = [.. _leading, _queryLength, _keyLength];
+        long[] shape = TensorMemory.Sizes(attn_mask), scores = [.. _leading, _query[^2], _key[^2]];
         if (!TryBroadcast(shape, scores, out long[]? both) || !both.AsSpan().SequenceEqual(scores))
             Refuse(nameof(attn_mask), $"takes a shape that broadcasts to (..., Nq, Nk) = {Text(scores)}", Text(shape));
         if (shape.Length == 0)
             return attn_mask.unsqueeze(0);
         // Up to three dimensions broadcast from the right as they are.
-        return shape.Length <= 3 || _leading.Length <= 2 ? attn_mask : ToFourDimensions(attn_mask.expand([.. _leading, shape[^2], shape[^1]]), _leading);
+        return shape.Length <= 3 || _leading.Length <= 2 ? attn_mask : ToFourDimensions(attn_mask, shape, _leading);
     }
 
     /// <summary>[B, H, Nq, d_v] to (..., Nq, d_v).</summary>
-    public Tensor Output(Tensor output) => _leading.Length == 2 ? output : output.reshape([.. _leading, _queryLength, _valueDim]);
+    public Tensor Output(Tensor output) => _leading.Length == 2 ? output : output.reshape([.. _leading, _query[^2], _value[^1]]);
 
     /// <summary>[B, H, Nq] to (..., Nq).</summary>
-    public Tensor Rows(Tensor rows) => _leading.Length == 2 ? rows : rows.reshape([.. _leading, _queryLength]);
+    public Tensor Rows(Tensor rows) => _leading.Length == 2 ? rows : rows.reshape([.. _leading, _query[^2]]);
 
     /// <summary>Refuses what is not one number for every head of query.</summary>
     public void CheckSinks(Tensor sinks, Tensor query)
@@ -99,11 +101,10 @@ internal sealed class AttentionShape
             Refuse(nameof(sinks), $"takes [H] = [{heads}]", Text(TensorMemory.Sizes(sinks)));
     }
 
-    private static Tensor ToFourDimensions(Tensor operand, long[] leading)
+    private static Tensor ToFourDimensions(Tensor operand, long[] shape, long[] leading)
     {
-        long[] shape = TensorMemory.Sizes(operand), full = [.. leading, shape[^2], shape[^1]];
-        if (!full.SequenceEqual(shape))
-            operand = operand.expand(full);
+        if (!shape.AsSpan()[..^2].SequenceEqual(leading))
+            operand = operand.expand([.. leading, shape[^2], shape[^1]]);
         return leading.Length switch
         {
             0 => operand.unsqueeze(0).unsqueeze(0),

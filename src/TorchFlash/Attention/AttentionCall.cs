@@ -37,14 +37,14 @@ internal sealed class AttentionCall
     {
         if (score is { OnlyHides: true, Visible: { Op: Op.Constant, Value: not 0 } })
             score = null;
-        long[] q = TensorMemory.Sizes(query), k = TensorMemory.Sizes(key);
+        long[] q = TensorMemory.Sizes(query);
         Problem = checked(new AttentionProblem
         {
             Batch = (int)q[0],
             Heads = (int)q[1],
-            KeyHeads = (int)k[1],
+            KeyHeads = (int)key.size(1),
             QueryLength = (int)q[2],
-            KeyLength = (int)k[2],
+            KeyLength = (int)key.size(2),
             HeadDim = (int)q[3],
             ValueDim = (int)value.size(3),
             Scale = scale ?? AttentionProblem.DefaultScale((int)q[3]),
@@ -107,10 +107,10 @@ internal sealed class AttentionCall
     /// <summary>The problem with what an engine will be asked for besides its output.</summary>
     public AttentionProblem Asked(WantedResults wanted)
     {
-        bool graph = is_grad_enabled();
         return Problem with
         {
-            HasScoreGradients = graph && (Operands.Captured.Any(tensor => tensor.requires_grad) || wanted.LogSumExp && Operands.ToArray().Any(tensor => tensor.requires_grad)),
+            HasScoreGradients = is_grad_enabled()
+                && Array.Exists(wanted.LogSumExp ? Operands.ToArray() : Operands.Captured, tensor => tensor.requires_grad),
             HasHeadWeights = wanted is { Weights: true, PerHead: true },
         };
     }

@@ -18,7 +18,7 @@ internal readonly record struct AttentionResults(Tensor Output, Tensor? Weights,
 
 /// <summary>
 /// The results of an attention as one node of the graph. Arguments: the operands, the <see cref="EnginePass"/>, what is wanted. Saves the
-/// operands, O and, for every row, m and l, from which the backward pass recomputes S and P tile by tile.
+/// operands, O and the rows' m and l, from which the backward pass recomputes S and P tile by tile.
 /// </summary>
 internal sealed class AttentionFunction : MultiTensorFunction<AttentionFunction>
 {
@@ -38,41 +38,46 @@ internal sealed class AttentionFunction : MultiTensorFunction<AttentionFunction>
     public static AttentionResults Attend(EnginePass pass, AttentionOperands operands, WantedResults wanted)
     {
         ReleaseReturned();
+        Tensor[] tensors = operands.ToArray();
+        if (!is_grad_enabled() || !Array.Exists(tensors, tensor => tensor.requires_grad))
+        {
+            (AttentionResults only, Tensor statistics) = Forward(pass, operands.Readable(), wanted);
+            statistics.Dispose();
+            return only;
+        }
         // Everything but the results goes with this scope, the forward pass's own wrappers of what it saved among it: one of them
         // left alive would keep the node, and with it every saved tensor, alive.
         using DisposeScope scope = NewDisposeScope();
-        Tensor[] tensors = operands.ToArray();
-        bool needsNode = is_grad_enabled() && tensors.Any(tensor => tensor.requires_grad);
-        object[] arguments = [.. tensors.Select((tensor, k) => Operand(k < 3 ? TensorMemory.Readable(tensor) : tensor)), pass, wanted];
-        List<Tensor> results = needsNode ? apply(arguments) : Forward(null, arguments);
-        results.ForEach(result => result.MoveToOuterDisposeScope());
-        return new(results[0], wanted.Weights ? results[1] : null, wanted.LogSumExp ? results[^1] : null);
-
         // Copies are made out here, where the graph knows of them. A leaf takes over a gradient that nobody else refers to and copies any
         // other, such as those in t_returned; a view between makes it the former.
-        Tensor Operand(Tensor x) => needsNode && x.is_leaf && x.requires_grad ? x.view(TensorMemory.Sizes(x)) : x;
+        tensors = Array.ConvertAll(operands.Readable().ToArray(), x => x.is_leaf && x.requires_grad ? x.view(TensorMemory.Sizes(x)) : x);
+        List<Tensor> results = apply([.. tensors, pass, wanted]);
+        foreach (Tensor result in results)
+            result.MoveToOuterDisposeScope();
+        return new(results[0], wanted.Weights ? results[1] : null, wanted.LogSumExp ? results[^1] : null);
     }
 
-    public override List<Tensor> forward(AutogradContext ctx, params object[] vars) => Forward(ctx, vars);
-
-    private static List<Tensor> Forward(AutogradContext? ctx, object[] vars)
+    public override List<Tensor> forward(AutogradContext ctx, params object[] vars)
     {
-        Tensor[] tensors = [.. vars.OfType<Tensor>()];
+        Tensor[] tensors = Array.ConvertAll(vars[..^2], operand => (Tensor)operand);
         (EnginePass pass, WantedResults wanted) = ((EnginePass)vars[^2], (WantedResults)vars[^1]);
-        AttentionOperands operands = AttentionOperands.From(tensors, pass.Problem);
-        (Tensor o, Tensor m, Tensor l) = pass.Forward(operands);
-        if (ctx is not null)
-        {
-            ctx.set_materialize_grads(false);
-            ctx.save_data(nameof(Node), new Node(pass, wanted, [.. tensors.Select(tensor => tensor.requires_grad)]));
-            ctx.save_for_backward([.. tensors, o, m, l]);
-        }
-        List<Tensor> results = [o];
-        if (wanted.Weights)
-            results.Add(pass.Weights(operands, m, l, wanted.PerHead));
-        if (wanted.LogSumExp)
-            results.Add(pass.LogSumExp(m, l));
-        return results;
+        (AttentionResults results, Tensor statistics) = Forward(pass, AttentionOperands.From(tensors, pass.Problem), wanted);
+        ctx.set_materialize_grads(false);
+        ctx.save_data(nameof(Node), new Node(pass, wanted, Array.ConvertAll(tensors, tensor => tensor.requires_grad)));
+        ctx.save_for_backward([.. tensors, results.Output, statistics]);
+        List<Tensor> all = [results.Output];
+        if (results.Weights is not null)
+            all.Add(results.Weights);
+        if (results.LogSumExp is not null)
+            all.Add(results.LogSumExp);
+        return all;
+    }
+
+    private static (AttentionResults Results, Tensor Statistics) Forward(EnginePass pass, AttentionOperands operands, WantedResults wanted)
+    {
+        (Tensor o, Tensor statistics) = pass.Forward(operands);
+        Tensor? weights = wanted.Weights ? pass.Weights(operands, statistics, wanted.PerHead) : null;
+        return (new(o, weights, wanted.LogSumExp ? pass.LogSumExp(statistics) : null), statistics);
     }
 
     // Called by libtorch's C++ engine: an exception that left this would end the process, and what it returns is read after it has.
@@ -83,10 +88,11 @@ internal sealed class AttentionFunction : MultiTensorFunction<AttentionFunction>
         try
         {
             using DisposeScope scope = NewDisposeScope();
-            t_returned = Gradients(ctx, node, [.. grad_outputs.Select(gradient => gradient.IsInvalid ? null : gradient)]);
+            t_returned = Gradients(ctx, node, grad_outputs.ConvertAll(gradient => gradient.IsInvalid ? null : gradient));
             foreach (Tensor? gradient in t_returned)
                 gradient?.DetachFromDisposeScope();
-            grad_outputs.ForEach(gradient => gradient.Dispose());
+            foreach (Tensor gradient in grad_outputs)
+                gradient.Dispose();
         }
         catch (Exception exception)
         {
@@ -96,23 +102,23 @@ internal sealed class AttentionFunction : MultiTensorFunction<AttentionFunction>
             // gradient over dimensions that its tensor lacks or has as 1, but never adds one, and every operand has one at least.
             t_returned = [.. node.RequiresGradient.Select(_ => tensor(0.0).DetachFromDisposeScope())];
         }
-        return [.. t_returned.Cast<Tensor>(), null!, null!];
+        return new List<Tensor>(t_returned!) { null!, null! };
     }
 
     /// <summary>The gradients of the operands; null for what no gradient reaches.</summary>
-    private static Tensor?[] Gradients(AutogradContext ctx, Node node, Tensor?[] incoming)
+    private static Tensor?[] Gradients(AutogradContext ctx, Node node, List<Tensor?> incoming)
     {
         (EnginePass pass, WantedResults wanted, bool[] requiresGradient) = node;
         Tensor? dO = incoming[0], dW = wanted.Weights ? incoming[1] : null, dLSE = wanted.LogSumExp ? incoming[^1] : null;
         int count = requiresGradient.Length;
-        if (Array.TrueForAll(incoming, gradient => gradient is null))
+        if (incoming.TrueForAll(gradient => gradient is null))
             return new Tensor?[count];
-        List<Tensor> saved = ctx.get_saved_variables();
+        Tensor[] saved = [.. ctx.get_saved_variables()];
         AttentionOperands operands = AttentionOperands.From(saved[..count], pass.Problem);
         if (is_grad_enabled()) // The gradients are to be differentiated in their turn: create_graph.
             return new ComposedAttention(pass.Problem, operands).Gradients(dO, dW, dLSE);
         Tensor?[] gradients = dO is null && dLSE is null ? new Tensor?[count]
-            : pass.Backward(operands, saved[count], saved[count + 1], saved[count + 2], dO, dLSE, requiresGradient);
+            : pass.Backward(operands, saved[count], saved[count + 1], dO, dLSE, requiresGradient);
         if (dW is not null)
             AddThroughWeights(gradients, pass.Problem, operands, dW, requiresGradient);
         return gradients;

@@ -26,11 +26,14 @@ internal sealed class AttentionOperands(Tensor query, Tensor key, Tensor value, 
     /// <summary>All of them: query, key, value, what was captured, sinks.</summary>
     public Tensor[] ToArray() => sinks is null ? [query, key, value, .. Captured] : [query, key, value, .. Captured, sinks];
 
-    /// <summary>What <see cref="ToArray"/> gave.</summary>
-    public static AttentionOperands From(IReadOnlyList<Tensor> all, in AttentionProblem problem)
+    /// <summary>The same, with query, key and value as engines can read them: see <see cref="TensorMemory.Readable"/>.</summary>
+    public AttentionOperands Readable() => new(TensorMemory.Readable(query), TensorMemory.Readable(key), TensorMemory.Readable(value), Captured, sinks);
+
+    /// <summary>What <see cref="ToArray"/> gave, and what follows it.</summary>
+    public static AttentionOperands From(ReadOnlySpan<Tensor> all, in AttentionProblem problem)
     {
         int captured = problem.Score?.Tensors.Count ?? 0;
-        return new(all[0], all[1], all[2], [.. all.Skip(3).Take(captured)], problem.HasSinks ? all[3 + captured] : null);
+        return new(all[0], all[1], all[2], [.. all.Slice(3, captured)], problem.HasSinks ? all[3 + captured] : null);
     }
 
     /// <summary>The type that engines compute in for operands of a type.</summary>

@@ -18,13 +18,11 @@ internal sealed record EnginePass(IAttentionEngine Engine, AttentionProblem Prob
 
     private static ExecutionOptions Options => new() { Threads = get_num_threads(), Deterministic = Settings.Determinism.Required };
 
-    /// <summary>O, [B, H, Nq, d_v], in the memory order of Q, and m and l, [B, H, Nq], in the type that engines compute in.</summary>
-    public (Tensor Output, Tensor Max, Tensor Sum) Forward(AttentionOperands x)
+    /// <summary>O, [B, H, Nq, d_v], in the memory order of Q, and m and l, [2, B, H, Nq], in the type that engines compute in.</summary>
+    public (Tensor Output, Tensor Statistics) Forward(AttentionOperands x)
     {
-        ScalarType computed = AttentionOperands.Computed(x.Query.dtype);
         Tensor o = TensorMemory.EmptyInOrderOf(x.Query, Problem.ValueDim);
-        Tensor m = empty([Problem.Batch, Problem.Heads, Problem.QueryLength], dtype: computed, device: x.Query.device);
-        Tensor l = empty([Problem.Batch, Problem.Heads, Problem.QueryLength], dtype: computed, device: x.Query.device);
+        Tensor statistics = empty([2, Problem.Batch, Problem.Heads, Problem.QueryLength], dtype: AttentionOperands.Computed(o.dtype), device: o.device);
         Engine.Forward(
             Problem,
             new ForwardArguments
@@ -33,21 +31,21 @@ internal sealed record EnginePass(IAttentionEngine Engine, AttentionProblem Prob
                 Key = TensorMemory.View(x.Key),
                 Value = TensorMemory.View(x.Value),
                 Output = TensorMemory.View(o),
-                Statistics = Statistics(m, l),
+                Statistics = Rows(statistics),
                 ScoreTensors = Captured(x),
                 Sinks = Address(x.Sinks),
             },
             Options);
         GC.KeepAlive(x);
-        KeepAlive(o, m, l);
-        return (o, m, l);
+        KeepAlive(o, statistics);
+        return (o, statistics);
     }
 
     /// <summary>
     /// The gradients of <see cref="AttentionOperands.ToArray"/> from that of O, that of the log-sum-exp, or both: those of Q, K and V, each in
     /// the memory order of its operand, and of the others those that are wanted.
     /// </summary>
-    public Tensor?[] Backward(AttentionOperands x, Tensor o, Tensor m, Tensor l, Tensor? outputGradient, Tensor? logSumExpGradient, bool[] wanted)
+    public Tensor?[] Backward(AttentionOperands x, Tensor o, Tensor statistics, Tensor? outputGradient, Tensor? logSumExpGradient, bool[] wanted)
     {
         Device device = x.Query.device;
         Tensor dO = outputGradient is null // sum() hands in strides of 0.
@@ -57,7 +55,10 @@ internal sealed record EnginePass(IAttentionEngine Engine, AttentionProblem Prob
         Tensor dQ = TensorMemory.EmptyInOrderOf(x.Query, Problem.HeadDim);
         Tensor dK = TensorMemory.EmptyInOrderOf(x.Key, Problem.HeadDim);
         Tensor dV = TensorMemory.EmptyInOrderOf(x.Value, Problem.ValueDim);
-        Tensor?[] others = [.. x.ToArray().Skip(3).Select((tensor, k) => wanted[3 + k] ? empty(TensorMemory.Sizes(tensor), m.dtype, device) : null)];
+        Tensor[] operands = x.ToArray();
+        Tensor?[] gradients = [dQ, dK, dV, .. new Tensor?[operands.Length - 3]];
+        for (int k = 3; k < operands.Length; k++)
+            gradients[k] = wanted[k] ? empty(TensorMemory.Sizes(operands[k]), statistics.dtype, device) : null;
         ExecutionOptions options = Options;
         // A tensor, so that it counts among libtorch's memory and is handed on under the same rules of streams as the operands are.
         long bytes = Engine.BackwardWorkspace(Problem, options);
@@ -72,26 +73,28 @@ internal sealed record EnginePass(IAttentionEngine Engine, AttentionProblem Prob
                 Value = TensorMemory.View(x.Value),
                 Output = TensorMemory.View(o),
                 OutputGradient = TensorMemory.View(dO),
-                Statistics = Statistics(m, l),
+                Statistics = Rows(statistics),
                 QueryGradient = TensorMemory.View(dQ),
                 KeyGradient = TensorMemory.View(dK),
                 ValueGradient = TensorMemory.View(dV),
                 ScoreTensors = Captured(x),
-                ScoreTensorGradients = x.Captured.Length == 0 ? null : [.. others.Take(x.Captured.Length).Select(Address)],
+                ScoreTensorGradients = x.Captured.Length == 0 ? null : Array.ConvertAll(gradients[3..(3 + x.Captured.Length)], Address),
                 Sinks = Address(x.Sinks),
-                SinkGradient = x.Sinks is null ? 0 : Address(others[^1]),
+                SinkGradient = x.Sinks is null ? 0 : Address(gradients[^1]),
                 LogSumExpGradient = Address(dLSE),
                 Workspace = address - address % WorkspaceAlignment,
             },
             options);
         GC.KeepAlive(x);
         GC.KeepAlive(dLSE);
-        KeepAlive(o, m, l, dO, dQ, dK, dV);
-        return [dQ, dK, dV, .. others.Select((gradient, k) => gradient?.to(x.ToArray()[3 + k].dtype))];
+        KeepAlive(o, statistics, dO, dQ, dK, dV);
+        for (int k = 3; k < operands.Length; k++)
+            gradients[k] = gradients[k]?.to(operands[k].dtype);
+        return gradients;
     }
 
     /// <summary>P after dropout, [B, H, Nq, Nk], or 1/H of its sum over heads, [B, Nq, Nk].</summary>
-    public Tensor Weights(AttentionOperands x, Tensor m, Tensor l, bool perHead)
+    public Tensor Weights(AttentionOperands x, Tensor statistics, bool perHead)
     {
         long[] shape = perHead ? [Problem.Batch, Problem.Heads, Problem.QueryLength, Problem.KeyLength] : [Problem.Batch, Problem.QueryLength, Problem.KeyLength];
         Tensor w = empty(shape, dtype: x.Query.dtype, device: x.Query.device);
@@ -102,20 +105,21 @@ internal sealed record EnginePass(IAttentionEngine Engine, AttentionProblem Prob
             {
                 Query = TensorMemory.View(x.Query),
                 Key = TensorMemory.View(x.Key),
-                Statistics = Statistics(m, l),
+                Statistics = Rows(statistics),
                 Weights = new TensorView(TensorMemory.Data(w), perHead ? Problem.Heads * matrix : matrix, perHead ? matrix : 0, Problem.KeyLength),
                 PerHead = perHead,
                 ScoreTensors = Captured(x),
             },
             Options);
         GC.KeepAlive(x);
-        KeepAlive(m, l, w);
+        KeepAlive(statistics, w);
         return w;
     }
 
     /// <summary>The rows' log-sum-exp, [B, H, Nq], -inf where there is nothing to attend to.</summary>
-    public Tensor LogSumExp(Tensor m, Tensor l)
+    public Tensor LogSumExp(Tensor statistics)
     {
+        (Tensor m, Tensor l) = (statistics[0], statistics[1]);
         double factor = Problem.Score is null or { OnlyHides: true } ? Math.Abs(Problem.Scale) : 1;
         return (m * factor + l.log()).masked_fill(l.eq(0), double.NegativeInfinity);
     }
@@ -124,7 +128,12 @@ internal sealed record EnginePass(IAttentionEngine Engine, AttentionProblem Prob
 
     private static nint Address(Tensor? tensor) => tensor is null ? 0 : TensorMemory.Data(tensor);
 
-    private static RowStatistics Statistics(Tensor m, Tensor l) => new(TensorMemory.Data(m), TensorMemory.Data(l));
+    /// <summary>Where m and l lie.</summary>
+    private RowStatistics Rows(Tensor statistics)
+    {
+        nint m = TensorMemory.Data(statistics), rows = (nint)Problem.Batch * Problem.Heads * Problem.QueryLength;
+        return new(m, m + rows * (Problem.ElementType == ElementType.Float64 ? sizeof(double) : sizeof(float)));
+    }
 
     /// <summary>A tensor that nobody refers to any more may be finalised, and its memory freed, while an engine still uses it.</summary>
     private static void KeepAlive(params ReadOnlySpan<Tensor> tensors)

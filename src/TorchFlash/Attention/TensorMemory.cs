@@ -53,12 +53,15 @@ internal static partial class TensorMemory
     /// </summary>
     public static Tensor EmptyInOrderOf(Tensor like, long width)
     {
-        long[] size = [like.size(0), like.size(1), like.size(2), width];
-        long[] source = [like.stride(0), like.stride(1), like.stride(2)];
-        int[] innermostFirst = [2, 1, 0];
-        if (!innermostFirst.Any(i => size[i] > 1 && source[i] == 0)) // An expanded dimension has no place in memory.
-            Array.Sort(innermostFirst, (a, b) => source[a] != source[b] ? source[a].CompareTo(source[b]) : b.CompareTo(a));
-        long[] strides = [0, 0, 0, 1];
+        long[] size = [like.size(0), like.size(1), like.size(2), width], strides = [0, 0, 0, 1];
+        ReadOnlySpan<long> source = [like.stride(0), like.stride(1), like.stride(2)];
+        Span<int> innermostFirst = [2, 1, 0];
+        bool isExpanded = size[0] > 1 && source[0] == 0 || size[1] > 1 && source[1] == 0 || size[2] > 1 && source[2] == 0;
+        for (int sorted = 1; sorted < 3 && !isExpanded; sorted++) // An expanded dimension has no place in memory.
+        {
+            for (int k = sorted; k > 0 && source[innermostFirst[k]] < source[innermostFirst[k - 1]]; k--)
+                (innermostFirst[k], innermostFirst[k - 1]) = (innermostFirst[k - 1], innermostFirst[k]);
+        }
         long stride = width;
         foreach (int i in innermostFirst)
         {

@@ -24,7 +24,9 @@ internal static unsafe class Packing<L, V, T>
         int width = Product<L, V, T>.Width;
         for (int row = 0; row < rows; row += width, t += (nint)d * width)
         {
-            int n = Math.Min(width, rows - row), c = 0;
+            int n = Math.Min(width, rows - row), c = 0, whole = n / L.Count * L.Count;
+            for (int k = 0; whole < n && k < d; k++)
+                L.Store(t + k * width + whole, L.Zero);
             T* y = x.Row(row);
             if (Sse2.IsSupported || AdvSimd.Arm64.IsSupported)
             {
@@ -37,18 +39,10 @@ internal static unsafe class Packing<L, V, T>
                         Transpose2((double*)(y + c * ld), ld, d, double.CreateTruncating(factor), (double*)(t + c), width);
                 }
             }
-            for (; c < Product<L, V, T>.PadColumns(n); c++)
+            for (; c < n; c++)
             {
-                if (c < n)
-                {
-                    for (int k = 0; k < d; k++)
-                        t[k * width + c] = factor == T.One ? y[c * ld + k] : y[c * ld + k] * factor;
-                }
-                else
-                {
-                    for (int k = 0; k < d; k++)
-                        t[k * width + c] = T.Zero;
-                }
+                for (int k = 0; k < d; k++)
+                    t[k * width + c] = factor == T.One ? y[c * ld + k] : y[c * ld + k] * factor;
             }
         }
     }
