@@ -335,7 +335,7 @@ internal sealed unsafe class BackwardPass<L, V, T>
                     RowProduct<L, V, T>.Dots(outputGradient.From(i), rows, value.From(x + skip), Math.Min(columns, tile.Keys - x - skip), _valueColumns, dp);
                 else
                     _products.Panel(columns, outputGradient.From(i), t.ValueTransposed + (nint)x * _products.Depth(_problem.ValueDim) + skip, dp, _problem.ValueDim, Product<L, V, T>.Tiles(rows));
-                if (SeeOneBlock(place.Query + i, rows, place.Key + x))
+                if (SeeOneBlock(place.Query + i, rows, place.Key + x, Math.Min(Product<L, V, T>.Width, tile.Keys - x)))
                     SetDelta(_problem.Dropout > 0 ? t.Kept.From(i, x + skip) : s, dp, rows, Math.Min(columns, tile.Keys - x - skip), _problem.Dropout > 0 ? factor : T.One, place, i, delta);
                 if (_problem.Dropout > 0)
                     Strip<L, V, T>.ScoreGradients(s, t.Kept.From(i, x + skip), factor, dp, rows, columns, delta + i);
@@ -352,9 +352,9 @@ internal sealed unsafe class BackwardPass<L, V, T>
         }
     }
 
-    /// <summary>Whether all keys that the band lets so many queries see lie in a panel: those of the first rows of a causal mask, or of a short problem.</summary>
-    private bool SeeOneBlock(int query, int rows, int key)
-        => _score.Visibility.Cover.FirstKeyOf(query) >= key && _score.Visibility.Cover.EndKeyOf(query + rows - 1) <= key + Product<L, V, T>.Width;
+    /// <summary>Whether all keys that the band lets so many queries see are those of a panel: those of the first rows of a causal mask, or of a short problem.</summary>
+    private bool SeeOneBlock(int query, int rows, int key, int keys)
+        => _score.Visibility.Cover.FirstKeyOf(query) >= key && _score.Visibility.Cover.EndKeyOf(query + rows - 1) <= key + keys;
 
     /// <summary>
     /// delta = rowsum(Z o P o dP) - dLSE, over a block with all keys of its rows. A row that sees few keys has large weights, and what dP errs
