@@ -49,14 +49,14 @@ internal static unsafe class Product<L, V, T>
     }
 
     /// <summary>
-    /// C = A B for six rows, blocks times, over the first columns (whole registers, a panel at most) of B; in sums of 64 terms
-    /// at most: what S and dP err by, all results err by, and one chain errs as much as a matrix product of a library does. Maxima of columns are
+    /// C = A B for six rows, blocks times, over the first columns (whole registers, a panel at most) of B; in two sums, or more that are
+    /// no longer than 64 each: what S and dP err by, all results err by, and one chain errs as much as a matrix product of a library does. Maxima of columns are
     /// raised to those of C where somebody asks for them.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Panel(int columns, Matrix<T> a, T* b, Matrix<T> c, int depth, int blocks, T* max = null)
     {
-        int sums = (depth + 63) / 64;
+        int sums = Math.Max(Math.Min(2, depth / 16), (depth + 63) / 64);
         Tile(columns, a.Data, a.Stride, 1, b, Width, c.Data, c.Stride, depth, sums < 2 ? depth : (depth + sums - 1) / sums, blocks, add: false, max);
     }
 
