@@ -7,6 +7,7 @@ using AttentionBench.Measuring;
 using AttentionBench.Plots;
 using Gpt2.Cli;
 using Spectre.Console;
+using TorchFlash.Kernels.Cpu;
 
 namespace AttentionBench.Output;
 
@@ -75,7 +76,7 @@ internal sealed class Session
         IAnsiConsole console = AnsiConsole.Console;
         bool isTerminal = ReferenceEquals(parsed.InvocationConfiguration.Output, Console.Out) && console.Profile.Capabilities is { Interactive: true, Ansi: true };
         return isTerminal
-            ? console.Progress().AutoClear(true).HideCompleted(true)
+            ? console.Progress().AutoClear(true)
                 .Columns(new SpinnerColumn(), new TaskDescriptionColumn { Alignment = Justify.Left }, new ProgressBarColumn(), new PercentageColumn(), new ElapsedTimeColumn())
                 .Start(context => Run(console, context.AddTask("starting", maxValue: 1)))
             : Run(null, null);
@@ -100,7 +101,7 @@ internal sealed class Session
     public void Expect(int steps)
     {
         if (_progress is not null)
-            (_progress.Value, _progress.MaxValue) = (0, Math.Max(1, steps));
+            (_progress.Value, _progress.MaxValue) = (0, steps + 1); // the last one begins before all is done
     }
 
     /// <summary>One of them begins.</summary>
@@ -174,6 +175,7 @@ internal sealed class Session
         {
             ["verb"] = _parsed.CommandResult.Command.Name,
             ["settings"] = settings,
+            ["engine"] = CpuEngine.Instance.Describe(),
             ["machine"] = JsonSerializer.SerializeToNode(Machine),
             ["notes"] = new JsonArray([.. _notes.Select(n => JsonValue.Create(n))]),
             ["tables"] = new JsonObject(_tables.Select(t => KeyValuePair.Create(t.Key, (JsonNode?)t.Json))),

@@ -54,6 +54,9 @@ internal static class AttentionCommand
     private const string None = "none";
     private const double Mebi = 1 << 20;
 
+    /// <summary>What came of trying a contestant on a short case of a kind.</summary>
+    private static readonly Dictionary<(Contestant, AttentionCase), string?> s_failures = [];
+
     public static Command Command()
     {
         Option<string[]> contestants = Options.Choices("--contestants", "Who takes part; mha: both modules. flash always does.", [Contestant.Flash, Contestant.Sdpa, Contestant.Naive, "mha"], [Contestant.Flash, Contestant.Sdpa, Contestant.Naive, "mha"]);
@@ -263,12 +266,19 @@ internal static class AttentionCommand
     /// <summary>Why this libtorch cannot compute such a case: tried on a short one, often enough for the runtime to compile its code for good.</summary>
     private static string? Failure(Contestant contestant, AttentionCase c)
     {
-        const int untilCompiled = 40;
         AttentionCase small = c with { Queries = 8, Keys = 8 };
+        if (!s_failures.TryGetValue((contestant, small), out string? reason))
+            s_failures[(contestant, small)] = reason = Try(contestant, small);
+        return reason;
+    }
+
+    private static string? Try(Contestant contestant, AttentionCase small)
+    {
+        const int untilCompiled = 40;
         try
         {
             // Of an operator without a kernel for 16-bit types, TorchSharp ends the process.
-            if (c.Type is ElementType.BFloat16 or ElementType.Float16)
+            if (small.Type is ElementType.BFloat16 or ElementType.Float16)
                 Probe.Memory(contestant, small);
             using var scope = NewDisposeScope();
             var workload = new Workload(contestant, small);

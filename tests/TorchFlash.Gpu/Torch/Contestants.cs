@@ -50,14 +50,14 @@ internal sealed class FlashContestant(string name, TorchGpu gpu, IAttentionEngin
 {
     public override ForwardResult Forward(BenchOperands x, BenchCase size)
     {
-        (Tensor output, Tensor max, Tensor sum) = Pass(size).Forward(new(x.Query, x.Key, x.Value));
-        return new ForwardResult(output, max, sum);
+        (Tensor output, Tensor statistics) = Pass(size).Forward(new(x.Query, x.Key, x.Value));
+        return new ForwardResult(output, statistics);
     }
 
     public override Tensor[] Backward(BenchOperands x, ForwardResult forward, BenchCase size)
     {
         Tensor?[] gradients =
-            Pass(size).Backward(new(x.Query, x.Key, x.Value), forward.Output, (Tensor)forward.Values[1], (Tensor)forward.Values[2], x.OutputGradient, null, [true, true, true]);
+            Pass(size).Backward(new(x.Query, x.Key, x.Value), forward.Output, (Tensor)forward.Values[1], x.OutputGradient, null, [true, true, true]);
         return [.. gradients.Select(gradient => gradient!)];
     }
 
