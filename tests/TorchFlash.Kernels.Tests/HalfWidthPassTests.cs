@@ -228,9 +228,9 @@ public class HalfWidthPassTests
     public void NaNStaysWhereItBelongs(ElementType type, CausalMask mask, int at)
     {
         AttentionProblem problem = Problem(300, 320, 10, mask) with { ElementType = type };
-        TileSizes tile = CpuEngine.Instance.Plan.Backward(problem);
         foreach (CpuEngine engine in Engines.Widths)
         {
+            TileSizes tile = engine.Plan.Backward(problem);
             using var clean = new DeviceCase(new HostMemory(), problem).Run(engine);
             bool[] seers = [.. Enumerable.Range(0, 300).Select(i => at < Reference<double>.VisibleKeys(problem, i))], only = [.. Enumerable.Range(0, 300).Select(i => i == at)];
             Check(a => a.Key, seers, isExactO: true);

@@ -84,11 +84,10 @@ internal static class Exponential
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         void Step(ref V p0, ref V p1, ref V p2, ref V p3, double c)
         {
-            V k = Constant<L, V, T>(c);
-            p0 = L.MultiplyAdd(p0, f0, k);
-            p1 = L.MultiplyAdd(p1, f1, k);
-            p2 = L.MultiplyAdd(p2, f2, k);
-            p3 = L.MultiplyAdd(p3, f3, k);
+            p0 = L.MultiplyAdd(p0, f0, Constant<L, V, T>(c)); // a local variable for the constant would be a copy of its register
+            p1 = L.MultiplyAdd(p1, f1, Constant<L, V, T>(c));
+            p2 = L.MultiplyAdd(p2, f2, Constant<L, V, T>(c));
+            p3 = L.MultiplyAdd(p3, f3, Constant<L, V, T>(c));
         }
     }
 
