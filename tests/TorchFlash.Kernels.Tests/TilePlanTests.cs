@@ -4,7 +4,7 @@ using TorchFlash.Kernels.Tests.Support;
 
 namespace TorchFlash.Kernels.Tests;
 
-/// <summary>Sizes of tiles from caches, threads and searches, and that results do not depend on the threads whatever the machine.</summary>
+/// <summary>Sizes of tiles from caches and searches, and that results do not depend on the threads whatever the machine.</summary>
 public sealed class TilePlanTests : IDisposable
 {
     private readonly string _folder = Directory.CreateTempSubdirectory("torchflash-tiles").FullName;
@@ -24,14 +24,14 @@ public sealed class TilePlanTests : IDisposable
             foreach (Caches caches in s_machines)
             {
                 TilePlan plan = new(caches);
-                TileSizes forward = plan.Forward(Problem(4096, dim), 1), backward = plan.Backward(Problem(4096, dim));
+                TileSizes forward = plan.Forward(Problem(4096, dim)), backward = plan.Backward(Problem(4096, dim));
                 Assert.Contains(forward.Keys, TilePlan.StreamedSizes.ToArray());
                 Assert.Contains(forward.Queries, TilePlan.StationarySizes.ToArray());
                 Assert.Contains(backward.Queries, TilePlan.StreamedSizes.ToArray());
                 Assert.Contains(backward.Keys, TilePlan.StationarySizes.ToArray());
                 Assert.True(forward.Keys <= before.Forward && backward.Queries <= before.Backward);
                 before = (forward.Keys, backward.Queries);
-                Assert.Equal(new TileSizes(6, 12), plan.Forward(Problem(5, dim, 7), 1));
+                Assert.Equal(new TileSizes(6, 12), plan.Forward(Problem(5, dim, 7)));
                 Assert.Equal(new TileSizes(6, 12), plan.Backward(Problem(5, dim, 7)));
             }
         }
@@ -40,23 +40,23 @@ public sealed class TilePlanTests : IDisposable
     [Fact]
     public void TheTileOfVFitsTheFirstLevelBesideP()
     {
-        Assert.Equal(96, new TilePlan(s_machines[0]).Forward(Problem(4096, 64), 1).Keys);
-        Assert.Equal(96, new TilePlan(s_machines[1]).Forward(Problem(4096, 64), 1).Keys);
-        Assert.Equal(48, new TilePlan(s_machines[2]).Forward(Problem(4096, 64), 1).Keys);
-        Assert.Equal(192, new TilePlan(s_machines[0]).Forward(Problem(4096, 32), 1).Keys);
+        Assert.Equal(96, new TilePlan(s_machines[0]).Forward(Problem(4096, 64)).Keys);
+        Assert.Equal(96, new TilePlan(s_machines[1]).Forward(Problem(4096, 64)).Keys);
+        Assert.Equal(48, new TilePlan(s_machines[2]).Forward(Problem(4096, 64)).Keys);
+        Assert.Equal(192, new TilePlan(s_machines[0]).Forward(Problem(4096, 32)).Keys);
     }
 
     [Fact]
-    public void ThreadsShortenQueryTilesForwardAndNothingElse()
+    public void ThereAreTilesToShareWhereTheProblemHasThem()
     {
         TilePlan plan = new(s_machines[0]);
-        TileSizes one = plan.Forward(Problem(1024, 64), 1);
-        for (int threads = 1; threads <= 64; threads *= 2)
+        for (int heads = 1; heads <= 64; heads *= 2)
         {
-            TileSizes sizes = plan.Forward(Problem(1024, 64), threads);
-            Assert.Equal(one.Keys, sizes.Keys);
-            Assert.True(sizes.Queries <= one.Queries && 12 * ((1024 + sizes.Queries - 1) / sizes.Queries) >= Math.Min(4 * threads, 12 * 11));
+            AttentionProblem problem = Problem(4096, 64) with { Heads = heads };
+            Assert.True(heads * plan.Forward(problem).QueryTiles(problem) >= 16 && heads * plan.Backward(problem).KeyTiles(problem) >= 16);
         }
+        Assert.Equal(96, plan.Forward(Problem(512, 64) with { Heads = 1 }).Queries);
+        Assert.Equal(384, plan.Forward(Problem(4096, 64)).Queries);
     }
 
     [Fact]
@@ -94,10 +94,10 @@ public sealed class TilePlanTests : IDisposable
         Assert.StartsWith("kept in", results.Keep(256, cache));
         Assert.Null(TuningResults.Load(512, cache));
         TilePlan plan = new TilePlan(s_machines[0]).With(TuningResults.Load(256, cache)!);
-        Assert.Equal(new TileSizes(192, 48), plan.Forward(problem, 1));
+        Assert.Equal(new TileSizes(192, 48), plan.Forward(problem));
         Assert.Equal(new TilePlan(s_machines[0]).Backward(problem), plan.Backward(problem));
         Assert.Equal(new TileSizes(48, 96), plan.Backward(problem with { ElementType = ElementType.Float64 }));
-        Assert.Equal(new TilePlan(s_machines[0]).Forward(Problem(2048, 65), 1), plan.Forward(Problem(2048, 65), 1));
+        Assert.Equal(new TilePlan(s_machines[0]).Forward(Problem(2048, 65)), plan.Forward(Problem(2048, 65)));
     }
 
     [Theory]

@@ -57,6 +57,7 @@ internal static class Program
         Gpt2Command.Command(),
         MemoryCommand.Command(),
         MixedCommand.Command(),
+        TilesCommand.Command(),
         ScoresCommand.Command(),
         SparseCommand.Command(),
         IoCommand.Command(),

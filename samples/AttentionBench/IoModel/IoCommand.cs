@@ -282,7 +282,7 @@ internal static class IoCommand
             if (Parsed.GetValue(s_tiles) is { } text and not "engine" && ParseTiles(text) is { } given)
                 return TileShape.Of(given.Queries, given.Keys, _bits, _elementSize);
             AttentionProblem problem = Problem(head);
-            TileSizes sizes = isBackward ? CpuEngine.Instance.Plan.Backward(problem) : CpuEngine.Instance.Plan.Forward(problem, threads: 1);
+            TileSizes sizes = isBackward ? CpuEngine.Instance.Plan.Backward(problem) : CpuEngine.Instance.Plan.Forward(problem);
             return TileShape.Of(sizes.Queries, sizes.Keys, _bits, _elementSize);
         }
 

@@ -52,7 +52,7 @@ internal sealed unsafe class ForwardPass<L, V, T>
         _score = score;
         _products = new(setting.Pairs);
         _factor = Exponential.Factor<T>(score.ExponentScale);
-        _sizes = setting.Plan.Forward(problem, setting.Threads);
+        _sizes = setting.Plan.Forward(problem);
         _queryTiles = (problem.QueryLength + _sizes.Queries - 1) / _sizes.Queries;
         _columns = Product<L, V, T>.PadColumns(problem.HeadDim);
         _valueColumns = Product<L, V, T>.PadColumns(problem.ValueDim);

@@ -16,10 +16,7 @@ internal readonly record struct TileSizes(int Queries, int Keys)
 /// Tile sizes from the problem and the caches of the machine. One side stays (queries forward, keys and values backward), the other passes
 /// by.
 /// </summary>
-/// <remarks>
-/// What fixes the order of sums depends on the problem and the machine alone: the key tiles forward, both sides backward. The size of a
-/// query tile forward may follow the number of threads: no query knows of its neighbours.
-/// </remarks>
+/// <remarks>Never from the number of threads: they fix the order of the sums.</remarks>
 /// <param name="caches">The caches.</param>
 /// <param name="tuned">What a search has found to be better here.</param>
 internal sealed class TilePlan(Caches caches, TuningResults? tuned = null)
@@ -33,11 +30,8 @@ internal sealed class TilePlan(Caches caches, TuningResults? tuned = null)
     /// <summary>Sizes of the side that stays: 384 = 2 lcm(6, 64) rows and columns of register tiles, and parts of it.</summary>
     public static ReadOnlySpan<int> StationarySizes => [384, 192, 96];
 
-    /// <summary>Key-value tiles that leave something to share for several threads.</summary>
+    /// <summary>Tiles of the side that stays which leave something to share for several threads.</summary>
     private const int EnoughTiles = 16;
-
-    /// <summary>Query tiles for each thread: they differ in length, and the last one must not be waited for long.</summary>
-    private const int TilesPerThread = 4;
 
     public Caches Caches => caches;
 
@@ -47,25 +41,25 @@ internal sealed class TilePlan(Caches caches, TuningResults? tuned = null)
     public TilePlan With(TuningResults results) => new(caches, results);
 
     /// <summary>The query tile stays, key-value tiles pass by.</summary>
-    public TileSizes Forward(in AttentionProblem problem, int threads)
+    public TileSizes Forward(in AttentionProblem problem)
     {
-        long heads = (long)problem.Batch * problem.Heads;
         TileSizes sizes = tuned?.Find(problem, isBackward: false) ?? ForwardOf(problem, ElementSize(problem));
-        int queries = sizes.Queries, length = problem.QueryLength;
-        while (queries > StationarySizes[^1] && threads > 1 && heads * ((length + queries - 1) / queries) < TilesPerThread * threads)
-            queries /= 2;
-        return new(Fit(queries, length), Fit(sizes.Keys, problem.KeyLength));
+        return new(Shared(problem, sizes.Queries, problem.QueryLength), Fit(sizes.Keys, problem.KeyLength));
     }
 
     /// <summary>The key-value tile stays, query tiles pass by.</summary>
     public TileSizes Backward(in AttentionProblem problem)
     {
-        long heads = (long)problem.Batch * problem.Heads;
         TileSizes sizes = tuned?.Find(problem, isBackward: true) ?? BackwardOf(problem, ElementSize(problem));
-        int keys = sizes.Keys, length = problem.KeyLength;
-        while (keys > StationarySizes[^1] && heads * ((length + keys - 1) / keys) < EnoughTiles)
-            keys /= 2;
-        return new(Fit(sizes.Queries, problem.QueryLength), Fit(keys, length));
+        return new(Fit(sizes.Queries, problem.QueryLength), Shared(problem, sizes.Keys, problem.KeyLength));
+    }
+
+    /// <summary>The size of the side that stays, smaller where there would be too few tiles to share.</summary>
+    private static int Shared(in AttentionProblem problem, int size, int length)
+    {
+        while (size > StationarySizes[^1] && (long)problem.Batch * problem.Heads * ((length + size - 1) / size) < EnoughTiles)
+            size /= 2;
+        return Fit(size, length);
     }
 
     /// <summary>

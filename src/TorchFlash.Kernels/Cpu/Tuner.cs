@@ -32,7 +32,7 @@ internal static class Tuner
         List<string> lines = [];
         foreach (bool isBackward in new[] { false, true })
         {
-            TileSizes[] candidates = [isBackward ? plan.Backward(problem) : plan.Forward(problem, 1), .. Candidates(isBackward)];
+            TileSizes[] candidates = [isBackward ? plan.Backward(problem) : plan.Forward(problem), .. Candidates(isBackward)];
             double[] seconds = [.. Enumerable.Repeat(double.PositiveInfinity, candidates.Length)];
             for (int round = 0; round < Rounds; round++)
             {

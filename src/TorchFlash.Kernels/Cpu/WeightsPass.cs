@@ -37,7 +37,7 @@ internal sealed unsafe class WeightsPass<L, V, T>
         _score = score;
         _products = new(setting.Pairs);
         _factor = Exponential.Factor<T>(score.ExponentScale);
-        _sizes = setting.Plan.Forward(problem, setting.Threads);
+        _sizes = setting.Plan.Forward(problem);
         _queryTiles = _sizes.QueryTiles(problem);
         _keyTiles = _sizes.KeyTiles(problem);
         _byRows = problem.QueryLength <= RowProduct<L, V, T>.MostQueries;
