@@ -58,7 +58,8 @@ internal static class TilesCommand
                     $"Speed over the sizes of tiles, {(isBackward ? "backward" : "forward")}, d = {dim}", new(isBackward ? "Queries that pass by" : "Keys that pass by", AxisScale.Log2), new("Share of the multiply-add ceiling", AxisScale.Linear, AxisUnit.Share, 0, 1),
                     [.. stationary.Index().Select(s => new Series(
                         $"{s.Item} {(isBackward ? "keys" : "queries")} stay",
-                        [.. streamed.Reverse().Index().Select(p => Point(p.Item, shares[s.Index * streamed.Length + p.Index]))]))]) { Subtitle = $"N = {length}, {Options.Name(type)}, {CpuEngine.Instance.VectorBits}-bit vectors" });
+                        [.. streamed.Reverse().Index().Select(p => Point(p.Item, shares[s.Index * streamed.Length + p.Index]))]))])
+                { Subtitle = $"N = {length}, {Options.Name(type)}, {CpuEngine.Instance.VectorBits}-bit vectors" });
 
                 Action Of(TileSizes size)
                 {
