@@ -26,7 +26,8 @@ public sealed partial class RegisterTileTests
     /// <summary>Loops that are no register tile's, over registers of 256 and of 512 bits, in both types: their method, and how many of them it has at least.</summary>
     public static TheoryData<string, int> Methods => new()
     {
-        { "Strip`3[*:Softmax(", 1 },
+        { "Strip`3[*:Softmax(", 0 }, // in 256 bits the next one does all
+        { "Strip`3[*:Weights(", 1 },
         { "Strip`3[*:Probabilities(", 1 },
         { "Strip`3[*:ScoreGradients(", 1 },
         { "Strip`3[*:Multiply(", 1 },
@@ -98,9 +99,11 @@ public sealed partial class RegisterTileTests
     [InlineData(":Transpose4(", 0)]
     [InlineData(":Transpose2(", 0)]
     [InlineData("TileMemory:Stage", 0)]
-    [InlineData("Philox`2[", 4)] // Of 23 instructions for two rounds: the words find their way back to where they came in.
+    [InlineData("Philox`2[", 6)] // Of 23 instructions for two rounds: the words find their way back to where they came in, without AVX-512 by two moves more.
     public void LoopsThatMoveDataOrMakeRandomWordsDoToo(string method, int moves)
     {
+        if (VectorWidth.Supported.First() == 0)
+            return; // Without vector instructions there are no such loops.
         Listing[] listings = [.. s_listings.Value.Where(l => l.Name.Contains(method, StringComparison.Ordinal))];
         Assert.Equal(Widths.Length > 0, listings.Length > 0);
         foreach (Listing listing in listings)
@@ -118,6 +121,8 @@ public sealed partial class RegisterTileTests
     [Fact]
     public void LoopsOfScoreProgramsCallNothing()
     {
+        if (VectorWidth.Supported.First() == 0)
+            return;
         Listing[] programs = [.. s_listings.Value.Where(l => l.Name.Contains(":ScoreProgram(", StringComparison.Ordinal))];
         Assert.True(programs.Length >= 4 * Widths.Length, $"{programs.Length} programs are listed.");
         Assert.True(programs.Count(p => p.VectorLoops.Any()) >= 3 * Widths.Length, "Programs have no loops.");

@@ -19,6 +19,13 @@ internal static unsafe class Strip<L, V, T>
     /// </summary>
     private static T Slack => T.CreateTruncating(16);
 
+    /// <summary>Whether the registers hold four exponentials at a time and their constants: the 32 of 512 bits do, 16 do not.</summary>
+    private static bool HoldsFour
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => L.TileVectors == 4 && L.Count > 1;
+    }
+
     /// <summary>max = max(max, max_j S_j) over a block of Sᵀ (keys x queries) that was changed after its product, which knows its maxima.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Maximum(Matrix<T> scores, int keys, int columns, T* max)
@@ -54,8 +61,8 @@ internal static unsafe class Strip<L, V, T>
     {
         bool isRaised = Raise(columns, state, factor);
         V f = L.Broadcast(factor);
-        int pairs = columns / (2 * L.Count) * 2 * L.Count;
-        for (int x = 0; x < pairs; x += 2 * L.Count)
+        int pairs = HoldsFour ? columns / (2 * L.Count) * 2 * L.Count : 0;
+        for (int x = 0; HoldsFour && x < pairs; x += 2 * L.Count)
         {
             T* s = scores.Data + x;
             V m0 = L.Load(state.M + x), m1 = L.Load(state.M + x + L.Count), l0 = L.Zero, l1 = L.Zero;
@@ -102,7 +109,7 @@ internal static unsafe class Strip<L, V, T>
         return isRaised;
     }
 
-    /// <summary>P = exp(S - m) and l += sum_j P_j where there is no pair of registers or rows.</summary>
+    /// <summary>P = exp(S - m) and l += sum_j P_j, one register at a time: where there is no pair of them, or of rows, or no room.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Weights(Matrix<T> scores, int keys, int columns, SoftmaxState<T> state, T factor)
     {
@@ -131,7 +138,7 @@ internal static unsafe class Strip<L, V, T>
             T* s = scores.Row(r);
             V max = L.Broadcast(m[r]), scale = L.Broadcast(inverse[r]);
             int x = 0;
-            for (; x + 4 * L.Count <= columns; x += 4 * L.Count)
+            for (; HoldsFour && x + 4 * L.Count <= columns; x += 4 * L.Count)
             {
                 V p0 = L.Subtract(L.Load(s + x), max), p1 = L.Subtract(L.Load(s + x + L.Count), max);
                 V p2 = L.Subtract(L.Load(s + x + 2 * L.Count), max), p3 = L.Subtract(L.Load(s + x + 3 * L.Count), max);
