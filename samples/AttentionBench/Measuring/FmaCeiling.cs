@@ -48,22 +48,19 @@ internal sealed class FmaCeiling
     /// <summary>At the width that the engine uses: what its share is counted of.</summary>
     public static FmaCeiling OfEngine(ElementType type, int threads) => new(type, CpuEngine.Instance.VectorBits, threads);
 
-    /// <summary>One run; its seconds.</summary>
+    /// <summary>
+    /// One run; its seconds. On the threads that the engine works on: libtorch's OpenMP threads, where those are they, spin for a while after each
+    /// pass and would leave others half of the processors.
+    /// </summary>
     public double Seconds()
     {
-        using var barrier = new Barrier(_threads);
-        Thread[] others = [.. Enumerable.Range(1, _threads - 1).Select(_ => new Thread(() =>
+        int joined = 0;
+        double seconds = Measure.Seconds(() => WorkerPool.Run(_threads, () =>
         {
-            barrier.SignalAndWait();
+            Interlocked.Increment(ref joined);
             _chains();
-        }))];
-        Array.ForEach(others, t => t.Start());
-        return Measure.Seconds(() =>
-        {
-            barrier.SignalAndWait();
-            _chains();
-            Array.ForEach(others, t => t.Join());
-        });
+        }));
+        return seconds * _threads / joined; // Where there were fewer, they did so much less.
     }
 
     /// <summary>FLOP/s: the best of a few runs after a first one.</summary>
