@@ -28,22 +28,88 @@ internal static unsafe class Packing<L, V, T>
             for (int k = 0; whole < n && k < d; k++)
                 L.Store(t + k * width + whole, L.Zero);
             T* y = x.Row(row);
-            if (Sse2.IsSupported || AdvSimd.Arm64.IsSupported)
+            if (sizeof(T) == sizeof(float))
             {
-                int block = sizeof(T) == sizeof(float) ? 4 : 2;
-                for (; c + block <= n; c += block)
-                {
-                    if (sizeof(T) == sizeof(float))
-                        Transpose4((float*)(y + c * ld), ld, d, float.CreateTruncating(factor), (float*)(t + c), width);
-                    else
-                        Transpose2((double*)(y + c * ld), ld, d, double.CreateTruncating(factor), (double*)(t + c), width);
-                }
+                float f = float.CreateTruncating(factor);
+                for (; Avx512F.IsSupported && L.Count == 16 && c + 16 <= n; c += 16)
+                    Transpose16((float*)(y + c * ld), ld, d, f, (float*)(t + c), width);
+                for (; Avx.IsSupported && L.Count == 8 && c + 8 <= n; c += 8)
+                    Transpose8((float*)(y + c * ld), ld, d, f, (float*)(t + c), width);
+                for (; (Sse2.IsSupported || AdvSimd.Arm64.IsSupported) && c + 4 <= n; c += 4)
+                    Transpose4((float*)(y + c * ld), ld, d, f, (float*)(t + c), width);
+            }
+            else
+            {
+                for (; (Sse2.IsSupported || AdvSimd.Arm64.IsSupported) && c + 2 <= n; c += 2)
+                    Transpose2((double*)(y + c * ld), ld, d, double.CreateTruncating(factor), (double*)(t + c), width);
             }
             for (; c < n; c++)
             {
                 for (int k = 0; k < d; k++)
                     t[k * width + c] = factor == T.One ? y[c * ld + k] : y[c * ld + k] * factor;
             }
+        }
+    }
+
+    /// <summary>Sixteen rows at a time, in four 4 x 4 blocks side by side: rows r, r + 4, r + 8, r + 12 share a register.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Transpose16(float* y, nint ld, int d, float factor, float* t, int width)
+    {
+        Vector512<float> f = Vector512.Create(factor);
+        float* y0 = y, y1 = y + ld, y2 = y + 2 * ld, y3 = y + 3 * ld;
+        nint down = 4 * ld;
+        int k = 0;
+        for (; k + 4 <= d; k += 4, t += 4 * width)
+        {
+            Vector512<float> r0 = Rows16(y0 + k, down), r1 = Rows16(y1 + k, down), r2 = Rows16(y2 + k, down), r3 = Rows16(y3 + k, down);
+            if (factor != 1)
+                (r0, r1, r2, r3) = (r0 * f, r1 * f, r2 * f, r3 * f);
+            Vector512<double> a0 = Avx512F.UnpackLow(r0, r1).AsDouble(), a1 = Avx512F.UnpackHigh(r0, r1).AsDouble();
+            Vector512<double> b0 = Avx512F.UnpackLow(r2, r3).AsDouble(), b1 = Avx512F.UnpackHigh(r2, r3).AsDouble();
+            Avx512F.UnpackLow(a0, b0).AsSingle().Store(t);
+            Avx512F.UnpackHigh(a0, b0).AsSingle().Store(t + width);
+            Avx512F.UnpackLow(a1, b1).AsSingle().Store(t + 2 * width);
+            Avx512F.UnpackHigh(a1, b1).AsSingle().Store(t + 3 * width);
+        }
+        TransposeRest(y, ld, k, d, 16, factor, t, width);
+    }
+
+    /// <summary>Eight rows at a time, in two 4 x 4 blocks side by side.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Transpose8(float* y, nint ld, int d, float factor, float* t, int width)
+    {
+        Vector256<float> f = Vector256.Create(factor);
+        float* y0 = y, y1 = y + ld, y2 = y + 2 * ld, y3 = y + 3 * ld;
+        nint down = 4 * ld;
+        int k = 0;
+        for (; k + 4 <= d; k += 4, t += 4 * width)
+        {
+            Vector256<float> r0 = Rows8(y0 + k, down), r1 = Rows8(y1 + k, down), r2 = Rows8(y2 + k, down), r3 = Rows8(y3 + k, down);
+            if (factor != 1)
+                (r0, r1, r2, r3) = (r0 * f, r1 * f, r2 * f, r3 * f);
+            Vector256<double> a0 = Avx.UnpackLow(r0, r1).AsDouble(), a1 = Avx.UnpackHigh(r0, r1).AsDouble();
+            Vector256<double> b0 = Avx.UnpackLow(r2, r3).AsDouble(), b1 = Avx.UnpackHigh(r2, r3).AsDouble();
+            Avx.UnpackLow(a0, b0).AsSingle().Store(t);
+            Avx.UnpackHigh(a0, b0).AsSingle().Store(t + width);
+            Avx.UnpackLow(a1, b1).AsSingle().Store(t + 2 * width);
+            Avx.UnpackHigh(a1, b1).AsSingle().Store(t + 3 * width);
+        }
+        TransposeRest(y, ld, k, d, 8, factor, t, width);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> Rows8(float* p, nint down) => Avx.InsertVector128(Vector128.Load(p).ToVector256Unsafe(), Vector128.Load(p + down), 1);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<float> Rows16(float* p, nint down) => Avx512F.InsertVector256(Rows8(p, down).ToVector512Unsafe().AsDouble(), Rows8(p + 2 * down, down).AsDouble(), 1).AsSingle();
+
+    /// <summary>Columns k .. d - 1 of so many rows.</summary>
+    private static void TransposeRest(float* y, nint ld, int k, int d, int rows, float factor, float* t, int width)
+    {
+        for (; k < d; k++, t += width)
+        {
+            for (int r = 0; r < rows; r++)
+                t[r] = factor == 1 ? y[r * ld + k] : y[r * ld + k] * factor;
         }
     }
 
@@ -67,13 +133,7 @@ internal static unsafe class Packing<L, V, T>
             InterleaveLow(a1, b1).AsSingle().Store(t + 2 * width);
             InterleaveHigh(a1, b1).AsSingle().Store(t + 3 * width);
         }
-        for (; k < d; k++, t += width)
-        {
-            t[0] = scales ? y0[k] * factor : y0[k];
-            t[1] = scales ? y1[k] * factor : y1[k];
-            t[2] = scales ? y2[k] * factor : y2[k];
-            t[3] = scales ? y3[k] * factor : y3[k];
-        }
+        TransposeRest(y, ld, k, d, 4, factor, t, width);
     }
 
     /// <summary>Two rows at a time, in 2 x 2 blocks.</summary>
