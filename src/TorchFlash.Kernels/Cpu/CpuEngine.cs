@@ -125,9 +125,8 @@ public sealed class CpuEngine : IAttentionEngine
     {
         double work = (double)problem.Batch * problem.Heads * problem.QueryLength * problem.KeyLength * (problem.HeadDim + problem.ValueDim);
         int threads = (int)Math.Clamp(work / WorkerPool.WorkOfThread, 1, options.Threads > 0 ? options.Threads : Environment.ProcessorCount);
-        // The tile for products of bfloat16 is as wide as the registers of an engine of 512 bits; a few queries go row by row.
-        bool ofPairs = problem.ElementType == ElementType.BFloat16 && VectorBits == 512 && problem.QueryLength > RowProduct<Lanes512<float>, Vector512<float>, float>.MostQueries
-            && _isAssembled && PairTile.Instance.Refusal is null;
+        // The tile for products of bfloat16 is as wide as the registers of an engine of 512 bits.
+        bool ofPairs = problem.ElementType == ElementType.BFloat16 && VectorBits == 512 && _isAssembled && PairTile.Instance.Refusal is null;
         return new(threads, Plan, ofPairs ? PairTile.Instance : null);
     }
 
