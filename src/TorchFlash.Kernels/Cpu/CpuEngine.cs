@@ -5,7 +5,7 @@ using System.Runtime.Intrinsics.X86;
 using TorchFlash.Kernels.Cpu.Assembled;
 using TorchFlash.Kernels.Cpu.Lanes;
 using TorchFlash.Kernels.Cpu.Tiles;
-using TorchFlash.Kernels.Cuda;
+using TorchFlash.Kernels.Files;
 
 namespace TorchFlash.Kernels.Cpu;
 
@@ -22,7 +22,7 @@ public sealed class CpuEngine : IAttentionEngine
     private static readonly Lazy<CpuEngine> s_instance = new(() =>
     {
         VectorWidth width = VectorWidth.Choose();
-        return new(width, new TilePlan(Caches.OfThisMachine, TuningResults.Load(width.Bits, CubinCache.FromEnvironment())), isAssembled: true);
+        return new(width, new TilePlan(Caches.OfThisMachine, TuningResults.Load(width.Bits, DiskCache.FromEnvironment())), isAssembled: true);
     });
 
     private readonly VectorWidth _width;
@@ -41,7 +41,7 @@ public sealed class CpuEngine : IAttentionEngine
         : this(
             VectorWidth.Supported.Contains(vectorBits) ? new(vectorBits, "as asked for")
                 : throw new ArgumentOutOfRangeException(nameof(vectorBits), vectorBits, $"Register widths are 512, 256, 128 and 0 (scalar code); here there are {string.Join(", ", VectorWidth.Supported)}."),
-            new TilePlan(Caches.OfThisMachine, TuningResults.Load(vectorBits, CubinCache.FromEnvironment())),
+            new TilePlan(Caches.OfThisMachine, TuningResults.Load(vectorBits, DiskCache.FromEnvironment())),
             isAssembled: true)
     {
     }
@@ -79,7 +79,7 @@ public sealed class CpuEngine : IAttentionEngine
     {
         (TuningResults results, IReadOnlyList<string> lines) = Tuner.Search(plan => new CpuEngine(_width, plan, _isAssembled), Plan, elementType, headDim, threads);
         Plan = Plan.With(results);
-        return [.. lines, results.Keep(VectorBits, CubinCache.FromEnvironment())];
+        return [.. lines, results.Keep(VectorBits, DiskCache.FromEnvironment())];
     }
 
     /// <inheritdoc/>
