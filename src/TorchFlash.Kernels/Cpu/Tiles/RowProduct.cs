@@ -50,6 +50,7 @@ internal static unsafe class RowProduct<L, V, T>
     /// C = A Bᵀ for so many rows of A, and of B from row x on; the columns of C up to whole registers are 0 where B has no more rows: what is there must
     /// not slow others down. The side with fewer rows is that of the queries.
     /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Panel(int columns, Matrix<T> a, int rows, Packed<T> b, int x, Matrix<T> c, int d)
     {
         int n = Math.Min(columns, b.Rows - x);
