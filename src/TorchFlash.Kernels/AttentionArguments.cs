@@ -140,7 +140,10 @@ public readonly record struct RowStatistics(nint Max, nint Sum);
 /// <summary>How a pass is run; none of it changes a result, but for <see cref="Deterministic"/> in its last bits.</summary>
 public readonly record struct ExecutionOptions
 {
-    /// <summary>CPU threads to use, the caller's among them; 0 = one for every processor.</summary>
+    /// <summary>
+    /// CPU threads to use at most, the caller's among them; 0 = one for every processor. A small problem takes fewer. Up to as many as libtorch's own
+    /// (OpenMP, Linux) they are those, beyond that threads of the engine.
+    /// </summary>
     public int Threads { get; init; }
 
     /// <summary>CUDA stream (CUstream) to run on; 0 = the default one. The CPU engine does not look at it.</summary>

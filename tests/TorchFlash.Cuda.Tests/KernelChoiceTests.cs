@@ -1,4 +1,5 @@
 using TorchFlash.Kernels.Cuda;
+using TorchFlash.Kernels.Files;
 
 namespace TorchFlash.Cuda.Tests;
 
@@ -134,14 +135,14 @@ public class KernelChoiceTests
         ];
         Assert.Equal(keys.Length, keys.Distinct().Count());
 
-        string Key(KernelSources sources, KernelVariant variant) => new KernelCompiler(sources, nvrtc, new CubinCache(null)).Key(variant);
+        string Key(KernelSources sources, KernelVariant variant) => new KernelCompiler(sources, nvrtc, new DiskCache(null)).Key(variant);
     }
 
     /// <summary>Threads that need the same kernel at the same time wait for one compilation.</summary>
     [EmulatedFact]
     public void CompiledOnce()
     {
-        var runtime = new CudaRuntime(EmulatedDevices.Search, new CubinCache(null), KernelSources.Embedded);
+        var runtime = new CudaRuntime(EmulatedDevices.Search, new DiskCache(null), KernelSources.Embedded);
         CudaEngine engine = runtime.Engine(EmulatedDevices.Ampere, out _)!;
         Parallel.For(0, 6, new ParallelOptions { MaxDegreeOfParallelism = 6 }, i =>
         {
@@ -165,7 +166,7 @@ public class KernelChoiceTests
         Assert.Equal((1, 0), Run()); // compiled, found
         Assert.Equal((0, 1), Run());
         string own = Assert.Single(Directory.GetDirectories(folder.Path)), file = Assert.Single(Directory.GetFiles(own));
-        new CubinCache(folder.Path).Keep(Path.GetFileNameWithoutExtension(file), "not a module"u8);
+        new DiskCache(folder.Path).Keep(Path.GetFileNameWithoutExtension(file), "not a module"u8);
         Assert.Equal((1, 1), Run());
         Assert.Equal((0, 1), Run());
         File.WriteAllBytes(file, [1, 2, 3]);
@@ -178,7 +179,7 @@ public class KernelChoiceTests
 
         (int, int) Run(string said = "")
         {
-            var runtime = new CudaRuntime(EmulatedDevices.Search, new CubinCache(folder.Path), KernelSources.Embedded);
+            var runtime = new CudaRuntime(EmulatedDevices.Search, new DiskCache(folder.Path), KernelSources.Embedded);
             Assert.Contains(said, runtime.Describe(), StringComparison.Ordinal);
             attention.Run(runtime.Engine(EmulatedDevices.Ampere, out _)!, Passes.Forward).AssertResults(Passes.Forward);
             return (runtime.Compiler!.Compiled.Count, runtime.Compiler.CacheHits);

@@ -1,4 +1,5 @@
 using TorchFlash.Kernels.Cuda;
+using TorchFlash.Kernels.Files;
 
 namespace TorchFlash.Cuda.Tests;
 
@@ -101,14 +102,14 @@ public sealed class LibrarySearchTests : IDisposable
     public void WhatWasTriedIsTold()
     {
         string noLibrary = _folder.Touch("libcuda.so.1");
-        var off = new CudaRuntime(Search(variables: (LibrarySearch.DriverVariable, noLibrary)), new CubinCache(null), KernelSources.Embedded);
+        var off = new CudaRuntime(Search(variables: (LibrarySearch.DriverVariable, noLibrary)), new DiskCache(null), KernelSources.Embedded);
         Assert.Null(off.Engine(0, out string reason));
         Assert.Contains(noLibrary, reason, StringComparison.Ordinal);
         Assert.Contains("file too short", reason, StringComparison.OrdinalIgnoreCase);
         Assert.Contains(LibrarySearch.DriverVariable, reason, StringComparison.Ordinal);
         Assert.Contains(reason, off.Describe(), StringComparison.Ordinal);
 
-        var missing = new CudaRuntime(Search(variables: (LibrarySearch.DriverVariable, "/no/such/library.so")), new CubinCache(null), KernelSources.Embedded);
+        var missing = new CudaRuntime(Search(variables: (LibrarySearch.DriverVariable, "/no/such/library.so")), new DiskCache(null), KernelSources.Embedded);
         Assert.Null(missing.Engine(0, out reason));
         Assert.Contains("/no/such/library.so (TORCHFLASH_CUDA_DRIVER): not there", reason, StringComparison.Ordinal);
     }
@@ -117,7 +118,7 @@ public sealed class LibrarySearchTests : IDisposable
     public void DriverWithoutCompiler()
     {
         var search = Search(variables: [(LibrarySearch.DriverVariable, EmulatedLibrary.Path), (LibrarySearch.NvrtcVariable, "/no/libnvrtc.so.12")]);
-        var off = new CudaRuntime(search, new CubinCache(null), KernelSources.Embedded);
+        var off = new CudaRuntime(search, new DiskCache(null), KernelSources.Embedded);
         Assert.Null(off.Engine(0, out string reason));
         Assert.Contains("NVRTC", reason, StringComparison.Ordinal);
         Assert.Contains("/no/libnvrtc.so.12 (TORCHFLASH_NVRTC): not there", reason, StringComparison.Ordinal);
@@ -129,7 +130,7 @@ public sealed class LibrarySearchTests : IDisposable
     {
         if (!OperatingSystem.IsLinux())
             return;
-        var off = new CudaRuntime(Search(variables: (LibrarySearch.DriverVariable, "libc.so.6")), new CubinCache(null), KernelSources.Embedded);
+        var off = new CudaRuntime(Search(variables: (LibrarySearch.DriverVariable, "libc.so.6")), new DiskCache(null), KernelSources.Embedded);
         Assert.Null(off.Engine(0, out string reason));
         Assert.Contains("cuInit", reason, StringComparison.Ordinal);
     }

@@ -1,4 +1,5 @@
 using TorchFlash.Kernels.Cuda;
+using TorchFlash.Kernels.Files;
 
 namespace TorchFlash.Cuda.Tests;
 
@@ -25,7 +26,7 @@ public class LoadingTests
     public void DescriptionTellsAll()
     {
         using var folder = new TemporaryFolder();
-        string text = ProcessProbe.Run("describe", [.. Emulated, (CubinCache.FolderVariable, folder.Path)]);
+        string text = ProcessProbe.Run("describe", [.. Emulated, (DiskCache.FolderVariable, folder.Path)]);
         foreach (string part in new[] { EmulatedLibrary.Path, "sm_80", "sm_90", "sm_86", folder.Path, "12.4", "0 compiled", "0 out of the cache" })
             Assert.Contains(part, text, StringComparison.Ordinal);
     }

@@ -1,4 +1,5 @@
 using TorchFlash.Kernels.Cuda;
+using TorchFlash.Kernels.Files;
 using TorchFlash.Kernels.Scores;
 
 namespace TorchFlash.Cuda.Tests;
@@ -151,7 +152,7 @@ public class ScoreAttentionTests
         Assert.Equal(Of(Window(1)), Of(Window(2)));
         Assert.NotEqual(Of(Window(1)), Of(Cases.ReadyMade["alibi"]));
         Assert.NotEqual(Of(Window(1)), Of(null));
-        var compiler = new KernelCompiler(KernelSources.Embedded, EmulatedGpu.Nvrtc, new CubinCache(null));
+        var compiler = new KernelCompiler(KernelSources.Embedded, EmulatedGpu.Nvrtc, new DiskCache(null));
         Assert.Equal(3, new[] { Of(Window(1)), Of(Window(2)), Of(Cases.ReadyMade["alibi"]), Of(null) }.Select(compiler.Key).Distinct().Count());
         Assert.Equal(choice.BackwardPrepare(Plain, isAligned: true, deterministic: false),
             choice.BackwardPrepare(Plain with { Score = Window(1) }, isAligned: true, deterministic: false));

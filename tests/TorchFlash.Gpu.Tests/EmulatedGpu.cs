@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using TorchFlash.Gpu.Device;
 using TorchFlash.Kernels.Cuda;
+using TorchFlash.Kernels.Files;
 
 // flash.warn and the engine that tensors of the CPU get belong to the whole process.
 [assembly: CollectionBehavior(DisableTestParallelization = true)]
@@ -21,6 +22,6 @@ internal static class EmulatedGpu
         Environment.SetEnvironmentVariable(LibrarySearch.NvrtcVariable, EmulatedLibrary.Path);
         // Compiled kernels stay from run to run, in a folder for this build of the emulation.
         string build = File.Exists(EmulatedLibrary.Path) ? File.GetLastWriteTimeUtc(EmulatedLibrary.Path).Ticks.ToString("x", System.Globalization.CultureInfo.InvariantCulture) : "none";
-        Environment.SetEnvironmentVariable(CubinCache.FolderVariable, Path.Combine(Path.GetTempPath(), "torchflash-gpu-tests-" + build));
+        Environment.SetEnvironmentVariable(DiskCache.FolderVariable, Path.Combine(Path.GetTempPath(), "torchflash-gpu-tests-" + build));
     }
 }

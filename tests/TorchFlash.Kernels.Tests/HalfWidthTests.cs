@@ -125,6 +125,19 @@ public unsafe class HalfWidthTests
         Assert.Equal(PairTile.Instance.Refusal is null, Conversions.PairRounding is not null);
     }
 
+    /// <summary>Where there is no assembled code for float16, the description says why.</summary>
+    [Fact]
+    public void WhatIsNotAssembledSaysWhy()
+    {
+        Assert.Equal(Conversions.WidenFloat16 is null, Conversions.Describe().StartsWith("float16 converted by integers: ", StringComparison.Ordinal));
+        Assert.Equal("float16 converted by integers: TORCHFLASH_ASSEMBLED is 0", Conversions.Describe(Conversions.LoadWidening("0").Refusal));
+        if (Conversions.WidenFloat16 is null)
+            return;
+        Conversions.Routine refused = Conversions.LoadWidening(null, makeExecutable: (_, _) => false);
+        Assert.Null(refused.Code);
+        Assert.Contains("integers: the system allows no executable memory", Conversions.Describe(refused.Refusal), StringComparison.Ordinal);
+    }
+
     private static float Exact(ElementType type, ushort bits) =>
         type == ElementType.BFloat16 ? BitConverter.UInt32BitsToSingle((uint)bits << 16) : (float)BitConverter.UInt16BitsToHalf(bits);
 

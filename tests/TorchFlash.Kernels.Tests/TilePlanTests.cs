@@ -1,5 +1,5 @@
 using TorchFlash.Kernels.Cpu;
-using TorchFlash.Kernels.Cuda;
+using TorchFlash.Kernels.Files;
 using TorchFlash.Kernels.Tests.Support;
 
 namespace TorchFlash.Kernels.Tests;
@@ -92,7 +92,7 @@ public sealed class TilePlanTests : IDisposable
     {
         AttentionProblem problem = Problem(2048, 59);
         var results = TuningResults.None.With(false, ElementType.Float32, 64, new(192, 48)).With(true, ElementType.Float64, 64, new(48, 96));
-        CubinCache cache = new(_folder);
+        DiskCache cache = new(_folder);
         Assert.StartsWith("kept in", results.Keep(256, cache));
         Assert.Null(TuningResults.Load(512, cache));
         TilePlan plan = new TilePlan(s_machines[0]).With(TuningResults.Load(256, cache)!);

@@ -44,6 +44,33 @@ public class EngineCallTests
         }
     }
 
+    /// <summary>As many threads as are asked for work at the same time, more than libtorch has as well.</summary>
+    [Theory]
+    [InlineData(1)]
+    [InlineData(3)]
+    public void AsManyThreadsAsAskedFor(int threadsOfLibtorch)
+    {
+        int before = get_num_threads();
+        try
+        {
+            set_num_threads(threadsOfLibtorch);
+            foreach (int threads in new[] { 2, 3, 7 })
+            {
+                int arrived = 0;
+                WorkerPool.Run(threads, () =>
+                {
+                    Interlocked.Increment(ref arrived);
+                    SpinWait.SpinUntil(() => Volatile.Read(ref arrived) >= threads, TimeSpan.FromSeconds(30));
+                });
+                Assert.Equal(threads, arrived);
+            }
+        }
+        finally
+        {
+            set_num_threads(before);
+        }
+    }
+
     [Fact]
     public void WorkspaceIsAlignedAndAsLargeAsAskedFor()
     {

@@ -42,11 +42,4 @@ public class VectorBitsTests
         Assert.Equal("bits", Assert.Throws<ArgumentOutOfRangeException>(() => flash.set_vector_bits(bits)).ParamName);
         Assert.Equal(before, flash.get_vector_bits());
     }
-
-    [Fact]
-    public void ATuningRefusesWhatCannotBeTuned()
-    {
-        Assert.Equal("head_dim", Assert.ThrowsAny<ArgumentException>(() => flash.tune(head_dim: 0)).ParamName);
-        Assert.ThrowsAny<ArgumentException>(() => flash.tune(ScalarType.Int64));
-    }
 }

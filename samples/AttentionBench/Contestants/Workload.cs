@@ -67,6 +67,13 @@ internal sealed class Workload
             _forward();
     }
 
+    /// <summary>The forward pass with all that is kept for a backward pass, which does not follow.</summary>
+    public void ForwardForBackward()
+    {
+        using var scope = NewDisposeScope();
+        _forward();
+    }
+
     /// <summary>Forward pass and the gradients of all inputs and parameters.</summary>
     public void ForwardBackward()
     {

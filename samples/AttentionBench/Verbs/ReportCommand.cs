@@ -100,7 +100,7 @@ internal static class ReportCommand
                 Key = "modules-",
             });
         if (wanted.Contains(Calls))
-            CallsCommand.Run(session, [1, 12], extent.ShortLengths, 64, extent.CallRounds, extent.CallWarmUp);
+            CallsCommand.Run(session, CallsCommand.Short([1, 12], extent.ShortLengths, 64), extent.CallRounds, extent.CallWarmUp);
         if (wanted.Contains(Mixed))
             MixedCommand.Run(session, [.. extent.ModuleLengths], 12, 64, extent.KernelRounds);
         if (wanted.Contains(Step))

@@ -33,7 +33,8 @@ internal static class VersusCommand
     {
         // This very program once more, over the other kernels.
         Type passes = new OtherBuild(otherKernels).LoadFromAssemblyPath(typeof(VersusCommand).Assembly.Location).GetType(typeof(EnginePasses).FullName!)!;
-        object type = Enum.ToObject(passes.GetConstructors()[0].GetParameters()[0].ParameterType, (int)ElementType.Float32);
+        ConstructorInfo constructor = passes.GetConstructors().Single(c => c.GetParameters().Length == 6);
+        object type = Enum.ToObject(constructor.GetParameters()[0].ParameterType, (int)ElementType.Float32);
 
         session.Line(CpuEngine.Instance.Describe());
         Table table = session.Begin(new Table(
@@ -48,7 +49,7 @@ internal static class VersusCommand
                 string name = $"H={heads} N={length} d={dim} {(causal ? "causal" : "full")}";
                 session.Step(name);
                 using var mine = new EnginePasses(ElementType.Float32, heads, length, dim, causal, threads);
-                using var theirs = (IDisposable)Activator.CreateInstance(passes, type, heads, length, dim, causal, threads)!;
+                using var theirs = (IDisposable)constructor.Invoke([type, heads, length, dim, causal, threads]);
                 MachineState before = MachineState.Now();
                 Spread forward = Measure.Paired(rounds, Pass(nameof(EnginePasses.Forward)), mine.Forward)[0].Ratio, backward = Measure.Paired(rounds, Pass(nameof(EnginePasses.Backward)), mine.Backward)[0].Ratio;
                 session.Row(table, name, forward, backward, Disturbance.Between(before, MachineState.Now(), threads));

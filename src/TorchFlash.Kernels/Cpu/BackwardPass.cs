@@ -25,7 +25,7 @@ namespace TorchFlash.Kernels.Cpu;
 /// over the group in that order. dQ is summed in place, key-value tile by key-value tile (see <see cref="Turns"/>);
 /// that of 16-bit types in float32 beside it, and converted when the last one has been.
 /// </remarks>
-internal sealed unsafe class BackwardPass<L, V, T>
+internal sealed unsafe partial class BackwardPass<L, V, T>
     where L : struct, ILanes<V, T>
     where V : struct
     where T : unmanaged, IBinaryFloatingPointIeee754<T>
@@ -47,9 +47,6 @@ internal sealed unsafe class BackwardPass<L, V, T>
     private readonly int _columns;
     private readonly int _valueColumns;
 
-    /// <summary>Whether there are so few queries that their products go row by row.</summary>
-    private readonly bool _byRows;
-
     private readonly Turns _turns;
     private readonly Lazy<TileMap>[] _maps;
 
@@ -64,7 +61,7 @@ internal sealed unsafe class BackwardPass<L, V, T>
         _problem = problem;
         _arguments = arguments;
         _score = score;
-        _products = new(setting.Pairs);
+        _products = new(problem, setting.Pairs);
         _factor = Exponential.Factor<T>(score.ExponentScale);
         _scale = T.CreateChecked(problem.Scale);
         _sizes = setting.Plan.Backward(problem);
@@ -72,7 +69,6 @@ internal sealed unsafe class BackwardPass<L, V, T>
         _keyTiles = _sizes.KeyTiles(problem);
         _columns = Product<L, V, T>.PadColumns(problem.HeadDim);
         _valueColumns = Product<L, V, T>.PadColumns(problem.ValueDim);
-        _byRows = problem.QueryLength <= RowProduct<L, V, T>.MostQueries;
         _turns = new Turns(problem.Batch * problem.KeyHeadCount, _keyTiles, checked(problem.Batch * problem.Heads * _queryTiles));
         _captured = new CapturedGradients<T>(problem, arguments.ScoreTensorGradients, _keyTiles);
         _modification = _score.IsAdditive || _captured.Any ? ScorePass.ModifyAgain : ScorePass.ModifyWithDerivative;
@@ -106,92 +102,16 @@ internal sealed unsafe class BackwardPass<L, V, T>
         _turns.TakeAll((keyHead, index) => KeyTile(keyHead, index, tile));
     }
 
-    /// <summary>The state of one key-value tile, and of the query tile that passes by.</summary>
-    private readonly struct Tile
-    {
-        /// <summary>± Kᵀ in panels; ± Q for a few queries.</summary>
-        public readonly T* KeyTransposed;
-
-        /// <summary>Vᵀ in panels; room for V, padded, for a few queries.</summary>
-        public readonly T* ValueTransposed;
-
-        /// <summary>S, then P, then dS: queries x keys.</summary>
-        public readonly Matrix<T> Scores;
-
-        /// <summary>dP of one block of S.</summary>
-        public readonly Matrix<T> ProbabilityGradient;
-
-        public readonly Matrix<T> KeyGradient;
-        public readonly Matrix<T> ValueGradient;
-        public readonly Matrix<T> QueryGradient;
-        public readonly T* KeyPadding;
-        public readonly T* QueryPadding;
-        public readonly T* OutputGradientPadding;
-
-        /// <summary>For 16-bit operands: K or V, and O and dO where delta is taken from them.</summary>
-        public readonly T* KeySideRows, OutputRows, OutputGradientRows;
-
-        /// <summary>For products of pairs: Q and dO in pairs of rows, P or dS rounded.</summary>
-        public readonly T* QueryPairs, OutputGradientPairs;
-        public readonly Matrix<T> Rounded;
-
-        /// <summary>For a modified score that is no sum: S, or d(modified score)/dS. Laid out as <see cref="Scores"/>.</summary>
-        public readonly Matrix<T> Raw;
-
-        /// <summary>With dropout: Z o P. Laid out as <see cref="Scores"/>.</summary>
-        public readonly Matrix<T> Kept;
-
-        /// <summary>Of every panel of keys the queries of the tile that see it.</summary>
-        public readonly Visibility.Part* Parts;
-
-        /// <summary>For the score program: its tensors, with the gradients of this key-value tile, and what lies across the lanes.</summary>
-        public readonly CapturedTensor* Tensors;
-        public readonly T* Staged;
-
-        /// <summary>For dropout: random words.</summary>
-        public readonly uint* Words;
-
-        public Tile(BackwardPass<L, V, T> pass, Scratch.Cursor scratch)
-        {
-            int queries = Product<L, V, T>.PadRows(pass._sizes.Queries), keys = Product<L, V, T>.PadRows(pass._sizes.Keys);
-            int panels = Product<L, V, T>.PadPanels(pass._sizes.Keys), stride = Product<L, V, T>.OddLines(panels), width = Product<L, V, T>.Width;
-            KeyTransposed = scratch.Take<T>(pass._byRows ? (long)queries * pass._columns : (long)panels * pass._problem.HeadDim);
-            ValueTransposed = scratch.Take<T>(pass._byRows ? (long)keys * pass._valueColumns : (long)panels * pass._problem.ValueDim);
-            Scores = new(scratch.Take<T>((long)queries * stride), stride);
-            ProbabilityGradient = new(scratch.Take<T>((long)BlockRows * width), width);
-            KeyGradient = new(scratch.Take<T>((long)keys * pass._columns), pass._columns);
-            ValueGradient = new(scratch.Take<T>((long)keys * pass._valueColumns), pass._valueColumns);
-            QueryGradient = new(scratch.Take<T>((long)queries * pass._columns), pass._columns);
-            KeyPadding = scratch.Take<T>((long)keys * pass._columns);
-            QueryPadding = scratch.Take<T>((long)queries * pass._columns);
-            OutputGradientPadding = scratch.Take<T>((long)queries * pass._valueColumns);
-            bool isHalfWidth = pass._problem.ElementType.IsHalfWidth();
-            KeySideRows = scratch.Take<T>(isHalfWidth ? (long)keys * Math.Max(pass._problem.HeadDim, pass._problem.ValueDim) : 0);
-            OutputRows = scratch.Take<T>(isHalfWidth ? (long)queries * pass._problem.ValueDim : 0);
-            OutputGradientRows = scratch.Take<T>(isHalfWidth ? (long)queries * pass._problem.ValueDim : 0);
-            bool isOfPairs = pass._products.IsOfPairs;
-            QueryPairs = scratch.Take<T>(isOfPairs ? (long)queries * pass._columns : 0);
-            OutputGradientPairs = scratch.Take<T>(isOfPairs ? (long)queries * pass._valueColumns : 0);
-            Rounded = isOfPairs ? new(scratch.Take<T>((long)queries * stride), stride) : Scores;
-            Raw = pass._score.IsAdditive ? Scores : new(scratch.Take<T>((long)queries * stride), stride);
-            Kept = pass._problem.Dropout > 0 ? new(scratch.Take<T>((long)queries * stride), stride) : Scores;
-            Parts = scratch.Take<Visibility.Part>(panels / width);
-            Tensors = scratch.Take<CapturedTensor>(pass._score.TensorCount);
-            Staged = scratch.Take<T>((long)pass._score.StagedTiles * queries * width);
-            Words = scratch.Take<uint>(pass._problem.Dropout > 0 ? DropoutStrip<L, V, T>.Words : 0);
-        }
-    }
-
     private void KeyTile(int keyHead, int index, in Tile t)
     {
         int start = index * _sizes.Keys, keys = Math.Min(_sizes.Keys, _problem.KeyLength - start), keyHeads = _problem.KeyHeadCount, group = _problem.Group;
         Matrix<T> key = _products.Columns(OfHead(_arguments.Key), keys, _problem.HeadDim, t.KeyPadding);
-        Matrix<T> value = _byRows ? _products.Columns(OfHead(_arguments.Value), keys, _problem.ValueDim, t.ValueTransposed) : default;
-        if (!_byRows)
-        {
-            _products.Transpose(OfHead(_arguments.Key), keys, _problem.HeadDim, Sign, t.KeyTransposed, t.KeySideRows);
-            _products.Transpose(OfHead(_arguments.Value), keys, _problem.ValueDim, T.One, t.ValueTransposed, t.KeySideRows);
-        }
+        var side = new KeySide(
+            start,
+            keys,
+            key,
+            _products.Pack(OfHead(_arguments.Key), keys, _problem.HeadDim, Exponential.Sign<T>(_score.ExponentScale), t.KeyPacked, t.KeySideRows, key),
+            _products.Pack(OfHead(_arguments.Value), keys, _problem.ValueDim, T.One, t.ValuePacked, t.KeySideRows));
         new Span<T>(t.KeyGradient.Data, Product<L, V, T>.PadRows(keys) * _columns).Clear();
         new Span<T>(t.ValueGradient.Data, Product<L, V, T>.PadRows(keys) * _valueColumns).Clear();
 
@@ -203,7 +123,7 @@ internal sealed unsafe class BackwardPass<L, V, T>
             if (index == 0)
                 BeginUnvisited(head, t);
             foreach (TileMap.Visit visit in MapOf(head).Of(index))
-                PassBy(head, visit, start, key, value, keys, t);
+                PassBy(head, visit, side, t);
         }
 
         Packing<L, V, T>.Store(t.KeyGradient, OfHead(_arguments.KeyGradient), keys, _problem.HeadDim, _scale);
@@ -212,13 +132,18 @@ internal sealed unsafe class BackwardPass<L, V, T>
         Stored<T> OfHead(in TensorView view) => Stored<T>.OfHead(view, keyHead, keyHeads, _problem.ElementType).From(start);
     }
 
-    /// <summary>What the packed side of Q Kᵀ is multiplied by, K or a few queries.</summary>
-    private T Sign => Exponential.Sign<T>(_score.ExponentScale);
+    /// <summary>The operands of a key-value tile.</summary>
+    /// <param name="Start">Its first key.</param>
+    /// <param name="Keys">How many there are.</param>
+    /// <param name="Key">K, for dS K.</param>
+    /// <param name="KeyPacked">± K, for Q Kᵀ.</param>
+    /// <param name="ValuePacked">V, for dO Vᵀ.</param>
+    private readonly record struct KeySide(int Start, int Keys, Matrix<T> Key, Packed<T> KeyPacked, Packed<T> ValuePacked);
 
-    private void PassBy(int head, TileMap.Visit visit, int start, Matrix<T> key, Matrix<T> value, int keys, in Tile t)
+    private void PassBy(int head, TileMap.Visit visit, in KeySide side, in Tile t)
     {
         int first = visit.QueryTile * _sizes.Queries, queries = Math.Min(_sizes.Queries, _problem.QueryLength - first);
-        int available = _byRows ? int.MaxValue : _problem.QueryLength - first;
+        int start = side.Start, keys = side.Keys, available = _problem.QueryLength - first;
         Cover tile = _score.Visibility.Cover.Tile(first, queries, start, keys);
         Stored<T> q = OfHead(_arguments.Query), dO = OfHead(_arguments.OutputGradient);
         Matrix<T> query = _products.Rows(q, queries, available, _problem.HeadDim, t.QueryPadding);
@@ -239,13 +164,12 @@ internal sealed unsafe class BackwardPass<L, V, T>
                 _score.Visibility.Trim(head, first, queries, start + x, Math.Min(Product<L, V, T>.Width, keys - x), ofKeys: false, visit.Class);
         }
         var place = new Place(head, first, start);
-        Matrix<T> signed = _byRows ? RowProduct<L, V, T>.Pack(query, queries, _problem.HeadDim, Sign, t.KeyTransposed) : query;
-        Probabilities(tile, place, signed, key, m, inverse, t);
+        Probabilities(tile, place, query, side.KeyPacked, m, inverse, t);
         AddToKeySide(tile, visit.Class, t.Kept, _products.Columns(dO, queries, _problem.ValueDim, t.OutputGradientPairs, outputGradient), t.ValueGradient, _valueColumns, t);
-        ScoreGradients(tile, place, outputGradient, value, delta, t);
+        ScoreGradients(tile, place, outputGradient, side.ValuePacked, delta, t);
         AddToKeySide(tile, visit.Class, t.Scores, _products.Columns(q, queries, _problem.HeadDim, t.QueryPairs, query), t.KeyGradient, _columns, t);
         _turns.Await(turn, visit.Turn);
-        AddToQueryGradient(tile, key, queryGradient, visit.Turn == 0, t);
+        AddToQueryGradient(tile, side.Key, queryGradient, visit.Turn == 0, t);
         if (visit.IsLast)
             Packing<L, V, T>.Store(queryGradient, result, queries, _problem.HeadDim, _scale);
         _turns.Pass(turn, visit.Turn + 1);
@@ -258,7 +182,7 @@ internal sealed unsafe class BackwardPass<L, V, T>
 
     /// <summary>S = Q Kᵀ, X = modify(S), P = exp(X - m) / l, 0 for pairs that do not exist, and Z o P.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Probabilities(Cover tile, Place place, Matrix<T> query, Matrix<T> key, T* m, T* inverse, in Tile t)
+    private void Probabilities(Cover tile, Place place, Matrix<T> query, Packed<T> key, T* m, T* inverse, in Tile t)
     {
         for (int x = 0, p = 0; x < tile.Keys; x += Product<L, V, T>.Width, p++)
         {
@@ -272,10 +196,7 @@ internal sealed unsafe class BackwardPass<L, V, T>
                 if (columns > 0)
                 {
                     Matrix<T> s = t.Scores.From(i, x + skip), raw = code is null ? s : t.Raw.From(i, x + skip);
-                    if (_byRows)
-                        RowProduct<L, V, T>.Dots(query.From(i), rows, key.From(x + skip), Math.Min(columns, tile.Keys - x - skip), _columns, raw);
-                    else
-                        _products.Panel(columns, query.From(i), t.KeyTransposed + (nint)x * _products.Depth(_problem.HeadDim) + skip, raw, _problem.HeadDim, Product<L, V, T>.Tiles(rows));
+                    _products.Panel(columns, query.From(i), rows, key, x + skip, raw, _problem.HeadDim);
                     if (code is not null)
                         RunProgram(code, place, part, i, x + skip, rows, Math.Min(columns, tile.Keys - x - skip), t);
                     Strip<L, V, T>.Probabilities(s, rows, columns, m + i, inverse + i, _factor);
@@ -319,7 +240,7 @@ internal sealed unsafe class BackwardPass<L, V, T>
 
     /// <summary>dP = Z o dO Vᵀ, dX = P o (dP - delta) over P, and dS = modify'(dX, S) over that.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void ScoreGradients(Cover tile, Place place, Matrix<T> outputGradient, Matrix<T> value, T* delta, in Tile t)
+    private void ScoreGradients(Cover tile, Place place, Matrix<T> outputGradient, Packed<T> value, T* delta, in Tile t)
     {
         T factor = T.CreateChecked(Dropout.Factor(_problem.Dropout));
         for (int x = 0, p = 0; x < tile.Keys; x += Product<L, V, T>.Width, p++)
@@ -331,10 +252,7 @@ internal sealed unsafe class BackwardPass<L, V, T>
                 if (columns == 0)
                     continue;
                 Matrix<T> s = t.Scores.From(i, x + skip), dp = t.ProbabilityGradient;
-                if (_byRows)
-                    RowProduct<L, V, T>.Dots(outputGradient.From(i), rows, value.From(x + skip), Math.Min(columns, tile.Keys - x - skip), _valueColumns, dp);
-                else
-                    _products.Panel(columns, outputGradient.From(i), t.ValueTransposed + (nint)x * _products.Depth(_problem.ValueDim) + skip, dp, _problem.ValueDim, Product<L, V, T>.Tiles(rows));
+                _products.Panel(columns, outputGradient.From(i), rows, value, x + skip, dp, _problem.ValueDim);
                 if (SeeOneBlock(place.Query + i, rows, place.Key + x, Math.Min(Product<L, V, T>.Width, tile.Keys - x)))
                     SetDelta(_problem.Dropout > 0 ? t.Kept.From(i, x + skip) : s, dp, rows, Math.Min(columns, tile.Keys - x - skip), _problem.Dropout > 0 ? factor : T.One, place, i, delta);
                 if (_problem.Dropout > 0)
@@ -349,34 +267,6 @@ internal sealed unsafe class BackwardPass<L, V, T>
                     RunProgram(code, place, part, i, x + skip, rows, Math.Min(columns, tile.Keys - x - skip), t);
                 }
             }
-        }
-    }
-
-    /// <summary>Whether all keys that the band lets so many queries see are those of a panel: those of the first rows of a causal mask, or of a short problem.</summary>
-    private bool SeeOneBlock(int query, int rows, int key, int keys)
-        => _score.Visibility.Cover.FirstKeyOf(query) >= key && _score.Visibility.Cover.EndKeyOf(query + rows - 1) <= key + keys;
-
-    /// <summary>
-    /// delta = rowsum(Z o P o dP) - dLSE, over a block with all keys of its rows. A row that sees few keys has large weights, and what dP errs
-    /// by is in its delta as well then, so that dS is 0 where a weight is 1.
-    /// </summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void SetDelta(Matrix<T> kept, Matrix<T> gradients, int rows, int keys, T factor, Place place, int row, T* delta)
-    {
-        T* logSumExp = (T*)_arguments.LogSumExpGradient;
-        for (int r = 0; r < rows; r++)
-        {
-            T* p = kept.Row(r), dp = gradients.Row(r);
-            V lanes = L.Zero;
-            int x = 0;
-            for (; x + L.Count <= keys; x += L.Count)
-                lanes = L.MultiplyAdd(L.Load(p + x), L.Load(dp + x), lanes);
-            T sum = L.Sum(lanes);
-            for (; x < keys; x++) // Behind the last key a weight may be infinite.
-                sum += p[x] * dp[x];
-            delta[row + r] = sum * factor;
-            if (logSumExp != null)
-                delta[row + r] -= logSumExp[(nint)place.Head * _problem.QueryLength + place.Query + row + r];
         }
     }
 
@@ -425,11 +315,11 @@ internal sealed unsafe class BackwardPass<L, V, T>
             }
             (int first, int depth) = _products.Range(from, to);
             if (from < to)
-                _products.Add(columns, weights.Row(first) + j, 1, weights.Stride, x.From(first), gradient.From(j), depth, blocks);
+                _products.AddToKeys(columns, weights.Row(first) + j, 1, weights.Stride, x.From(first), gradient.From(j), depth, blocks);
         }
     }
 
-    /// <summary>dQ += dS K, the first time dQ = dS K: six queries at a time (one of a few) over the keys that one of them sees.</summary>
+    /// <summary>dQ += dS K, the first time dQ = dS K: as many queries at a time as go together over the keys that one of them sees.</summary>
     private void AddToQueryGradient(Cover tile, Matrix<T> key, Matrix<T> gradient, bool isFirst, in Tile t)
     {
         bool inPlace = _problem.HeadDim == _columns && tile.Queries % Product<L, V, T>.TileRows == 0;
@@ -457,88 +347,13 @@ internal sealed unsafe class BackwardPass<L, V, T>
     private void AddKeys(Cover tile, Matrix<T> gradients, Matrix<T> key, Matrix<T> to)
     {
         bool isAll = tile.IsAll;
-        int rows = _byRows ? 1 : Product<L, V, T>.TileRows, blocks = isAll && !_byRows ? Product<L, V, T>.Tiles(tile.Queries) : 1;
+        int rows = _products.QueryRows, blocks = isAll ? (tile.Queries + rows - 1) / rows : 1;
         for (int i = 0; i < tile.Queries; i += blocks * rows)
         {
             int from = isAll ? 0 : tile.FirstKeyOf(i), end = isAll ? tile.Keys : tile.EndKeyOf(Math.Min(i + rows, tile.Queries) - 1);
             (int start, int depth) = _products.Range(from, end);
-            if (from < end && _byRows)
-                RowProduct<L, V, T>.Add(gradients.Row(i) + from, 1, key.From(from), depth, _columns, to.Row(i));
-            else if (from < end)
-                _products.Add(_columns, gradients.Row(i) + start, gradients.Stride, 1, key.From(start), to.From(i), depth, blocks);
-        }
-    }
-
-    /// <summary>
-    /// m and 1/l, and delta = rowsum(dO o O) - dLSE, of the queries of a tile. A row that attends to nothing (l = 0, m = -inf) has weights of 0.
-    /// </summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void SetRowTerms(int head, int first, int queries, in Tile t)
-    {
-        nint row = (nint)head * _problem.QueryLength + first, rows = (nint)Validation.Rows(_problem);
-        T* m = _rowTerms + row, inverse = m + rows, delta = inverse + rows;
-        Matrix<T> output = Packing<L, V, T>.Rows(Stored<T>.OfHead(_arguments.Output, head, _problem).From(first), queries, _problem.ValueDim, t.OutputRows);
-        Matrix<T> gradient = Packing<L, V, T>.Rows(Stored<T>.OfHead(_arguments.OutputGradient, head, _problem).From(first), queries, _problem.ValueDim, t.OutputGradientRows);
-        T* max = (T*)_arguments.Statistics.Max + row, sum = (T*)_arguments.Statistics.Sum + row, logSumExp = (T*)_arguments.LogSumExpGradient;
-        for (int i = 0; i < queries; i++)
-        {
-            (m[i], inverse[i]) = sum[i] == T.Zero ? (T.Zero, T.Zero) : (max[i], T.One / sum[i]);
-            T* o = output.Row(i), g = gradient.Row(i);
-            V lanes = L.Zero;
-            int x = 0;
-            for (; x + L.Count <= _problem.ValueDim; x += L.Count)
-                lanes = L.MultiplyAdd(L.Load(o + x), L.Load(g + x), lanes);
-            delta[i] = L.Sum(lanes);
-            for (; x < _problem.ValueDim; x++)
-                delta[i] += o[x] * g[x];
-            if (logSumExp != null)
-                delta[i] -= logSumExp[row + i];
-        }
-    }
-
-    /// <summary>For queries that see no key: dQ = 0, and what their sink needs.</summary>
-    private void BeginUnvisited(int head, in Tile t)
-    {
-        Stored<T> gradient = Stored<T>.OfHead(_arguments.QueryGradient, head, _problem);
-        for (int tile = 0; tile < _queryTiles; tile++)
-        {
-            if (!MapOf(head).IsUnvisited(tile))
-                continue;
-            int first = tile * _sizes.Queries, queries = Math.Min(_sizes.Queries, _problem.QueryLength - first);
-            SetRowTerms(head, first, queries, t);
-            for (int i = first; i < first + queries; i++)
-                gradient.Clear(i, _problem.HeadDim);
-        }
-    }
-
-    /// <summary>The same of all heads, where there is no key that a query could see.</summary>
-    private void BeginUnvisited()
-    {
-        using Scratch scratch = Scratch.Rent(cursor => new Tile(this, cursor), out Tile tile);
-        for (int head = 0; head < _problem.Batch * _problem.Heads; head++)
-            BeginUnvisited(head, tile);
-    }
-
-    /// <summary>d(sink) = - sum over rows of P of the sink times delta: its value is 0, so is dP.</summary>
-    private void SetSinkGradient()
-    {
-        T* sinks = (T*)_arguments.Sinks, gradient = (T*)_arguments.SinkGradient;
-        nint rows = (nint)Validation.Rows(_problem);
-        for (int h = 0; h < _problem.Heads; h++)
-        {
-            T sink = Exponential.Unscaled(sinks[h], _factor), sum = T.Zero;
-            for (int b = 0; b < _problem.Batch; b++)
-            {
-                T* m = _rowTerms + ((nint)b * _problem.Heads + h) * _problem.QueryLength, inverse = m + rows, delta = inverse + rows;
-                T ofHead = T.Zero;
-                for (int i = 0; i < _problem.QueryLength; i++)
-                {
-                    if (inverse[i] != T.Zero)
-                        ofHead += Exponential.Weight(sink, m[i], _factor) * inverse[i] * delta[i];
-                }
-                sum -= ofHead;
-            }
-            gradient[h] = sum;
+            if (from < end)
+                _products.AddToQueries(_columns, gradients.Row(i) + start, gradients.Stride, 1, key.From(start), to.From(i), depth, blocks);
         }
     }
 }

@@ -5,7 +5,7 @@ using System.Runtime.Intrinsics.X86;
 using TorchFlash.Kernels.Cpu.Assembled;
 using TorchFlash.Kernels.Cpu.Lanes;
 using TorchFlash.Kernels.Cpu.Tiles;
-using TorchFlash.Kernels.Cuda;
+using TorchFlash.Kernels.Files;
 
 namespace TorchFlash.Kernels.Cpu;
 
@@ -22,7 +22,7 @@ public sealed class CpuEngine : IAttentionEngine
     private static readonly Lazy<CpuEngine> s_instance = new(() =>
     {
         VectorWidth width = VectorWidth.Choose();
-        return new(width, new TilePlan(Caches.OfThisMachine, TuningResults.Load(width.Bits, CubinCache.FromEnvironment())), isAssembled: true);
+        return new(width, new TilePlan(Caches.OfThisMachine, TuningResults.Load(width.Bits, DiskCache.FromEnvironment())), isAssembled: true);
     });
 
     private readonly VectorWidth _width;
@@ -41,7 +41,7 @@ public sealed class CpuEngine : IAttentionEngine
         : this(
             VectorWidth.Supported.Contains(vectorBits) ? new(vectorBits, "as asked for")
                 : throw new ArgumentOutOfRangeException(nameof(vectorBits), vectorBits, $"Register widths are 512, 256, 128 and 0 (scalar code); here there are {string.Join(", ", VectorWidth.Supported)}."),
-            new TilePlan(Caches.OfThisMachine, TuningResults.Load(vectorBits, CubinCache.FromEnvironment())),
+            new TilePlan(Caches.OfThisMachine, TuningResults.Load(vectorBits, DiskCache.FromEnvironment())),
             isAssembled: true)
     {
     }
@@ -79,7 +79,7 @@ public sealed class CpuEngine : IAttentionEngine
     {
         (TuningResults results, IReadOnlyList<string> lines) = Tuner.Search(plan => new CpuEngine(_width, plan, _isAssembled), Plan, elementType, headDim, threads);
         Plan = Plan.With(results);
-        return [.. lines, results.Keep(VectorBits, CubinCache.FromEnvironment())];
+        return [.. lines, results.Keep(VectorBits, DiskCache.FromEnvironment())];
     }
 
     /// <inheritdoc/>
@@ -125,9 +125,8 @@ public sealed class CpuEngine : IAttentionEngine
     {
         double work = (double)problem.Batch * problem.Heads * problem.QueryLength * problem.KeyLength * (problem.HeadDim + problem.ValueDim);
         int threads = (int)Math.Clamp(work / WorkerPool.WorkOfThread, 1, options.Threads > 0 ? options.Threads : Environment.ProcessorCount);
-        // The tile for products of bfloat16 is as wide as the registers of an engine of 512 bits; a few queries go row by row.
-        bool ofPairs = problem.ElementType == ElementType.BFloat16 && VectorBits == 512 && problem.QueryLength > RowProduct<Lanes512<float>, Vector512<float>, float>.MostQueries
-            && _isAssembled && PairTile.Instance.Refusal is null;
+        // The tile for products of bfloat16 is as wide as the registers of an engine of 512 bits.
+        bool ofPairs = problem.ElementType == ElementType.BFloat16 && VectorBits == 512 && _isAssembled && PairTile.Instance.Refusal is null;
         return new(threads, Plan, ofPairs ? PairTile.Instance : null);
     }
 

@@ -40,9 +40,6 @@ internal sealed unsafe class ForwardPass<L, V, T>
     private readonly int _columns;
     private readonly int _valueColumns;
 
-    /// <summary>Whether there are so few queries that their products go row by row.</summary>
-    private readonly bool _byRows;
-
     private long _next;
 
     private ForwardPass(in AttentionProblem problem, in ForwardArguments arguments, BoundScore<T> score, in PassSetting setting)
@@ -50,13 +47,12 @@ internal sealed unsafe class ForwardPass<L, V, T>
         _problem = problem;
         _arguments = arguments;
         _score = score;
-        _products = new(setting.Pairs);
+        _products = new(problem, setting.Pairs);
         _factor = Exponential.Factor<T>(score.ExponentScale);
         _sizes = setting.Plan.Forward(problem);
         _queryTiles = (problem.QueryLength + _sizes.Queries - 1) / _sizes.Queries;
         _columns = Product<L, V, T>.PadColumns(problem.HeadDim);
         _valueColumns = Product<L, V, T>.PadColumns(problem.ValueDim);
-        _byRows = problem.QueryLength <= RowProduct<L, V, T>.MostQueries;
     }
 
     public static void Run(in AttentionProblem problem, in ForwardArguments arguments, in PassSetting setting)
@@ -79,7 +75,7 @@ internal sealed unsafe class ForwardPass<L, V, T>
     /// <summary>The state of one query tile.</summary>
     private readonly struct Tile
     {
-        /// <summary>± Qᵀ in panels; ± Q for a few queries.</summary>
+        /// <summary>± Q, packed.</summary>
         public readonly T* Query;
 
         /// <summary>For 16-bit operands: Q.</summary>
@@ -115,7 +111,7 @@ internal sealed unsafe class ForwardPass<L, V, T>
         {
             int queries = Product<L, V, T>.PadPanels(pass._sizes.Queries), keys = Product<L, V, T>.PadRows(pass._sizes.Keys);
             int stride = Product<L, V, T>.OddLines(queries);
-            Query = scratch.Take<T>((long)queries * (pass._byRows ? pass._columns : pass._problem.HeadDim));
+            Query = scratch.Take<T>(pass._products.PackedSize(pass._sizes.Queries, pass._problem.HeadDim));
             QueryRows = scratch.Take<T>(pass._problem.ElementType.IsHalfWidth() ? (long)queries * pass._problem.HeadDim : 0);
             Scores = new(scratch.Take<T>((long)keys * stride), stride);
             Output = new(scratch.Take<T>((long)Product<L, V, T>.PadRows(queries) * pass._valueColumns), pass._valueColumns);
@@ -158,7 +154,9 @@ internal sealed unsafe class ForwardPass<L, V, T>
         int first = index * _sizes.Queries, queries = Math.Min(_sizes.Queries, _problem.QueryLength - first);
         Stored<T> key = Stored<T>.OfKeyHead(_arguments.Key, head, _problem), value = Stored<T>.OfKeyHead(_arguments.Value, head, _problem);
         *t.Ahead = default;
-        Begin(Stored<T>.OfHead(_arguments.Query, head, _problem).From(first), queries, t);
+        Packed<T> query = _products.Pack(
+            Stored<T>.OfHead(_arguments.Query, head, _problem).From(first), queries, _problem.HeadDim, Exponential.Sign<T>(_score.ExponentScale), t.Query, t.QueryRows);
+        Begin(queries, t);
         _score.Visibility.KeyTiles(head, first, queries, _sizes.Keys, t.Visits);
         foreach ((int keyTile, TileClass tileClass) in t.Visits)
         {
@@ -166,7 +164,7 @@ internal sealed unsafe class ForwardPass<L, V, T>
             Cover tile = _score.Visibility.Cover.Tile(first, queries, start, count);
             count = tile.EndKeyOf(queries - 1);
             tile = tile.Tile(0, queries, 0, count);
-            Matrix<T> k = _products.Rows(key.From(start), count, _byRows ? int.MaxValue : _problem.KeyLength - start, _problem.HeadDim, t.KeyPadding);
+            Matrix<T> k = _products.Rows(key.From(start), count, _problem.KeyLength - start, _problem.HeadDim, t.KeyPadding);
             Matrix<T> v = _products.Columns(value.From(start), count, _problem.ValueDim, t.ValuePadding);
             for (int x = 0; x < queries; x += Product<L, V, T>.Width)
             {
@@ -175,10 +173,10 @@ internal sealed unsafe class ForwardPass<L, V, T>
                 Visibility.Part part = _score.Visibility.Trim(head, first + x, panel.Queries, start, count, ofKeys: true, tileClass);
                 t.Parts[x / Product<L, V, T>.Width] = part;
                 TileProgram? code = _score.Code(ScorePass.Modify, part.Class);
-                // Whether the product stores S as it is: nothing becomes of it, and no row lies in its register tiles that is not of the panel (tiles of pairs find no maxima).
-                bool isPlain = !_products.IsOfPairs && !_byRows && code is null && panel.IsAll && part is { From: 0, Class: TileClass.All } && part.To == count
+                // Whether the product stores S as it is: nothing becomes of it, and no row lies in its register tiles that is not of the panel.
+                bool isPlain = _products.HasMaxima && code is null && panel.IsAll && part is { From: 0, Class: TileClass.All } && part.To == count
                     && (Product<L, V, T>.PadRows(count) == count || start + count == _problem.KeyLength);
-                (int from, int to) = Scores(panel, part, k, start, first, x, columns, isPlain, t);
+                (int from, int to) = Scores(panel, part, k, query, start, first, x, columns, isPlain, t);
                 if (from < to)
                 {
                     Matrix<T> s = t.Scores.From(from, x);
@@ -202,13 +200,8 @@ internal sealed unsafe class ForwardPass<L, V, T>
     }
 
     /// <summary>O = 0, l = 0, m = -inf (finite, so that a difference of two of them is no NaN).</summary>
-    private void Begin(Stored<T> query, int queries, in Tile t)
+    private void Begin(int queries, in Tile t)
     {
-        T sign = Exponential.Sign<T>(_score.ExponentScale);
-        if (_byRows)
-            RowProduct<L, V, T>.Pack(Packing<L, V, T>.Rows(query, queries, _problem.HeadDim, t.QueryRows), queries, _problem.HeadDim, sign, t.Query);
-        else
-            _products.Transpose(query, queries, _problem.HeadDim, sign, t.Query, t.QueryRows);
         int padded = Product<L, V, T>.PadPanels(queries);
         T lowest = T.BitIncrement(T.NegativeInfinity);
         new Span<T>(t.State.Max, padded).Fill(lowest);
@@ -222,22 +215,10 @@ internal sealed unsafe class ForwardPass<L, V, T>
     /// were not, with those that a register tile of P V which has a query of this panel goes through. Max is raised where nothing becomes of S.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private (int From, int To) Scores(Cover panel, Visibility.Part part, Matrix<T> key, int start, int first, int x, int columns, bool isPlain, in Tile t)
+    private (int From, int To) Scores(Cover panel, Visibility.Part part, Matrix<T> key, Packed<T> query, int start, int first, int x, int columns, bool isPlain, in Tile t)
     {
         const int six = Product<L, V, T>.TileRows;
-        T* query = t.Query + (nint)x * _products.Depth(_problem.HeadDim);
         int from = Math.Max(part.From, panel.FirstKeyOf(1 - six)), to = Math.Min(part.To, panel.EndKeyOf(panel.Queries + six - 2));
-        if (_byRows)
-        {
-            for (int j = from; j < to; j++)
-            {
-                for (int i = x; i < x + columns; i += L.Count) // What is in lanes of no query must not slow others down.
-                    L.Store(t.Scores.Row(j) + i, L.Zero);
-            }
-            for (int i = 0; i < panel.Queries; i++)
-                RowProduct<L, V, T>.Dots(t.Query + (x + i) * _columns, key.From(from), to - from, _columns, t.Scores.Row(from) + x + i, t.Scores.Stride);
-            return (from, to);
-        }
         int seen = Math.Min(part.To, panel.EndKeyOf(panel.Queries - 1)), begin = Math.Max(part.From, panel.FirstKeyOf(0)) / six * six, r = begin;
         // Six keys at a time, in one go where all queries see them.
         int common = panel.FirstKeyOf(panel.Queries - 1), end = panel.IsAll ? Product<L, V, T>.PadRows(seen) : Math.Min(seen, panel.EndKeyOf(0)) / six * six;
@@ -254,7 +235,10 @@ internal sealed unsafe class ForwardPass<L, V, T>
                 width = Math.Min(columns, Product<L, V, T>.PadColumns(panel.EndQueryOf(r + six - 1)));
             }
             if (width > skip)
-                _products.Panel(width - skip, key.From(r), query + skip, t.Scores.From(r, x + skip), _problem.HeadDim, blocks, isPlain ? t.State.Max + x : null);
+            {
+                int rows = Math.Min(blocks * six, _products.PadRows(panel.Keys) - r);
+                _products.Panel(width - skip, key.From(r), rows, query, x + skip, t.Scores.From(r, x + skip), _problem.HeadDim, isPlain ? t.State.Max + x : null);
+            }
             if (t.Ahead->From != 0)
                 t.Ahead->Prefetch(start, to, first + x, panel.Queries, (r - begin) / six, (seen - begin + six - 1) / six);
             r += blocks * six;
@@ -308,11 +292,11 @@ internal sealed unsafe class ForwardPass<L, V, T>
         }
     }
 
-    /// <summary>O += P V, six queries at a time (one of a few) over the keys that one of them sees.</summary>
+    /// <summary>O += P V, as many queries at a time as go together over the keys that one of them sees.</summary>
     private void AddValues(Cover tile, TileClass tileClass, Matrix<T> value, in Tile t)
     {
         bool isWhole = tile.IsAll && tileClass == TileClass.All;
-        int rows = _byRows ? 1 : Product<L, V, T>.TileRows, blocks = isWhole && !_byRows ? Product<L, V, T>.Tiles(tile.Queries) : 1;
+        int rows = _products.QueryRows, blocks = isWhole ? (tile.Queries + rows - 1) / rows : 1;
         for (int i = 0; i < tile.Queries; i += blocks * rows)
         {
             int last = Math.Min(i + rows, tile.Queries) - 1, from = 0, to = tile.Keys;
@@ -323,10 +307,8 @@ internal sealed unsafe class ForwardPass<L, V, T>
                 to = Math.Min(tile.EndKeyOf(last), Math.Max(a.To, b.To));
             }
             (int first, int depth) = _products.Range(from, to);
-            if (from < to && _byRows)
-                RowProduct<L, V, T>.Add(t.Scores.Row(from) + i, t.Scores.Stride, value.From(from), depth, _valueColumns, t.Output.Row(i));
-            else if (from < to)
-                _products.Add(_valueColumns, t.Scores.Row(first) + i, 1, t.Scores.Stride, value.From(first), t.Output.From(i), depth, blocks);
+            if (from < to)
+                _products.AddToQueries(_valueColumns, t.Scores.Row(first) + i, 1, t.Scores.Stride, value.From(first), t.Output.From(i), depth, blocks);
         }
     }
 

@@ -9,12 +9,27 @@ namespace TorchFlash.Kernels.Cpu;
 internal static unsafe class OpenMpTeam
 {
     /// <summary>void GOMP_parallel(void (*fn)(void*), void* data, unsigned num_threads, unsigned flags)</summary>
-    private static readonly delegate* unmanaged<delegate* unmanaged<nint, void>, nint, uint, uint, void> s_parallel = Find();
+    private static readonly delegate* unmanaged<delegate* unmanaged<nint, void>, nint, uint, uint, void> s_parallel;
+
+    /// <summary>int omp_get_max_threads(void)</summary>
+    private static readonly delegate* unmanaged[SuppressGCTransition]<int> s_maxThreads;
+
+    static OpenMpTeam()
+    {
+        if (Find() is var (parallel, maxThreads))
+        {
+            s_parallel = (delegate* unmanaged<delegate* unmanaged<nint, void>, nint, uint, uint, void>)parallel;
+            s_maxThreads = (delegate* unmanaged[SuppressGCTransition]<int>)maxThreads;
+        }
+    }
 
     /// <summary>Whether there is such a library: libgomp, on Linux.</summary>
     public static bool Exists => s_parallel != null;
 
-    /// <summary>Runs the worker on up to so many threads of the team at once and returns what it threw when all have ended.</summary>
+    /// <summary>Threads of the team that this thread would work with, itself among them: what libtorch's number of threads sets. 0 where there is no library.</summary>
+    public static int Size => Exists ? s_maxThreads() : 0;
+
+    /// <summary>Runs the worker on up to so many threads of the team at once, no more than it has, and returns what it threw when all have ended.</summary>
     public static List<Exception> Run(int threads, Action worker)
     {
         var work = new Work(threads, worker);
@@ -50,7 +65,7 @@ internal static unsafe class OpenMpTeam
         }
     }
 
-    private static delegate* unmanaged<delegate* unmanaged<nint, void>, nint, uint, uint, void> Find()
+    private static (nint Parallel, nint MaxThreads)? Find()
     {
         if (!OperatingSystem.IsLinux())
             return null;
@@ -61,8 +76,9 @@ internal static unsafe class OpenMpTeam
             {
                 int path = line.IndexOf('/');
                 if (path >= 0 && Path.GetFileName(line.AsSpan(path)).StartsWith("libgomp") && NativeLibrary.TryLoad(line[path..], out nint library)
-                    && NativeLibrary.TryGetExport(library, "GOMP_parallel", out nint parallel))
-                    return (delegate* unmanaged<delegate* unmanaged<nint, void>, nint, uint, uint, void>)parallel;
+                    && NativeLibrary.TryGetExport(library, "GOMP_parallel", out nint parallel)
+                    && NativeLibrary.TryGetExport(library, "omp_get_max_threads", out nint maxThreads))
+                    return (parallel, maxThreads);
             }
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)

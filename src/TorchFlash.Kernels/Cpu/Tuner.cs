@@ -26,7 +26,7 @@ internal static class Tuner
             ElementType = elementType,
         };
         problem.Validate();
-        using var operands = new Operands(problem);
+        using var operands = new TrialOperands(problem);
         ExecutionOptions options = new() { Threads = threads };
         var results = plan.Tuned ?? TuningResults.None;
         List<string> lines = [];
@@ -64,78 +64,5 @@ internal static class Tuner
             foreach (int streamed in TilePlan.StreamedSizes.ToArray())
                 yield return isBackward ? new(streamed, stationary) : new(stationary, streamed);
         }
-    }
-
-    /// <summary>Operands with something in them: exponentials of zeros alone would be cheaper on no processor, but nobody need wonder.</summary>
-    private sealed unsafe class Operands : IDisposable
-    {
-        private readonly Scratch _block;
-
-        public Operands(AttentionProblem problem)
-        {
-            long rows = (long)problem.Heads * problem.QueryLength;
-            int size = problem.ElementType switch
-            {
-                ElementType.Float64 => sizeof(double),
-                ElementType.Float32 => sizeof(float),
-                _ => sizeof(ushort),
-            };
-            nint[] parts = new nint[10];
-            _block = Scratch.Rent(cursor =>
-            {
-                for (int i = 0; i < parts.Length; i++)
-                    parts[i] = (nint)cursor.Take<byte>(i < 8 ? rows * problem.HeadDim * size : rows * sizeof(double));
-            });
-            var random = new Random(1);
-            for (int part = 0; part < 4; part++)
-            {
-                for (long i = 0; i < rows * problem.HeadDim; i++)
-                {
-                    float x = random.NextSingle() - 0.5f;
-                    switch (problem.ElementType)
-                    {
-                        case ElementType.Float64:
-                            ((double*)parts[part])[i] = x;
-                            break;
-                        case ElementType.Float32:
-                            ((float*)parts[part])[i] = x;
-                            break;
-                        case ElementType.Float16:
-                            ((Half*)parts[part])[i] = (Half)x;
-                            break;
-                        default:
-                            ((ushort*)parts[part])[i] = (ushort)(BitConverter.SingleToUInt32Bits(x) >> 16);
-                            break;
-                    }
-                }
-            }
-            Forward = new() { Query = View(0), Key = View(1), Value = View(2), Output = View(4), Statistics = new(parts[8], parts[9]) };
-            Backward = new()
-            {
-                Query = View(0),
-                Key = View(1),
-                Value = View(2),
-                OutputGradient = View(3),
-                Output = View(4),
-                QueryGradient = View(5),
-                KeyGradient = View(6),
-                ValueGradient = View(7),
-                Statistics = new(parts[8], parts[9]),
-            };
-
-            TensorView View(int part) => new()
-            {
-                Data = parts[part],
-                BatchStride = rows * problem.HeadDim,
-                HeadStride = (long)problem.QueryLength * problem.HeadDim,
-                RowStride = problem.HeadDim,
-            };
-        }
-
-        public ForwardArguments Forward { get; }
-
-        public BackwardArguments Backward { get; }
-
-        public void Dispose() => _block.Dispose();
     }
 }

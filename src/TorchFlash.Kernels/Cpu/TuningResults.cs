@@ -3,7 +3,7 @@ using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.X86;
 using System.Security.Cryptography;
 using System.Text;
-using TorchFlash.Kernels.Cuda;
+using TorchFlash.Kernels.Files;
 
 namespace TorchFlash.Kernels.Cpu;
 
@@ -25,11 +25,11 @@ internal sealed class TuningResults
         => new(new(_sizes) { [(isBackward, type, DimOf(headDim))] = sizes });
 
     /// <summary>What was kept for this machine; null where nothing was.</summary>
-    public static TuningResults? Load(int vectorBits, CubinCache cache)
+    public static TuningResults? Load(int vectorBits, DiskCache cache)
         => cache.Find(Key(vectorBits)) is { } kept ? Parse(Encoding.ASCII.GetString(kept)) : null;
 
     /// <summary>Keeps them for later processes. A line that says where, or why not.</summary>
-    public string Keep(int vectorBits, CubinCache cache)
+    public string Keep(int vectorBits, DiskCache cache)
     {
         cache.Keep(Key(vectorBits), Encoding.ASCII.GetBytes(ToString()));
         return cache.Problem is { } problem ? $"not kept: {problem}" : $"kept in {cache.Folder}";

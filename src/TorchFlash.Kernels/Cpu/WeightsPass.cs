@@ -25,9 +25,6 @@ internal sealed unsafe class WeightsPass<L, V, T>
     private readonly int _queryTiles;
     private readonly int _keyTiles;
 
-    /// <summary>Whether there are so few queries that their products go row by row.</summary>
-    private readonly bool _byRows;
-
     private long _next;
 
     private WeightsPass(in AttentionProblem problem, in WeightsArguments arguments, BoundScore<T> score, in PassSetting setting)
@@ -35,12 +32,11 @@ internal sealed unsafe class WeightsPass<L, V, T>
         _problem = problem;
         _arguments = arguments;
         _score = score;
-        _products = new(setting.Pairs);
+        _products = new(problem, setting.Pairs);
         _factor = Exponential.Factor<T>(score.ExponentScale);
         _sizes = setting.Plan.Forward(problem);
         _queryTiles = _sizes.QueryTiles(problem);
         _keyTiles = _sizes.KeyTiles(problem);
-        _byRows = problem.QueryLength <= RowProduct<L, V, T>.MostQueries;
     }
 
     public static void Run(in AttentionProblem problem, in WeightsArguments arguments, in PassSetting setting)
@@ -62,10 +58,10 @@ internal sealed unsafe class WeightsPass<L, V, T>
     /// <summary>The state of one tile of the weights.</summary>
     private readonly struct Tile
     {
-        /// <summary>± Kᵀ in panels; ± Q for a few queries.</summary>
-        public readonly T* KeyTransposed;
+        /// <summary>± K, packed.</summary>
+        public readonly T* Key;
 
-        /// <summary>For 16-bit operands: K. For a few queries: room for K, padded.</summary>
+        /// <summary>For 16-bit operands: K.</summary>
         public readonly T* KeyRows;
 
         /// <summary>P of one head: queries x keys.</summary>
@@ -88,9 +84,8 @@ internal sealed unsafe class WeightsPass<L, V, T>
         public Tile(WeightsPass<L, V, T> pass, Scratch.Cursor scratch)
         {
             int queries = Product<L, V, T>.PadRows(pass._sizes.Queries), panels = Product<L, V, T>.PadPanels(pass._sizes.Keys), stride = Product<L, V, T>.OddLines(panels);
-            int columns = Product<L, V, T>.PadColumns(pass._problem.HeadDim), keys = Product<L, V, T>.PadRows(pass._sizes.Keys);
-            KeyTransposed = scratch.Take<T>(pass._byRows ? (long)queries * columns : (long)panels * pass._problem.HeadDim);
-            KeyRows = scratch.Take<T>(pass._byRows || pass._problem.ElementType.IsHalfWidth() ? (long)keys * columns : 0);
+            Key = scratch.Take<T>(pass._products.PackedSize(pass._sizes.Keys, pass._problem.HeadDim));
+            KeyRows = scratch.Take<T>(pass._problem.ElementType.IsHalfWidth() ? (long)pass._sizes.Keys * pass._problem.HeadDim : 0);
             Scores = new(scratch.Take<T>((long)queries * stride), stride);
             Sum = new(scratch.Take<T>((long)queries * stride), stride);
             Max = scratch.Take<T>(queries);
@@ -137,18 +132,9 @@ internal sealed unsafe class WeightsPass<L, V, T>
     private void Probabilities(Cover tile, TileClass tileClass, int head, int first, int start, T share, Matrix<T> to, in Tile t)
     {
         int d = _problem.HeadDim, queries = tile.Queries, keys = tile.Keys;
-        T sign = Exponential.Sign<T>(_score.ExponentScale);
-        Stored<T> stored = Stored<T>.OfKeyHead(_arguments.Key, head, _problem).From(start);
-        Matrix<T> query = _products.Rows(Stored<T>.OfHead(_arguments.Query, head, _problem).From(first), queries, _problem.QueryLength - first, d, t.QueryPadding), key = default;
-        if (_byRows)
-        {
-            key = Packing<L, V, T>.Pad(stored, keys, int.MaxValue, d, t.KeyRows);
-            query = RowProduct<L, V, T>.Pack(query, queries, d, sign, t.KeyTransposed);
-        }
-        else
-        {
-            _products.Transpose(stored, keys, d, sign, t.KeyTransposed, t.KeyRows);
-        }
+        Matrix<T> query = _products.Rows(Stored<T>.OfHead(_arguments.Query, head, _problem).From(first), queries, _problem.QueryLength - first, d, t.QueryPadding);
+        Packed<T> key = _products.Pack(
+            Stored<T>.OfKeyHead(_arguments.Key, head, _problem).From(start), keys, d, Exponential.Sign<T>(_score.ExponentScale), t.Key, t.KeyRows);
         nint row = (nint)head * _problem.QueryLength + first;
         for (int i = 0; i < queries; i++)
         {
@@ -160,10 +146,7 @@ internal sealed unsafe class WeightsPass<L, V, T>
         {
             int width = Math.Min(Product<L, V, T>.Width, Product<L, V, T>.PadColumns(keys - x));
             Matrix<T> s = to.From(0, x);
-            if (_byRows)
-                RowProduct<L, V, T>.Dots(query, queries, key.From(x), Math.Min(width, keys - x), Product<L, V, T>.PadColumns(d), s);
-            else
-                _products.Panel(width, query, t.KeyTransposed + (nint)x * _products.Depth(d), s, d, Product<L, V, T>.Tiles(queries));
+            _products.Panel(width, query, queries, key, x, s, d);
             if (code is not null)
             {
                 TileArguments arguments = _score.Arguments(s, s, queries, Math.Min(width, keys - x), first, start + x, head, t.Staged, Product<L, V, T>.Width);

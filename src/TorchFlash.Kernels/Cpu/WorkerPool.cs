@@ -3,8 +3,8 @@ using System.Runtime.ExceptionServices;
 namespace TorchFlash.Kernels.Cpu;
 
 /// <summary>
-/// Runs one piece of work on several threads, the caller among them: those of <see cref="OpenMpTeam"/>, or where there is none threads of
-/// its own, which are kept. Callers on different threads may use it at the same time. Work items are claimed by the workers themselves: when one worker returns there is none left, so that
+/// Runs one piece of work on several threads, the caller among them: those of <see cref="OpenMpTeam"/>, or where it has not so many threads of
+/// its own, which are kept: a larger team would be torn down by libtorch's next operator. Callers on different threads may use it at the same time. Work items are claimed by the workers themselves: when one worker returns there is none left, so that
 /// nobody waits for a helper that has not begun by then.
 /// </summary>
 internal static class WorkerPool
@@ -29,7 +29,7 @@ internal static class WorkerPool
             worker();
             return;
         }
-        List<Exception> errors = OpenMpTeam.Exists ? OpenMpTeam.Run(threads, worker) : RunOnHelpers(threads, worker);
+        List<Exception> errors = threads <= OpenMpTeam.Size ? OpenMpTeam.Run(threads, worker) : RunOnHelpers(threads, worker);
         if (errors.Count == 1)
             ExceptionDispatchInfo.Capture(errors[0]).Throw();
         if (errors.Count > 1)

@@ -1,12 +1,13 @@
 using System.Globalization;
 using System.Text;
+using TorchFlash.Kernels.Files;
 
 namespace TorchFlash.Kernels.Cuda;
 
 /// <summary>The driver, the compiler and the engines over them; one in a process, and more in tests.</summary>
 internal sealed class CudaRuntime
 {
-    private static readonly Lazy<CudaRuntime> Shared = new(() => new CudaRuntime(new LibrarySearch(), CubinCache.FromEnvironment(), KernelSources.Embedded));
+    private static readonly Lazy<CudaRuntime> Shared = new(() => new CudaRuntime(new LibrarySearch(), DiskCache.FromEnvironment(), KernelSources.Embedded));
 
     // The oldest GPU of the kernels, and the oldest compilers: __grid_constant__ for all, PTX 8.1 for red.global.add.v4.f32 of sm_90.
     private const int OldestArchitecture = 80;
@@ -24,7 +25,7 @@ internal sealed class CudaRuntime
     /// <param name="cache">Where compiled kernels are kept.</param>
     /// <param name="sources">The kernels.</param>
     /// <param name="tuning">Changes to their choice.</param>
-    public CudaRuntime(LibrarySearch search, CubinCache cache, KernelSources sources, KernelTuning? tuning = null)
+    public CudaRuntime(LibrarySearch search, DiskCache cache, KernelSources sources, KernelTuning? tuning = null)
     {
         _tuning = tuning ?? KernelTuning.None;
         _libraries = new CudaLibraries(search);

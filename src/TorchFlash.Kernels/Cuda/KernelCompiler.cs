@@ -2,11 +2,12 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
+using TorchFlash.Kernels.Files;
 
 namespace TorchFlash.Kernels.Cuda;
 
 /// <summary>Images of kernels: out of the cache, or compiled and put there. Keeps count.</summary>
-internal sealed class KernelCompiler(KernelSources sources, Nvrtc nvrtc, CubinCache cache)
+internal sealed class KernelCompiler(KernelSources sources, Nvrtc nvrtc, DiskCache cache)
 {
     /// <summary>Raised when what is cached means something else than before.</summary>
     private const int FormatVersion = 1;
@@ -18,7 +19,7 @@ internal sealed class KernelCompiler(KernelSources sources, Nvrtc nvrtc, CubinCa
 
     public Nvrtc Nvrtc => nvrtc;
 
-    public CubinCache Cache => cache;
+    public DiskCache Cache => cache;
 
     /// <summary>What this process has compiled, in the order of completion.</summary>
     public IReadOnlyList<CompiledKernel> Compiled

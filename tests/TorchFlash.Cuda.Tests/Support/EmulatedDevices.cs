@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.Security.Cryptography;
 using TorchFlash.Kernels.Cuda;
+using TorchFlash.Kernels.Files;
 
 namespace TorchFlash.Cuda.Tests;
 
@@ -21,7 +22,7 @@ internal static class EmulatedDevices
         new() { Variable = name => name is LibrarySearch.DriverVariable or LibrarySearch.NvrtcVariable ? EmulatedLibrary.Path : null };
 
     /// <summary>Compiled kernels stay from run to run, in a folder for this build of the emulation.</summary>
-    public static CubinCache Cache { get; } = OpenCache();
+    public static DiskCache Cache { get; } = OpenCache();
 
     /// <summary>The engine of an emulated device, for changed sources or with changed choices where wanted.</summary>
     public static CudaEngine Engine(int device, KernelTuning? tuning = null, KernelSources? sources = null) =>
@@ -81,10 +82,10 @@ internal static class EmulatedDevices
         public void MarkInput(nint address, long bytes) => EmulatedGpu.MarkInput(address, bytes);
     }
 
-    private static CubinCache OpenCache()
+    private static DiskCache OpenCache()
     {
         if (EmulatedLibrary.Missing is not null)
-            return new CubinCache(null);
+            return new DiskCache(null);
         string parent = Path.Combine(Repository.Root, "artifacts", "emulation-cache");
         string folder = Path.Combine(parent, Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(EmulatedLibrary.Path)))[..16]);
         if (!Directory.Exists(folder) && Directory.Exists(parent))
@@ -93,6 +94,6 @@ internal static class EmulatedDevices
             foreach (string old in Directory.EnumerateDirectories(parent).Where(f => DateTime.UtcNow - Directory.GetLastWriteTimeUtc(f) > TimeSpan.FromHours(12)))
                 Directory.Delete(old, recursive: true);
         }
-        return new CubinCache(folder, limit: 2L << 30);
+        return new DiskCache(folder, limit: 2L << 30);
     }
 }

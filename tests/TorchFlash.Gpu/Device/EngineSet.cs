@@ -1,4 +1,5 @@
 using TorchFlash.Kernels.Cuda;
+using TorchFlash.Kernels.Files;
 
 namespace TorchFlash.Gpu.Device;
 
@@ -80,7 +81,7 @@ internal sealed class EngineSet
         {
             if (!_tuned.TryGetValue(tuning, out CudaEngine? engine))
             {
-                var runtime = new CudaRuntime(new LibrarySearch(), CubinCache.FromEnvironment(), KernelSources.Embedded, tuning);
+                var runtime = new CudaRuntime(new LibrarySearch(), DiskCache.FromEnvironment(), KernelSources.Embedded, tuning);
                 engine = runtime.Engine(_device, out string reason) ?? throw new InvalidOperationException(reason);
                 _tuned.Add(tuning, engine);
                 _runtimes.Add(runtime);

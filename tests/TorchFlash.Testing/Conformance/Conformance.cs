@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using System.Text.RegularExpressions;
 using TorchFlash.Kernels.Cuda;
+using TorchFlash.Kernels.Files;
 
 namespace TorchFlash.Testing;
 
@@ -56,7 +57,7 @@ internal static unsafe partial class Conformance
     {
         string target = device.Target(nvrtc).Name;
         bool hopper = target == "sm_90a";
-        var compiler = new KernelCompiler(Sources, nvrtc, new CubinCache(null));
+        var compiler = new KernelCompiler(Sources, nvrtc, new DiskCache(null));
         byte[] image = compiler.Image(KernelVariant.Create(Kernel, target, [("K_HOPPER", hopper ? 1 : 0), ("K_SHARED_LIMIT", device.SharedLimit)]), out _);
         CudaDriver driver = device.Driver;
         using CudaDevice.Scope scope = device.Enter();

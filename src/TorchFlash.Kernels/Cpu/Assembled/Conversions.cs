@@ -1,6 +1,5 @@
 using System.ComponentModel;
 using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.X86;
 
 namespace TorchFlash.Kernels.Cpu.Assembled;
@@ -14,29 +13,31 @@ internal sealed unsafe class Conversions
     /// <summary>Elements a call: a microsecond, for which a garbage collection may have to wait.</summary>
     private const int MostOfCall = 1 << 14;
 
-    private static readonly Lazy<Conversions?> s_widenFloat16 = new(() => Load(HasF16C, windows => ConversionCode.WidenFloat16(windows, Avx512F.IsSupported), ChecksWidening));
-    private static readonly Lazy<Conversions?> s_narrowFloat16 = new(() => Load(HasF16C, windows => ConversionCode.NarrowFloat16(windows, Avx512F.IsSupported), ChecksNarrowing));
-    private static readonly Lazy<Conversions?> s_round = new(() => Load(PairTile.Instance.Refusal is null, ConversionCode.Round, ChecksRounding));
-    private static readonly Lazy<Conversions?> s_roundPairs = new(() => Load(PairTile.Instance.Refusal is null && Avx512BW.IsSupported, ConversionCode.RoundPairs, ChecksPairs));
+    private static readonly Lazy<Routine> s_widenFloat16 = new(() => LoadWidening(Setting));
+    private static readonly Lazy<Routine> s_narrowFloat16 = new(() => LoadNarrowing(Setting));
+    private static readonly Lazy<Routine> s_round = new(() => Load(PairTile.Instance.Refusal, ConversionCode.Round, ChecksRounding));
+    private static readonly Lazy<Routine> s_roundPairs = new(() => Load(PairTile.Instance.Refusal ?? (Avx512BW.IsSupported ? null : "no AVX512-BW"), ConversionCode.RoundPairs, ChecksPairs));
 
     private readonly delegate* unmanaged[Cdecl, SuppressGCTransition]<void*, void*, void*, nint, void> _code;
 
     private Conversions(byte* code) => _code = (delegate* unmanaged[Cdecl, SuppressGCTransition]<void*, void*, void*, nint, void>)code;
 
     /// <summary>float16 to float; null where there is no such routine.</summary>
-    public static Conversions? WidenFloat16 => s_widenFloat16.Value;
+    public static Conversions? WidenFloat16 => s_widenFloat16.Value.Code;
 
     /// <summary>float to float16.</summary>
-    public static Conversions? NarrowFloat16 => s_narrowFloat16.Value;
+    public static Conversions? NarrowFloat16 => s_narrowFloat16.Value.Code;
 
     /// <summary>float to bfloat16.</summary>
-    public static Conversions? Rounding => s_round.Value;
+    public static Conversions? Rounding => s_round.Value.Code;
 
     /// <summary>Two rows of float to pairs of bfloat16.</summary>
-    public static Conversions? PairRounding => s_roundPairs.Value;
+    public static Conversions? PairRounding => s_roundPairs.Value.Code;
 
-    /// <summary>What is in use.</summary>
-    public static string Describe() => WidenFloat16 is null ? "float16 converted by integers" : "float16 converted by assembled F16C";
+    /// <summary>What is in use, or why nothing is.</summary>
+    public static string Describe() => Describe(s_widenFloat16.Value.Refusal ?? s_narrowFloat16.Value.Refusal);
+
+    internal static string Describe(string? refusal) => refusal is null ? "float16 converted by assembled F16C" : $"float16 converted by integers: {refusal}";
 
     /// <summary>A routine of one row; see <see cref="ConversionCode"/>.</summary>
     public void Run<TFrom, TTo>(TFrom* from, TTo* to, int n, float* factor = null) where TFrom : unmanaged where TTo : unmanaged
@@ -48,20 +49,34 @@ internal sealed unsafe class Conversions
     /// <summary>The routine of two rows, shorter ones.</summary>
     public void Run(float* low, float* high, uint* to, int n) => _code(low, high, to, n);
 
-    private static bool HasF16C => Avx2.IsSupported && (X86Base.CpuId(1, 0).Ecx & 1 << 29) != 0;
+    private static string? Setting => Environment.GetEnvironmentVariable(PairTile.Switch);
 
-    private static Conversions? Load(bool isSupported, Func<bool, byte[]> code, Func<Conversions, bool> check)
+    /// <summary>A routine, or why there is none.</summary>
+    internal readonly record struct Routine(Conversions? Code, string? Refusal);
+
+    /// <param name="setting">Value of the environment variable.</param>
+    /// <param name="makeExecutable">For tests: instead of the system's call.</param>
+    internal static Routine LoadWidening(string? setting, Func<nint, nint, bool>? makeExecutable = null)
+        => Load(MissingF16C(setting), windows => ConversionCode.WidenFloat16(windows, Avx512F.IsSupported), ChecksWidening, makeExecutable);
+
+    private static Routine LoadNarrowing(string? setting)
+        => Load(MissingF16C(setting), windows => ConversionCode.NarrowFloat16(windows, Avx512F.IsSupported), ChecksNarrowing);
+
+    private static string? MissingF16C(string? setting)
+        => PairTile.MissingForAll(setting) ?? (Avx2.IsSupported && (X86Base.CpuId(1, 0).Ecx & 1 << 29) != 0 ? null : "no AVX2 with F16C");
+
+    private static Routine Load(string? missing, Func<bool, byte[]> code, Func<Conversions, bool> check, Func<nint, nint, bool>? makeExecutable = null)
     {
-        if (!isSupported || RuntimeInformation.ProcessArchitecture != Architecture.X64 || Environment.GetEnvironmentVariable(PairTile.Switch) == "0")
-            return null;
+        if (missing is not null)
+            return new(null, missing);
         try
         {
-            var conversions = new Conversions(ExecutablePages.Load(code(OperatingSystem.IsWindows())));
-            return check(conversions) ? conversions : null;
+            var conversions = new Conversions(ExecutablePages.Load(code(OperatingSystem.IsWindows()), makeExecutable));
+            return check(conversions) ? new(conversions, null) : new(null, "the instruction converts otherwise than its definition");
         }
-        catch (Win32Exception)
+        catch (Win32Exception e)
         {
-            return null; // PairTile says so.
+            return new(null, e.Message);
         }
     }
 

@@ -161,14 +161,16 @@ internal sealed unsafe class PairTile
     /// <summary>What of the processor or of the settings stands against them; null where nothing does.</summary>
     internal static string? Missing(string? setting)
     {
-        if (setting == "0")
-            return $"{Switch} is 0";
-        if (RuntimeInformation.ProcessArchitecture != Architecture.X64)
-            return $"the processor is {RuntimeInformation.ProcessArchitecture}";
+        if (MissingForAll(setting) is { } missing)
+            return missing;
         if (!Avx512F.IsSupported) // of the processor, of the system that would have to save its registers, and of .NET's settings
             return "no AVX-512";
         return X86Base.CpuId(7, 0).Eax >= 1 && (X86Base.CpuId(7, 1).Eax & 1 << 5) != 0 ? null : "no AVX512-BF16";
     }
+
+    /// <summary>What stands against any assembled code.</summary>
+    internal static string? MissingForAll(string? setting) => setting == "0" ? $"{Switch} is 0"
+        : RuntimeInformation.ProcessArchitecture != Architecture.X64 ? $"the processor is {RuntimeInformation.ProcessArchitecture}" : null;
 
     // Out of line, so that nothing of the assembler is loaded where nothing is assembled.
     [MethodImpl(MethodImplOptions.NoInlining)]

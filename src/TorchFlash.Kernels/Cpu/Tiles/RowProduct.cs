@@ -13,10 +13,7 @@ internal static unsafe class RowProduct<L, V, T>
     where V : struct
     where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
-    /// <summary>
-    /// Queries up to which this is the faster way, no more than a panel has columns. It is asked of the problem and not of a tile: S has the
-    /// same bits forward and backward.
-    /// </summary>
+    /// <summary>Queries up to which this is the faster way.</summary>
     public const int MostQueries = 4;
 
     /// <summary>Rows of d elements, times a factor, as the others here take them: 0 from d up to whole registers.</summary>
@@ -49,11 +46,24 @@ internal static unsafe class RowProduct<L, V, T>
         }
     }
 
-    /// <summary>C = X Bᵀ for so many rows of X and of B; columns are whole registers.</summary>
-    public static void Dots(Matrix<T> x, int queries, Matrix<T> b, int rows, int columns, Matrix<T> c)
+    /// <summary>
+    /// C = A Bᵀ for so many rows of A, and of B from row x on; the columns of C up to whole registers are 0 where B has no more rows: what is there must
+    /// not slow others down. The side with fewer rows is that of the queries.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Panel(int columns, Matrix<T> a, int rows, Packed<T> b, int x, Matrix<T> c, int d)
     {
-        for (int i = 0; i < queries; i++)
-            Dots(x.Row(i), b, rows, columns, c.Row(i), 1);
+        int n = Math.Min(columns, b.Rows - x);
+        for (int r = 0; r < rows; r++)
+        {
+            for (int k = n / L.Count * L.Count; k < columns; k += L.Count)
+                L.Store(c.Row(r) + k, L.Zero);
+        }
+        Matrix<T> from = b.Data.From(x);
+        for (int r = 0; r < rows && rows <= n; r++)
+            Dots(a.Row(r), from, n, d, c.Row(r), 1);
+        for (int k = 0; k < n && n < rows; k++)
+            Dots(from.Row(k), a, rows, d, c.Data + k, c.Stride);
     }
 
     /// <summary>c += sum_j a[j stride] B(j, :) over so many rows of B, summed from zero; columns are whole registers.</summary>

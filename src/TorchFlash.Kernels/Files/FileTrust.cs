@@ -1,7 +1,7 @@
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 
-namespace TorchFlash.Kernels.Cuda;
+namespace TorchFlash.Kernels.Files;
 
 /// <summary>
 /// Whether nobody but this user can have written what lies in the file system: machine code is loaded from there. Links are not followed. On

@@ -3,15 +3,16 @@ using System.Security.Cryptography;
 using System.Text;
 using System.Text.RegularExpressions;
 
-namespace TorchFlash.Kernels.Cuda;
+namespace TorchFlash.Kernels.Files;
 
 /// <summary>
-/// Compiled kernels on disk, one file each, shared by the processes of a user. They lie in a folder of their own inside the one given. It must
+/// Compiled kernels and sizes of tiles on disk, one file each, shared by the processes of a user. They lie in a folder of their own inside the one given. It must
 /// be this user's, and nobody else may write to it: else, and where it cannot be made, nothing is read or kept, and nothing fails. A file is
 /// written under a random name and then renamed, so that nobody sees half of one; what is read is held against the SHA-256 it carries, and removed
 /// when it does not agree. When the files outgrow the limit, those used longest ago go; files with other names are not touched.
 /// </summary>
-internal sealed partial class CubinCache
+/// <remarks>Names on disk are those of what it was made for, compiled kernels: folders that users have stay in use.</remarks>
+internal sealed partial class DiskCache
 {
     public const string FolderVariable = "TORCHFLASH_CACHE", LimitVariable = "TORCHFLASH_CACHE_LIMIT", OwnFolder = "torchflash-cubin";
 
@@ -24,7 +25,7 @@ internal sealed partial class CubinCache
     /// <param name="parent">Inside of what; null: nowhere.</param>
     /// <param name="limit">Most bytes that the files may take together.</param>
     /// <param name="whyOff">Why there is no folder.</param>
-    public CubinCache(string? parent, long limit = DefaultLimit, string whyOff = "")
+    public DiskCache(string? parent, long limit = DefaultLimit, string whyOff = "")
     {
         _folder = parent is null ? null : Path.Combine(parent, OwnFolder);
         Limit = limit;
@@ -43,7 +44,7 @@ internal sealed partial class CubinCache
     private static ReadOnlySpan<byte> Magic => "TFCUBIN2"u8;
 
     /// <summary>The cache that the environment asks for, by the convention of the platform.</summary>
-    public static CubinCache FromEnvironment(Func<string, string?> variable, bool isWindows, string home, string localApplicationData)
+    public static DiskCache FromEnvironment(Func<string, string?> variable, bool isWindows, string home, string localApplicationData)
     {
         long limit = long.TryParse(variable(LimitVariable), System.Globalization.NumberStyles.None, System.Globalization.CultureInfo.InvariantCulture, out long mebibytes)
             && mebibytes < 1L << 40 ? mebibytes << 20 : DefaultLimit;
@@ -52,12 +53,12 @@ internal sealed partial class CubinCache
             // The specification of XDG_CACHE_HOME: a relative path is no path.
             : variable("XDG_CACHE_HOME") is { Length: > 0 } cache && Path.IsPathRooted(cache) ? cache
             : home.Length > 0 ? Path.Combine(home, ".cache") : "";
-        return parent.Length > 0 ? new CubinCache(parent, limit)
-            : new CubinCache(null, limit, $"there is no home folder; {FolderVariable} can name a folder");
+        return parent.Length > 0 ? new DiskCache(parent, limit)
+            : new DiskCache(null, limit, $"there is no home folder; {FolderVariable} can name a folder");
     }
 
     /// <summary>The cache that this process' environment asks for.</summary>
-    public static CubinCache FromEnvironment() => FromEnvironment(
+    public static DiskCache FromEnvironment() => FromEnvironment(
         Environment.GetEnvironmentVariable,
         OperatingSystem.IsWindows(),
         Environment.GetFolderPath(Environment.SpecialFolder.UserProfile),
@@ -96,10 +97,10 @@ internal sealed partial class CubinCache
         }
     }
 
-    /// <summary>Keeps an image under the key.</summary>
+    /// <summary>Keeps an entry under the key.</summary>
     /// <param name="key">64 hexadecimal digits.</param>
-    /// <param name="image">The image.</param>
-    public void Keep(string key, ReadOnlySpan<byte> image)
+    /// <param name="entry">Its bytes.</param>
+    public void Keep(string key, ReadOnlySpan<byte> entry)
     {
         if (_folder is null)
             return;
@@ -117,8 +118,8 @@ internal sealed partial class CubinCache
             FileTrust.IsThere(_folder, isFolder: true);
             using (var file = new FileStream(temporary, options))
             {
-                file.Write(Header(key, image));
-                file.Write(image);
+                file.Write(Header(key, entry));
+                file.Write(entry);
             }
             File.Move(temporary, path, overwrite: true);
             Problem = null;
@@ -165,15 +166,15 @@ internal sealed partial class CubinCache
     private string PathOf(string key) => OwnName().IsMatch(key + ".cubin") ? Path.Combine(_folder!, key + ".cubin")
         : throw new ArgumentException($"A key is 64 hexadecimal digits, not '{key}'.", nameof(key));
 
-    /// <summary>Magic, length, SHA-256 of key and image: a file put under another name is none.</summary>
-    private static byte[] Header(string key, ReadOnlySpan<byte> image)
+    /// <summary>Magic, length, SHA-256 of key and entry: a file put under another name is none.</summary>
+    private static byte[] Header(string key, ReadOnlySpan<byte> entry)
     {
         byte[] header = new byte[HeaderLength];
         Magic.CopyTo(header);
-        BinaryPrimitives.WriteInt64LittleEndian(header.AsSpan(MagicLength), image.Length);
+        BinaryPrimitives.WriteInt64LittleEndian(header.AsSpan(MagicLength), entry.Length);
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         hash.AppendData(Encoding.ASCII.GetBytes(key));
-        hash.AppendData(image);
+        hash.AppendData(entry);
         hash.GetHashAndReset(header.AsSpan(MagicLength + sizeof(long)));
         return header;
     }

@@ -3,15 +3,16 @@ using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using System.Text;
 using TorchFlash.Kernels.Cuda;
+using TorchFlash.Kernels.Files;
 
 namespace TorchFlash.Cuda.Tests;
 
 /// <summary>The cache of compiled kernels gives back what was put in, or nothing, and never fails a caller.</summary>
-public sealed partial class CubinCacheTests : IDisposable
+public sealed partial class DiskCacheTests : IDisposable
 {
     private readonly TemporaryFolder _folder = new();
 
-    private string Own => Path.Combine(_folder.Path, CubinCache.OwnFolder);
+    private string Own => Path.Combine(_folder.Path, DiskCache.OwnFolder);
 
     public void Dispose() => _folder.Dispose();
 
@@ -19,11 +20,11 @@ public sealed partial class CubinCacheTests : IDisposable
     public void GivesBackWhatWasPutIn()
     {
         string parent = Path.Combine(_folder.Path, "made", "on", "demand");
-        var cache = new CubinCache(parent);
+        var cache = new DiskCache(parent);
         Assert.Null(cache.Find(Key("a")));
         Assert.False(Directory.Exists(parent)); // not for looking
         cache.Keep(Key("a"), Image(1000));
-        Assert.Equal(Image(1000), new CubinCache(parent).Find(Key("a")));
+        Assert.Equal(Image(1000), new DiskCache(parent).Find(Key("a")));
         cache.Keep(Key("a"), Image(10));
         Assert.Equal(Image(10), cache.Find(Key("a")));
         Assert.Null(cache.Find(Key("b")));
@@ -40,7 +41,7 @@ public sealed partial class CubinCacheTests : IDisposable
     [Fact]
     public void DamagedFilesAreRemoved()
     {
-        var cache = new CubinCache(_folder.Path);
+        var cache = new DiskCache(_folder.Path);
         cache.Keep(Key("a"), Image(100));
         string path = FileOf("a");
         byte[] whole = File.ReadAllBytes(path);
@@ -60,7 +61,7 @@ public sealed partial class CubinCacheTests : IDisposable
     [Fact]
     public void ThoseUsedLongestAgoGoFirst()
     {
-        var cache = new CubinCache(_folder.Path, limit: 4000);
+        var cache = new DiskCache(_folder.Path, limit: 4000);
         foreach (string key in new[] { "a", "b", "c" })
         {
             cache.Keep(Key(key), Image(1000));
@@ -80,7 +81,7 @@ public sealed partial class CubinCacheTests : IDisposable
     [Fact]
     public void LeftoversOfDeadProcessesGo()
     {
-        var cache = new CubinCache(_folder.Path);
+        var cache = new DiskCache(_folder.Path);
         cache.Keep(Key("a"), Image(10));
         string old = FileOf("x", ending: $".{Guid.NewGuid():N}.tmp"), young = FileOf("y", ending: $".{Guid.NewGuid():N}.tmp");
         File.WriteAllText(old, "");
@@ -95,7 +96,7 @@ public sealed partial class CubinCacheTests : IDisposable
     [Fact]
     public void OtherProgramsFilesStay()
     {
-        var cache = new CubinCache(_folder.Path, limit: 100);
+        var cache = new DiskCache(_folder.Path, limit: 100);
         cache.Keep(Key("a"), Image(50));
         string[] names = ["a.tmp", "a.cubin", Key("b") + ".cubin", Key("b") + ".tmp", $"{Key("b")}.{Guid.NewGuid():N}.tmp", "document.txt"];
         string[] foreign = [.. names.Select(n => Path.Combine(_folder.Path, n)), .. names.Where((_, i) => i is 0 or 1 or 3 or 5).Select(n => Path.Combine(Own, n)),
@@ -114,7 +115,7 @@ public sealed partial class CubinCacheTests : IDisposable
     [Fact]
     public void OnlyHexadecimalKeysNameFiles()
     {
-        var cache = new CubinCache(_folder.Path);
+        var cache = new DiskCache(_folder.Path);
         foreach (string key in new[] { "", "key", "../" + Key("a"), Key("a") + "\n", Key("a").ToUpperInvariant() })
             Assert.Throws<ArgumentException>(() => cache.Keep(key, Image(1)));
         Assert.Empty(Directory.EnumerateFileSystemEntries(_folder.Path));
@@ -125,7 +126,7 @@ public sealed partial class CubinCacheTests : IDisposable
     {
         if (OperatingSystem.IsWindows())
             return;
-        new CubinCache(_folder.Path).Keep(Key("a"), Image(10));
+        new DiskCache(_folder.Path).Keep(Key("a"), Image(10));
         Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute, File.GetUnixFileMode(Own));
         Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(FileOf("a")));
     }
@@ -138,7 +139,7 @@ public sealed partial class CubinCacheTests : IDisposable
     {
         if (OperatingSystem.IsWindows())
             return;
-        var cache = new CubinCache(_folder.Path);
+        var cache = new DiskCache(_folder.Path);
         cache.Keep(Key("a"), Image(10));
         foreach (string path in (string[])[Own, FileOf("a")])
         {
@@ -157,7 +158,7 @@ public sealed partial class CubinCacheTests : IDisposable
     {
         if (!OperatingSystem.IsLinux() || !Environment.IsPrivilegedProcess)
             return; // only root can give away
-        var cache = new CubinCache(_folder.Path);
+        var cache = new DiskCache(_folder.Path);
         cache.Keep(Key("a"), Image(10));
         ChangeOwner(FileOf("a"), 65534);
         AssertNotRead(cache, "belongs to user 65534");
@@ -174,10 +175,10 @@ public sealed partial class CubinCacheTests : IDisposable
         if (OperatingSystem.IsWindows())
             return; // links are for administrators
         string elsewhere = Directory.CreateDirectory(Path.Combine(_folder.Path, "elsewhere")).FullName;
-        var there = new CubinCache(elsewhere);
+        var there = new DiskCache(elsewhere);
         there.Keep(Key("a"), Image(10));
         Directory.CreateSymbolicLink(Own, there.Folder!);
-        var cache = new CubinCache(_folder.Path);
+        var cache = new DiskCache(_folder.Path);
         AssertNotRead(cache, "is not a folder");
         AssertNothingKept("is not a folder");
         Assert.Equal(Image(10), there.Find(Key("a")));
@@ -197,7 +198,7 @@ public sealed partial class CubinCacheTests : IDisposable
     public void FolderThatCannotBeMade()
     {
         string file = _folder.Touch("file");
-        var cache = new CubinCache(Path.Combine(file, "below"));
+        var cache = new DiskCache(Path.Combine(file, "below"));
         cache.Keep(Key("a"), Image(10));
         Assert.Null(cache.Find(Key("a")));
         Assert.NotNull(cache.Problem);
@@ -209,11 +210,11 @@ public sealed partial class CubinCacheTests : IDisposable
     {
         if (OperatingSystem.IsWindows() || Environment.IsPrivilegedProcess)
             return; // may write anywhere
-        new CubinCache(_folder.Path).Keep(Key("a"), Image(10));
+        new DiskCache(_folder.Path).Keep(Key("a"), Image(10));
         File.SetUnixFileMode(Own, UnixFileMode.UserRead | UnixFileMode.UserExecute);
         try
         {
-            var cache = new CubinCache(_folder.Path);
+            var cache = new DiskCache(_folder.Path);
             Assert.Equal(Image(10), cache.Find(Key("a")));
             cache.Keep(Key("b"), Image(10));
             Assert.Null(cache.Find(Key("b")));
@@ -232,7 +233,7 @@ public sealed partial class CubinCacheTests : IDisposable
         var clock = Stopwatch.StartNew();
         Parallel.For(0, 8, thread =>
         {
-            var cache = new CubinCache(_folder.Path, limit: 20_000); // like a process of its own
+            var cache = new DiskCache(_folder.Path, limit: 20_000); // like a process of its own
             var random = new Random(thread);
             while (clock.ElapsedMilliseconds < 500)
             {
@@ -246,7 +247,7 @@ public sealed partial class CubinCacheTests : IDisposable
                     cache.Remove(key);
             }
         });
-        var survivor = new CubinCache(_folder.Path, limit: 20_000);
+        var survivor = new DiskCache(_folder.Path, limit: 20_000);
         survivor.Keep(Key("last"), Image(10));
         Assert.True(new DirectoryInfo(Own).EnumerateFiles("*.cubin").Sum(f => f.Length) <= 20_000);
         Assert.Empty(Directory.EnumerateFiles(Own, "*.tmp"));
@@ -260,12 +261,12 @@ public sealed partial class CubinCacheTests : IDisposable
         AssertFolder("/home/u/.cache", isWindows: false, ("XDG_CACHE_HOME", "relative"));
         AssertFolder("/local", isWindows: true, ("XDG_CACHE_HOME", "/cache"));
         foreach (bool isWindows in (bool[])[false, true])
-            AssertFolder("/named", isWindows, (CubinCache.FolderVariable, "/named"), ("XDG_CACHE_HOME", "/cache"));
-        CubinCache none = CubinCache.FromEnvironment(_ => null, isWindows: false, "", "");
+            AssertFolder("/named", isWindows, (DiskCache.FolderVariable, "/named"), ("XDG_CACHE_HOME", "/cache"));
+        DiskCache none = DiskCache.FromEnvironment(_ => null, isWindows: false, "", "");
         Assert.Null(none.Folder);
         none.Keep(Key("a"), Image(1));
         Assert.Null(none.Find(Key("a")));
-        Assert.Contains(CubinCache.FolderVariable, none.ToString(), StringComparison.Ordinal);
+        Assert.Contains(DiskCache.FolderVariable, none.ToString(), StringComparison.Ordinal);
     }
 
     [Theory]
@@ -277,16 +278,16 @@ public sealed partial class CubinCacheTests : IDisposable
     [InlineData("7", 7)]
     [InlineData("0", 0)]
     public void LimitFromEnvironment(string? text, long mebibytes) =>
-        Assert.Equal(mebibytes << 20, CubinCache.FromEnvironment(name => name == CubinCache.LimitVariable ? text : null, isWindows: false, "/home/u", "").Limit);
+        Assert.Equal(mebibytes << 20, DiskCache.FromEnvironment(name => name == DiskCache.LimitVariable ? text : null, isWindows: false, "/home/u", "").Limit);
 
     private static void AssertFolder(string expected, bool isWindows, params (string Name, string Value)[] variables)
     {
-        var cache = CubinCache.FromEnvironment(name => variables.FirstOrDefault(v => v.Name == name).Value, isWindows, "/home/u", "/local");
-        Assert.Equal(Path.GetFullPath(Path.Combine(expected, CubinCache.OwnFolder)), Path.GetFullPath(cache.Folder!));
+        var cache = DiskCache.FromEnvironment(name => variables.FirstOrDefault(v => v.Name == name).Value, isWindows, "/home/u", "/local");
+        Assert.Equal(Path.GetFullPath(Path.Combine(expected, DiskCache.OwnFolder)), Path.GetFullPath(cache.Folder!));
     }
 
     /// <summary>What is under "a" is not read, and the cache says why; nothing is removed.</summary>
-    private void AssertNotRead(CubinCache cache, string why)
+    private void AssertNotRead(DiskCache cache, string why)
     {
         Assert.Null(cache.Find(Key("a")));
         Assert.Contains(why, cache.Problem);
@@ -297,7 +298,7 @@ public sealed partial class CubinCacheTests : IDisposable
     /// <summary>A cache that nobody has used yet keeps nothing in the folder, removes nothing there, and says why.</summary>
     private void AssertNothingKept(string why)
     {
-        var cache = new CubinCache(_folder.Path, limit: 0);
+        var cache = new DiskCache(_folder.Path, limit: 0);
         Assert.Contains(why, cache.ToString(), StringComparison.Ordinal);
         cache.Keep(Key("b"), Image(10));
         cache.Remove(Key("a"));
@@ -305,7 +306,7 @@ public sealed partial class CubinCacheTests : IDisposable
         Assert.Equal([FileOf("a")], Directory.EnumerateFileSystemEntries(Own));
     }
 
-    private string FileOf(string key, string? parent = null, string ending = ".cubin") => Path.Combine(parent ?? _folder.Path, CubinCache.OwnFolder, Key(key) + ending);
+    private string FileOf(string key, string? parent = null, string ending = ".cubin") => Path.Combine(parent ?? _folder.Path, DiskCache.OwnFolder, Key(key) + ending);
 
     private static string Key(string name) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(name)));
 
