@@ -58,6 +58,7 @@ internal static class Program
         MemoryCommand.Command(),
         MixedCommand.Command(),
         TilesCommand.Command(),
+        PartsCommand.Command(),
         ScoresCommand.Command(),
         SparseCommand.Command(),
         IoCommand.Command(),
