@@ -47,6 +47,9 @@ internal sealed unsafe partial class BackwardPass<L, V, T>
         /// <summary>For dropout: random words.</summary>
         public readonly uint* Words;
 
+        /// <summary>What comes after the query tile that passes by.</summary>
+        public readonly Ahead Ahead = new(lines: 16);
+
         public Tile(BackwardPass<L, V, T> pass, Scratch.Cursor scratch)
         {
             int queries = Product<L, V, T>.PadRows(pass._sizes.Queries), keys = Product<L, V, T>.PadRows(pass._sizes.Keys);

@@ -47,6 +47,9 @@ internal sealed unsafe partial class BackwardPass<L, V, T>
     private readonly int _columns;
     private readonly int _valueColumns;
 
+    /// <summary>Whether it pays to ask for operands ahead of time.</summary>
+    private readonly bool _isFar;
+
     private readonly Turns _turns;
     private readonly Lazy<TileMap>[] _maps;
 
@@ -65,6 +68,7 @@ internal sealed unsafe partial class BackwardPass<L, V, T>
         _factor = Exponential.Factor<T>(score.ExponentScale);
         _scale = T.CreateChecked(problem.Scale);
         _sizes = setting.Plan.Backward(problem);
+        _isFar = setting.Plan.Caches.AreFar(problem);
         _queryTiles = _sizes.QueryTiles(problem);
         _keyTiles = _sizes.KeyTiles(problem);
         _columns = Product<L, V, T>.PadColumns(problem.HeadDim);
@@ -122,8 +126,12 @@ internal sealed unsafe partial class BackwardPass<L, V, T>
         {
             if (index == 0)
                 BeginUnvisited(head, t);
-            foreach (TileMap.Visit visit in MapOf(head).Of(index))
-                PassBy(head, visit, side, t);
+            ReadOnlySpan<TileMap.Visit> visits = MapOf(head).Of(index);
+            for (int i = 0; i < visits.Length; i++)
+            {
+                LookAhead(head, visits[i..], t.Ahead);
+                PassBy(head, visits[i], side, t);
+            }
         }
 
         Packing<L, V, T>.Store(t.KeyGradient, OfHead(_arguments.KeyGradient), keys, _problem.HeadDim, _scale);
@@ -139,6 +147,26 @@ internal sealed unsafe partial class BackwardPass<L, V, T>
     /// <param name="KeyPacked">± K, for Q Kᵀ.</param>
     /// <param name="ValuePacked">V, for dO Vᵀ.</param>
     private readonly record struct KeySide(int Start, int Keys, Matrix<T> Key, Packed<T> KeyPacked, Packed<T> ValuePacked);
+
+    /// <summary>Asks for dQ of a visit, which dS K is added to, and for Q and dO of the next one.</summary>
+    private void LookAhead(int head, ReadOnlySpan<TileMap.Visit> visits, Ahead ahead)
+    {
+        ahead.Clear();
+        if (!_isFar)
+            return;
+        Add(_arguments.QueryGradient, visits[0], _problem.HeadDim);
+        if (visits.Length > 1)
+        {
+            Add(_arguments.Query, visits[1], _problem.HeadDim);
+            Add(_arguments.OutputGradient, visits[1], _problem.ValueDim);
+        }
+
+        void Add(in TensorView view, TileMap.Visit visit, int d)
+        {
+            int first = visit.QueryTile * _sizes.Queries;
+            ahead.Add(Stored<T>.OfHead(view, head, _problem).From(first), Math.Min(_sizes.Queries, _problem.QueryLength - first), d);
+        }
+    }
 
     private void PassBy(int head, TileMap.Visit visit, in KeySide side, in Tile t)
     {
@@ -196,7 +224,7 @@ internal sealed unsafe partial class BackwardPass<L, V, T>
                 if (columns > 0)
                 {
                     Matrix<T> s = t.Scores.From(i, x + skip), raw = code is null ? s : t.Raw.From(i, x + skip);
-                    _products.Panel(columns, query.From(i), rows, key, x + skip, raw, _problem.HeadDim);
+                    _products.Panel(columns, query.From(i), rows, key, x + skip, raw, _problem.HeadDim, ahead: t.Ahead);
                     if (code is not null)
                         RunProgram(code, place, part, i, x + skip, rows, Math.Min(columns, tile.Keys - x - skip), t);
                     Strip<L, V, T>.Probabilities(s, rows, columns, m + i, inverse + i, _factor);
@@ -252,7 +280,7 @@ internal sealed unsafe partial class BackwardPass<L, V, T>
                 if (columns == 0)
                     continue;
                 Matrix<T> s = t.Scores.From(i, x + skip), dp = t.ProbabilityGradient;
-                _products.Panel(columns, outputGradient.From(i), rows, value, x + skip, dp, _problem.ValueDim);
+                _products.Panel(columns, outputGradient.From(i), rows, value, x + skip, dp, _problem.ValueDim, ahead: t.Ahead);
                 if (SeeOneBlock(place.Query + i, rows, place.Key + x, Math.Min(Product<L, V, T>.Width, tile.Keys - x)))
                     SetDelta(_problem.Dropout > 0 ? t.Kept.From(i, x + skip) : s, dp, rows, Math.Min(columns, tile.Keys - x - skip), _problem.Dropout > 0 ? factor : T.One, place, i, delta);
                 if (_problem.Dropout > 0)
@@ -315,7 +343,7 @@ internal sealed unsafe partial class BackwardPass<L, V, T>
             }
             (int first, int depth) = _products.Range(from, to);
             if (from < to)
-                _products.AddToKeys(columns, weights.Row(first) + j, 1, weights.Stride, x.From(first), gradient.From(j), depth, blocks);
+                _products.AddToKeys(columns, weights.Row(first) + j, 1, weights.Stride, x.From(first), gradient.From(j), depth, blocks, t.Ahead);
         }
     }
 

@@ -19,6 +19,16 @@ internal sealed record Caches(int FirstLevel, int FirstLevelThreads, int SecondL
     /// <summary>What a hardware thread has of the second level when the others work, too.</summary>
     public int SecondLevelShare => SecondLevel / SecondLevelThreads;
 
+    /// <summary>
+    /// Whether the operands of a pass come from further away than the second level, so that it pays to ask for them ahead of time: Q, K, V, O
+    /// and what is as large as they are. Where much of them is at hand asking costs as much as it brings.
+    /// </summary>
+    public bool AreFar(in AttentionProblem problem)
+    {
+        double queries = (double)problem.Heads * problem.QueryLength, keys = (double)problem.KeyHeadCount * problem.KeyLength;
+        return problem.Batch * (queries + keys) * (problem.HeadDim + problem.ValueDim) * problem.ElementType.Size() > 4.0 * SecondLevelShare;
+    }
+
     /// <inheritdoc/>
     public override string ToString() => $"caches of {Level(FirstLevel, FirstLevelThreads)} and {Level(SecondLevel, SecondLevelThreads)}";
 

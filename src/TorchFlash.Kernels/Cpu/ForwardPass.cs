@@ -40,6 +40,9 @@ internal sealed unsafe class ForwardPass<L, V, T>
     private readonly int _columns;
     private readonly int _valueColumns;
 
+    /// <summary>Whether it pays to ask for operands ahead of time.</summary>
+    private readonly bool _isFar;
+
     private long _next;
 
     private ForwardPass(in AttentionProblem problem, in ForwardArguments arguments, BoundScore<T> score, in PassSetting setting)
@@ -50,6 +53,7 @@ internal sealed unsafe class ForwardPass<L, V, T>
         _products = new(problem, setting.Pairs);
         _factor = Exponential.Factor<T>(score.ExponentScale);
         _sizes = setting.Plan.Forward(problem);
+        _isFar = setting.Plan.Caches.AreFar(problem);
         _queryTiles = (problem.QueryLength + _sizes.Queries - 1) / _sizes.Queries;
         _columns = Product<L, V, T>.PadColumns(problem.HeadDim);
         _valueColumns = Product<L, V, T>.PadColumns(problem.ValueDim);
@@ -99,7 +103,13 @@ internal sealed unsafe class ForwardPass<L, V, T>
         public readonly T* Staged;
 
         /// <summary>Where the program last found a part of such a matrix.</summary>
-        public readonly Ahead* Ahead;
+        public readonly Found* Found;
+
+        /// <summary>The part of it that the program will read for a panel: short runs of many rows, each on a page of its own.</summary>
+        public readonly Ahead AheadOfProgram = new(lines: 32);
+
+        /// <summary>What comes after this key-value tile.</summary>
+        public readonly Ahead Ahead = new(lines: 16);
 
         /// <summary>For dropout: random words.</summary>
         public readonly uint* Words;
@@ -120,46 +130,32 @@ internal sealed unsafe class ForwardPass<L, V, T>
             State = new(scratch.Take<T>(queries), scratch.Take<T>(queries), scratch.Take<T>(queries), scratch.Take<T>(queries));
             Parts = scratch.Take<Visibility.Part>(queries / Product<L, V, T>.Width);
             Staged = scratch.Take<T>((long)pass._score.StagedTiles * StagedKeys * Product<L, V, T>.Width);
-            Ahead = scratch.Take<Ahead>(1);
+            Found = scratch.Take<Found>(1);
             Words = scratch.Take<uint>(pass._problem.Dropout > 0 ? DropoutStrip<L, V, T>.Words : 0);
         }
     }
 
-    /// <summary>
-    /// The part of a matrix that a program reads across the lanes. A panel reads short runs of many rows, each on a page of its own, which the
-    /// hardware does not foresee; while its product is computed they are asked for.
-    /// </summary>
-    /// <param name="From">Address of its element of a key and a query.</param>
+    /// <summary>Where an element of a matrix lies that a program reads across the lanes.</summary>
+    /// <param name="From">Its address.</param>
     /// <param name="Stride">Bytes from one query to the next.</param>
     /// <param name="Size">Bytes from one key to the next.</param>
-    /// <param name="Key">The key.</param>
-    /// <param name="Query">The query.</param>
-    private readonly record struct Ahead(nint From, nint Stride, int Size, int Key, int Query)
-    {
-        /// <summary>Asks for the keys of one part of several of a panel's queries.</summary>
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Prefetch(int key, int keys, int query, int queries, int part, int parts)
-        {
-            for (int i = queries * part / parts; i < queries * (part + 1) / parts; i++)
-            {
-                byte* p = (byte*)From + (query + i - Query) * Stride + (nint)(key - Key) * Size;
-                for (int x = 0; x < keys * Size; x += 64)
-                    TileMemory.Prefetch(p + x);
-            }
-        }
-    }
+    /// <param name="Key">Its key.</param>
+    /// <param name="Query">Its query.</param>
+    private readonly record struct Found(nint From, nint Stride, int Size, int Key, int Query);
 
     private void QueryTile(int head, int index, in Tile t)
     {
         int first = index * _sizes.Queries, queries = Math.Min(_sizes.Queries, _problem.QueryLength - first);
         Stored<T> key = Stored<T>.OfKeyHead(_arguments.Key, head, _problem), value = Stored<T>.OfKeyHead(_arguments.Value, head, _problem);
-        *t.Ahead = default;
+        *t.Found = default;
         Packed<T> query = _products.Pack(
             Stored<T>.OfHead(_arguments.Query, head, _problem).From(first), queries, _problem.HeadDim, Exponential.Sign<T>(_score.ExponentScale), t.Query, t.QueryRows);
         Begin(queries, t);
         _score.Visibility.KeyTiles(head, first, queries, _sizes.Keys, t.Visits);
-        foreach ((int keyTile, TileClass tileClass) in t.Visits)
+        for (int visit = 0; visit < t.Visits.Count; visit++)
         {
+            (int keyTile, TileClass tileClass) = t.Visits[visit];
+            LookAhead(head, first, queries, visit, t);
             int start = keyTile * _sizes.Keys, count = Math.Min(_sizes.Keys, _problem.KeyLength - start);
             Cover tile = _score.Visibility.Cover.Tile(first, queries, start, count);
             count = tile.EndKeyOf(queries - 1);
@@ -199,6 +195,33 @@ internal sealed unsafe class ForwardPass<L, V, T>
         End(head, first, queries, t);
     }
 
+    /// <summary>Asks for K and V of the next visit, or, at the last one, for O and for what the next query tile, whoever takes it, begins with.</summary>
+    private void LookAhead(int head, int first, int queries, int visit, in Tile t)
+    {
+        t.Ahead.Clear();
+        if (!_isFar)
+            return;
+        if (visit + 1 < t.Visits.Count)
+        {
+            KeyTile(head, t.Visits[visit + 1].Tile, t.Ahead);
+            return;
+        }
+        t.Ahead.Add(Stored<T>.OfHead(_arguments.Output, head, _problem).From(first), queries, _problem.ValueDim);
+        long item = Volatile.Read(ref _next);
+        if (item >= Items)
+            return;
+        (head, first) = ((int)(item / _queryTiles), (_queryTiles - 1 - (int)(item % _queryTiles)) * _sizes.Queries);
+        t.Ahead.Add(Stored<T>.OfHead(_arguments.Query, head, _problem).From(first), Math.Min(_sizes.Queries, _problem.QueryLength - first), _problem.HeadDim);
+        KeyTile(head, _score.Visibility.Cover.FirstKeyOf(first) / _sizes.Keys, t.Ahead);
+
+        void KeyTile(int head, int tile, Ahead ahead)
+        {
+            int start = tile * _sizes.Keys, count = Math.Min(_sizes.Keys, _problem.KeyLength - start);
+            ahead.Add(Stored<T>.OfKeyHead(_arguments.Key, head, _problem).From(start), count, _problem.HeadDim);
+            ahead.Add(Stored<T>.OfKeyHead(_arguments.Value, head, _problem).From(start), count, _problem.ValueDim);
+        }
+    }
+
     /// <summary>O = 0, l = 0, m = -inf (finite, so that a difference of two of them is no NaN).</summary>
     private void Begin(int queries, in Tile t)
     {
@@ -219,7 +242,14 @@ internal sealed unsafe class ForwardPass<L, V, T>
     {
         const int six = Product<L, V, T>.TileRows;
         int from = Math.Max(part.From, panel.FirstKeyOf(1 - six)), to = Math.Min(part.To, panel.EndKeyOf(panel.Queries + six - 2));
-        int seen = Math.Min(part.To, panel.EndKeyOf(panel.Queries - 1)), begin = Math.Max(part.From, panel.FirstKeyOf(0)) / six * six, r = begin;
+        int seen = Math.Min(part.To, panel.EndKeyOf(panel.Queries - 1)), r = Math.Max(part.From, panel.FirstKeyOf(0)) / six * six;
+        Ahead ahead = t.Ahead;
+        if (t.Found->From != 0)
+        {
+            ahead = t.AheadOfProgram;
+            ahead.Clear();
+            ahead.Add((byte*)t.Found->From + (first + x - t.Found->Query) * t.Found->Stride + (nint)(start - t.Found->Key) * t.Found->Size, t.Found->Stride, to * t.Found->Size, panel.Queries);
+        }
         // Six keys at a time, in one go where all queries see them.
         int common = panel.FirstKeyOf(panel.Queries - 1), end = panel.IsAll ? Product<L, V, T>.PadRows(seen) : Math.Min(seen, panel.EndKeyOf(0)) / six * six;
         while (r < seen)
@@ -227,7 +257,7 @@ internal sealed unsafe class ForwardPass<L, V, T>
             int skip = 0, blocks = 1, width = columns;
             if (r >= common && r < end)
             {
-                blocks = t.Ahead->From == 0 ? (end - r) / six : 1;
+                blocks = (end - r) / six;
             }
             else
             {
@@ -237,10 +267,8 @@ internal sealed unsafe class ForwardPass<L, V, T>
             if (width > skip)
             {
                 int rows = Math.Min(blocks * six, _products.PadRows(panel.Keys) - r);
-                _products.Panel(width - skip, key.From(r), rows, query, x + skip, t.Scores.From(r, x + skip), _problem.HeadDim, isPlain ? t.State.Max + x : null);
+                _products.Panel(width - skip, key.From(r), rows, query, x + skip, t.Scores.From(r, x + skip), _problem.HeadDim, isPlain ? t.State.Max + x : null, ahead);
             }
-            if (t.Ahead->From != 0)
-                t.Ahead->Prefetch(start, to, first + x, panel.Queries, (r - begin) / six, (seen - begin + six - 1) / six);
             r += blocks * six;
         }
         return (from, to);
@@ -255,7 +283,7 @@ internal sealed unsafe class ForwardPass<L, V, T>
         {
             arguments.Rows = Math.Min(rows, keys);
             code.Run(ref arguments);
-            *t.Ahead = new((nint)arguments.StagedFrom, arguments.StagedFromStride, arguments.StagedFromSize, arguments.FirstRow, arguments.FirstLane);
+            *t.Found = new((nint)arguments.StagedFrom, arguments.StagedFromStride, arguments.StagedFromSize, arguments.FirstRow, arguments.FirstLane);
             arguments.FirstRow += rows;
             arguments.Raw = arguments.Scores = (T*)arguments.Scores + rows * scores.Stride;
         }
@@ -308,7 +336,7 @@ internal sealed unsafe class ForwardPass<L, V, T>
             }
             (int first, int depth) = _products.Range(from, to);
             if (from < to)
-                _products.AddToQueries(_valueColumns, t.Scores.Row(first) + i, 1, t.Scores.Stride, value.From(first), t.Output.From(i), depth, blocks);
+                _products.AddToQueries(_valueColumns, t.Scores.Row(first) + i, 1, t.Scores.Stride, value.From(first), t.Output.From(i), depth, blocks, t.Ahead);
         }
     }
 

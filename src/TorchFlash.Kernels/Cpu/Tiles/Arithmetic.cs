@@ -164,14 +164,15 @@ internal sealed unsafe class Arithmetic<L, V, T>
     /// <param name="c">C, from the first row and column on.</param>
     /// <param name="d">Numbers along the depth.</param>
     /// <param name="max">To be raised to the maxima of C's columns, where <see cref="HasMaxima"/>.</param>
+    /// <param name="ahead">What register tiles of elements ask for meanwhile.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Panel(int columns, Matrix<T> a, int rows, Packed<T> b, int x, Matrix<T> c, int d, T* max = null)
+    public void Panel(int columns, Matrix<T> a, int rows, Packed<T> b, int x, Matrix<T> c, int d, T* max = null, Ahead? ahead = null)
     {
         int width = Product<L, V, T>.Width;
         if (_isByRows)
             RowProduct<L, V, T>.Panel(columns, a, rows, b, x, c, Product<L, V, T>.PadColumns(d));
         else if (_pairs is null)
-            Product<L, V, T>.Panel(columns, a, b.Panel(x, width), c, d, Product<L, V, T>.Tiles(rows), max);
+            Product<L, V, T>.Panel(columns, a, b.Panel(x, width), c, d, Product<L, V, T>.Tiles(rows), max, ahead);
         else
             _pairs.Run(columns / PairTile.Lanes, (uint*)a.Data, a.Stride, 1, (uint*)b.Panel(x, width), width, (float*)c.Data, c.Stride, Depth(d), Product<L, V, T>.Tiles(rows), add: false);
     }
@@ -179,11 +180,11 @@ internal sealed unsafe class Arithmetic<L, V, T>
     /// <summary>
     /// O += P V or dQ += dS K: C += A B for <see cref="QueryRows"/> queries, blocks times, over a part of the depth that <see cref="Range"/> gave; see <see cref="Product{L, V, T}.Add"/>.
     /// </summary>
-    public void AddToQueries(int columns, T* a, nint rs, nint ks, Matrix<T> b, Matrix<T> c, int depth, int blocks)
+    public void AddToQueries(int columns, T* a, nint rs, nint ks, Matrix<T> b, Matrix<T> c, int depth, int blocks, Ahead? ahead = null)
     {
         if (!_isByRows)
         {
-            AddToKeys(columns, a, rs, ks, b, c, depth, blocks);
+            AddToKeys(columns, a, rs, ks, b, c, depth, blocks, ahead);
             return;
         }
         for (int i = 0; i < blocks; i++)
@@ -191,11 +192,11 @@ internal sealed unsafe class Arithmetic<L, V, T>
     }
 
     /// <summary>dV += Pᵀ dO or dK += dSᵀ Q: the same for six keys, blocks times.</summary>
-    public void AddToKeys(int columns, T* a, nint rs, nint ks, Matrix<T> b, Matrix<T> c, int depth, int blocks)
+    public void AddToKeys(int columns, T* a, nint rs, nint ks, Matrix<T> b, Matrix<T> c, int depth, int blocks, Ahead? ahead = null)
     {
         if (_pairs is null)
         {
-            Product<L, V, T>.Add(columns, a, rs, ks, b, c, depth, blocks);
+            Product<L, V, T>.Add(columns, a, rs, ks, b, c, depth, blocks, ahead);
             return;
         }
         int width = Product<L, V, T>.Width;

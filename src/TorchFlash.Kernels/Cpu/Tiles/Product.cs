@@ -54,19 +54,33 @@ internal static unsafe class Product<L, V, T>
     /// raised to those of C where somebody asks for them.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Panel(int columns, Matrix<T> a, T* b, Matrix<T> c, int depth, int blocks, T* max = null)
+    public static void Panel(int columns, Matrix<T> a, T* b, Matrix<T> c, int depth, int blocks, T* max = null, Ahead? ahead = null)
     {
         int sums = Math.Max(Math.Min(2, depth / 16), (depth + 63) / 64);
-        Tile(columns, a.Data, a.Stride, 1, b, Width, c.Data, c.Stride, depth, sums < 2 ? depth : (depth + sums - 1) / sums, blocks, add: false, max);
+        for (int n; blocks > 0; blocks -= n, a = a.From(n * TileRows), c = c.From(n * TileRows))
+        {
+            n = Asking(blocks, ahead);
+            Tile(columns, a.Data, a.Stride, 1, b, Width, c.Data, c.Stride, depth, sums < 2 ? depth : (depth + sums - 1) / sums, n, add: false, max);
+        }
     }
 
     /// <summary>C += A B for six rows, blocks times, over all columns (whole registers) of row-major B; A(r, k) = a[r rs + k ks].</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Add(int columns, T* a, nint rs, nint ks, Matrix<T> b, Matrix<T> c, int depth, int blocks)
+    public static void Add(int columns, T* a, nint rs, nint ks, Matrix<T> b, Matrix<T> c, int depth, int blocks, Ahead? ahead = null)
     {
         for (int x = 0; x < columns; x += Width)
-            Tile(Math.Min(Width, columns - x), a, rs, ks, b.Data + x, b.Stride, c.Data + x, c.Stride, depth, depth, blocks, add: true, null);
+        {
+            for (int i = 0, n; i < blocks; i += n)
+            {
+                n = Asking(blocks - i, ahead);
+                Tile(Math.Min(Width, columns - x), a + i * TileRows * rs, rs, ks, b.Data + x, b.Stride, c.Row(i * TileRows) + x, c.Stride, depth, depth, n, add: true, null);
+            }
+        }
     }
+
+    /// <summary>How many of the blocks to compute now: one after having asked for something, all of them where there is nothing to ask for.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int Asking(int blocks, Ahead? ahead) => ahead is not null && ahead.Next() > 0 ? 1 : blocks;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Tile(int columns, T* a, nint rs, nint ks, T* b, nint ldb, T* c, nint ldc, nint depth, nint chain, int blocks, bool add, T* max)
