@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Reflection;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.X86;
 using System.Text.RegularExpressions;
@@ -67,6 +68,16 @@ public sealed partial class RegisterTileTests
             // 6 broadcasts, the loads of B (which may be operands), two pointers of A and one of B, a counter and a branch.
             Assert.True(loop.Length <= 6 * across + 6 + across + 7, $"{tile.Name} has {loop.Length} instructions in its innermost loop:\n{string.Join('\n', loop)}");
         }
+    }
+
+    /// <summary>At a hot call the JIT would inline them, and then call what they inline themselves.</summary>
+    [Fact]
+    public void WhatIsOptimisedAtOnceIsNeverInlined()
+    {
+        const BindingFlags all = BindingFlags.DeclaredOnly | BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Static | BindingFlags.Instance;
+        MethodInfo[] methods = [.. typeof(CpuEngine).Assembly.GetTypes().SelectMany(type => type.GetMethods(all)).Where(m => m.MethodImplementationFlags.HasFlag(MethodImplAttributes.AggressiveOptimization))];
+        Assert.True(methods.Length > 30);
+        Assert.All(methods, method => Assert.True(method.MethodImplementationFlags.HasFlag(MethodImplAttributes.NoInlining), $"{method.DeclaringType}.{method.Name}"));
     }
 
     [Theory]

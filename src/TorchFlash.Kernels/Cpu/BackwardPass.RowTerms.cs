@@ -9,7 +9,7 @@ internal sealed unsafe partial class BackwardPass<L, V, T>
     /// <summary>
     /// m and 1/l, and delta = rowsum(dO o O) - dLSE, of the queries of a tile. A row that attends to nothing (l = 0, m = -inf) has weights of 0.
     /// </summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     private void SetRowTerms(int head, int first, int queries, in Tile t)
     {
         nint row = (nint)head * _problem.QueryLength + first, rows = (nint)Validation.Rows(_problem);
@@ -87,7 +87,7 @@ internal sealed unsafe partial class BackwardPass<L, V, T>
     /// delta = rowsum(Z o P o dP) - dLSE, over a block with all keys of its rows. A row that sees few keys has large weights, and what dP errs
     /// by is in its delta as well then, so that dS is 0 where a weight is 1.
     /// </summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     private void SetDelta(Matrix<T> kept, Matrix<T> gradients, int rows, int keys, T factor, Place place, int row, T* delta)
     {
         T* logSumExp = (T*)_arguments.LogSumExpGradient;

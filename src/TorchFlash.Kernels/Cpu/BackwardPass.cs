@@ -209,7 +209,7 @@ internal sealed unsafe partial class BackwardPass<L, V, T>
     private readonly record struct Place(int Head, int Query, int Key);
 
     /// <summary>S = Q Kᵀ, X = modify(S), P = exp(X - m) / l, 0 for pairs that do not exist, and Z o P.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     private void Probabilities(Cover tile, Place place, Matrix<T> query, Packed<T> key, T* m, T* inverse, in Tile t)
     {
         for (int x = 0, p = 0; x < tile.Keys; x += Product<L, V, T>.Width, p++)
@@ -253,7 +253,7 @@ internal sealed unsafe partial class BackwardPass<L, V, T>
     }
 
     /// <summary>P = 0 for pairs outside of the band, or for all, of a block of S that is a panel wide.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     private static void Hide(Cover tile, int i, int rows, int x, int width, bool all, in Tile t)
     {
         for (int r = i; r < i + rows; r++)
@@ -267,7 +267,7 @@ internal sealed unsafe partial class BackwardPass<L, V, T>
     }
 
     /// <summary>dP = Z o dO Vᵀ, dX = P o (dP - delta) over P, and dS = modify'(dX, S) over that.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     private void ScoreGradients(Cover tile, Place place, Matrix<T> outputGradient, Packed<T> value, T* delta, in Tile t)
     {
         T factor = T.CreateChecked(Dropout.Factor(_problem.Dropout));

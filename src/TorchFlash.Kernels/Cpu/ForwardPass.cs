@@ -237,7 +237,7 @@ internal sealed unsafe class ForwardPass<L, V, T>
     /// Sᵀ = K Qᵀ for the queries x .. of a panel. Registers and keys that none of them needs are left out; it returns the range of keys that
     /// were not, with those that a register tile of P V which has a query of this panel goes through. Max is raised where nothing becomes of S.
     /// </summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     private (int From, int To) Scores(Cover panel, Visibility.Part part, Matrix<T> key, Packed<T> query, int start, int first, int x, int columns, bool isPlain, in Tile t)
     {
         const int six = Product<L, V, T>.TileRows;
@@ -290,7 +290,7 @@ internal sealed unsafe class ForwardPass<L, V, T>
     }
 
     /// <summary>S = -inf for pairs outside of the band, of the keys from .. to - 1 and the queries x .. of a panel.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     private static void Hide(Cover panel, int x, int from, int to, in Tile t)
     {
         for (int j = from; j < Math.Min(to, panel.FirstKeyOf(panel.Queries - 1)); j++)
@@ -310,7 +310,7 @@ internal sealed unsafe class ForwardPass<L, V, T>
     }
 
     /// <summary>O = diag(exp(m - m')) O, for the queries x .. of a panel.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     private void RescaleOutput(int x, int queries, in Tile t)
     {
         for (int i = x; i < x + queries; i++)
@@ -344,7 +344,7 @@ internal sealed unsafe class ForwardPass<L, V, T>
     /// O / l to where the caller wants it, and (m, l), with the sink as one more key. A row that attends to nothing, for want of keys or
     /// because every score is -inf, is 0.
     /// </summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     private void End(int head, int first, int queries, in Tile t)
     {
         Stored<T> output = Stored<T>.OfHead(_arguments.Output, head, _problem).From(first);

@@ -14,7 +14,7 @@ internal static unsafe class Philox<W, V>
     where V : struct
 {
     /// <summary>The words of four keys, 4 c .. 4 c + 3, for so many queries from one on: four rows, a word for each query, rounded up to twice the lanes.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     public static void OfKeys(ulong seed, uint batch, uint head, uint counter, int query, int queries, uint* words, nint stride)
     {
         for (int x = 0; x < queries; x += 2 * W.Count)
@@ -30,7 +30,7 @@ internal static unsafe class Philox<W, V>
     }
 
     /// <summary>The words of one query for keys 4 c, 4 c + 1, ... of so many counters c, rounded up to the lanes.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     public static void OfQuery(ulong seed, uint batch, uint head, uint counter, int counters, int query, uint* words)
     {
         V unzipped = W.Unzipped;

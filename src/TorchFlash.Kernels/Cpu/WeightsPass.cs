@@ -96,7 +96,7 @@ internal sealed unsafe class WeightsPass<L, V, T>
         }
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     private void WeightsTile(int batch, int queryTile, int keyTile, in Tile t)
     {
         int first = queryTile * _sizes.Queries, queries = Math.Min(_sizes.Queries, _problem.QueryLength - first);
@@ -128,7 +128,7 @@ internal sealed unsafe class WeightsPass<L, V, T>
     }
 
     /// <summary>Z o P of one head's tile, times a share.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     private void Probabilities(Cover tile, TileClass tileClass, int head, int first, int start, T share, Matrix<T> to, in Tile t)
     {
         int d = _problem.HeadDim, queries = tile.Queries, keys = tile.Keys;

@@ -171,7 +171,7 @@ internal sealed unsafe class Summary<T> : Summary where T : unmanaged, INumber<T
     }
 
     /// <summary>min and max, element by element, with one more row. Min and Max hand a NaN on.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     private static void Include(ReadOnlySpan<T> values, Span<T> min, Span<T> max)
     {
         ref T value = ref MemoryMarshal.GetReference(values), smallest = ref MemoryMarshal.GetReference(min), largest = ref MemoryMarshal.GetReference(max);
@@ -187,7 +187,7 @@ internal sealed unsafe class Summary<T> : Summary where T : unmanaged, INumber<T
     }
 
     /// <summary>The smallest and the largest of some, one at least.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     private static (T Lo, T Hi) Range(ReadOnlySpan<T> min, ReadOnlySpan<T> max)
     {
         T lo = min[0], hi = max[0];

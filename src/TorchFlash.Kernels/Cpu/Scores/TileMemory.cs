@@ -11,7 +11,7 @@ namespace TorchFlash.Kernels.Cpu.Scores;
 /// </summary>
 internal static unsafe class TileMemory
 {
-    private const MethodImplOptions Inline = MethodImplOptions.AggressiveInlining, Optimize = MethodImplOptions.AggressiveOptimization;
+    private const MethodImplOptions Inline = MethodImplOptions.AggressiveInlining, Optimize = Jit.Alone;
 
     /// <summary>a / b to an ulp, for finite a and b that are not small.</summary>
     [MethodImpl(Inline)]

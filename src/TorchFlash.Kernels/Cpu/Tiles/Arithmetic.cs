@@ -128,7 +128,7 @@ internal sealed unsafe class Arithmetic<L, V, T>
     /// P or dS as A of <see cref="AddToQueries"/> and <see cref="AddToKeys"/> down its columns: rows from .. to - 1 rounded, in pairs, so many columns of them (whole registers). May be
     /// in place: a pair lies above what it was made of.
     /// </summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     public Matrix<T> PairRows(Matrix<T> x, int from, int to, int columns, Matrix<T> words)
     {
         if (_pairs is null)

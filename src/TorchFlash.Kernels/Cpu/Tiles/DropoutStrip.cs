@@ -27,7 +27,7 @@ internal static unsafe class DropoutStrip<L, V, T>
     /// <param name="key">The block's first key.</param>
     /// <param name="query">The block's first query.</param>
     /// <param name="words">Scratch memory.</param>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     public static void DropTransposed(Matrix<T> weights, int keys, int columns, in AttentionProblem problem, int head, int key, int query, uint* words)
     {
         (uint batch, uint h) = ((uint)(head / problem.Heads), (uint)(head % problem.Heads));
@@ -60,7 +60,7 @@ internal static unsafe class DropoutStrip<L, V, T>
     /// <param name="query">The block's first query.</param>
     /// <param name="key">The block's first key.</param>
     /// <param name="words">Scratch memory.</param>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     public static void Drop(Matrix<T> weights, Matrix<T> kept, int queries, int columns, in AttentionProblem problem, int head, int query, int key, uint* words)
     {
         (uint batch, uint h) = ((uint)(head / problem.Heads), (uint)(head % problem.Heads));

@@ -31,7 +31,7 @@ internal static unsafe class HalfWidth
             WidenFloat16(from, (float*)to, n);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     private static void WidenBFloat16<L, V, T>(ushort* from, T* to, int n)
         where L : struct, ILanes<V, T>
         where V : struct
@@ -46,7 +46,7 @@ internal static unsafe class HalfWidth
             *((float*)to + x) = BitConverter.UInt32BitsToSingle((uint)from[x] << 16);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     private static void WidenFloat16(ushort* from, float* to, int n)
     {
         int x = 0;
@@ -89,7 +89,7 @@ internal static unsafe class HalfWidth
     }
 
     /// <summary>Words of an element of one row in their low halves and of another's in their high ones; null: of zeros.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     public static void Pair(ushort* low, ushort* high, uint* to, int n)
     {
         int x = 0;
@@ -105,7 +105,7 @@ internal static unsafe class HalfWidth
     }
 
     /// <summary>The same of float rounded to bfloat16; n whole registers of 512 bits.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     public static void RoundPairs(float* low, float* high, uint* to, int n)
     {
         if (low != null && high != null && Conversions.PairRounding is { } conversions)
@@ -130,7 +130,7 @@ internal static unsafe class HalfWidth
             Narrow<BFloat16>(from, 1, to, n);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     private static void Narrow<F>(float* from, float factor, ushort* to, int n) where F : struct, IFormat
     {
         int x = 0;

@@ -17,7 +17,7 @@ internal static unsafe class Packing<L, V, T>
     /// Rows [rows, d] to transposed column panels t[panel][k][width], times a factor: the B operand of Q Kᵀ, K Qᵀ and dO Vᵀ.
     /// Columns past the last row are 0 up to a whole register. With a factor of 1 the elements may be anything of that size.
     /// </summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     public static void Transpose(Matrix<T> x, int rows, int d, T factor, T* t)
     {
         nint ld = x.Stride;
@@ -52,7 +52,7 @@ internal static unsafe class Packing<L, V, T>
     }
 
     /// <summary>Sixteen rows at a time, in four 4 x 4 blocks side by side: rows r, r + 4, r + 8, r + 12 share a register.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     private static void Transpose16(float* y, nint ld, int d, float factor, float* t, int width)
     {
         Vector512<float> f = Vector512.Create(factor);
@@ -75,7 +75,7 @@ internal static unsafe class Packing<L, V, T>
     }
 
     /// <summary>Eight rows at a time, in two 4 x 4 blocks side by side.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     private static void Transpose8(float* y, nint ld, int d, float factor, float* t, int width)
     {
         Vector256<float> f = Vector256.Create(factor);
@@ -114,7 +114,7 @@ internal static unsafe class Packing<L, V, T>
     }
 
     /// <summary>Four rows at a time, in 4 x 4 blocks.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     private static void Transpose4(float* y, nint ld, int d, float factor, float* t, int width)
     {
         Vector128<float> f = Vector128.Create(factor);
@@ -137,7 +137,7 @@ internal static unsafe class Packing<L, V, T>
     }
 
     /// <summary>Two rows at a time, in 2 x 2 blocks.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     private static void Transpose2(double* y, nint ld, int d, double factor, double* t, int width)
     {
         Vector128<double> f = Vector128.Create(factor);
@@ -227,7 +227,7 @@ internal static unsafe class Packing<L, V, T>
     }
 
     /// <summary>y = factor x, or y += factor x, for n rows of d elements; x may be y.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     public static void Copy(Matrix<T> x, Matrix<T> y, int n, int d, T factor, bool add = false)
     {
         V f = L.Broadcast(factor);

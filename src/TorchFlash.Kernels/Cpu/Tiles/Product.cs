@@ -65,7 +65,7 @@ internal static unsafe class Product<L, V, T>
     }
 
     /// <summary>C += A B for six rows, blocks times, over all columns (whole registers) of row-major B; A(r, k) = a[r rs + k ks].</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     public static void Add(int columns, T* a, nint rs, nint ks, Matrix<T> b, Matrix<T> c, int depth, int blocks, Ahead? ahead = null)
     {
         for (int x = 0; x < columns; x += Width)

@@ -31,7 +31,7 @@ internal static unsafe class RegisterTile<L, V, T, N>
     /// <param name="max">Raised to the largest element of every column of C as it is in the end; null: nobody asks.</param>
     /// <param name="chain">Columns of A that are summed in one go, from zero, before the sum is added to C: errors grow with the length of a chain.</param>
     /// <param name="add">Whether the first of these sums is added to C too, or stored.</param>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     public static void Run(T* a, nint rs, nint ks, T* b, nint ldb, T* c, nint ldc, nint depth, nint chain, int blocks, bool add, T* max)
     {
         nint rs2 = 2 * rs;

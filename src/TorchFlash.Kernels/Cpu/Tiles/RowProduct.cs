@@ -27,7 +27,7 @@ internal static unsafe class RowProduct<L, V, T>
     }
 
     /// <summary>y[j stride] = x · B(j, :) for so many rows of B; columns are whole registers.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     public static void Dots(T* x, Matrix<T> b, int rows, int columns, T* y, nint stride)
     {
         for (int j = 0; j < rows; j++, y += stride)
@@ -50,7 +50,7 @@ internal static unsafe class RowProduct<L, V, T>
     /// C = A Bᵀ for so many rows of A, and of B from row x on; the columns of C up to whole registers are 0 where B has no more rows: what is there must
     /// not slow others down. The side with fewer rows is that of the queries.
     /// </summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     public static void Panel(int columns, Matrix<T> a, int rows, Packed<T> b, int x, Matrix<T> c, int d)
     {
         int n = Math.Min(columns, b.Rows - x);
@@ -67,7 +67,7 @@ internal static unsafe class RowProduct<L, V, T>
     }
 
     /// <summary>c += sum_j a[j stride] B(j, :) over so many rows of B, summed from zero; columns are whole registers.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     public static void Add(T* a, nint stride, Matrix<T> b, int rows, int columns, T* c)
     {
         int x = 0;

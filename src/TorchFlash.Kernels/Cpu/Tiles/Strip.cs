@@ -27,7 +27,7 @@ internal static unsafe class Strip<L, V, T>
     }
 
     /// <summary>max = max(max, max_j S_j) over a block of Sᵀ (keys x queries) that was changed after its product, which knows its maxima.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     public static void Maximum(Matrix<T> scores, int keys, int columns, T* max)
     {
         for (int x = 0; x < columns; x += L.Count)
@@ -56,7 +56,7 @@ internal static unsafe class Strip<L, V, T>
     /// </code>
     /// Whether any m was raised, so that not every rescale is 1. What one query sees has no influence on the bits of another.
     /// </summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     public static bool Softmax(Matrix<T> scores, int keys, int columns, SoftmaxState<T> state, T factor)
     {
         bool isRaised = Raise(columns, state, factor);
@@ -88,7 +88,7 @@ internal static unsafe class Strip<L, V, T>
     }
 
     /// <summary>Where a maximum has outgrown m: m = max, and l and the rescale to it. Whether there is such a one.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     private static bool Raise(int columns, SoftmaxState<T> state, T factor)
     {
         V f = L.Broadcast(factor), slack = L.Broadcast(Slack), one = L.Broadcast(T.One);
@@ -110,7 +110,7 @@ internal static unsafe class Strip<L, V, T>
     }
 
     /// <summary>P = exp(S - m) and l += sum_j P_j, one register at a time: where there is no pair of them, or of rows, or no room.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     private static void Weights(Matrix<T> scores, int keys, int columns, SoftmaxState<T> state, T factor)
     {
         V f = L.Broadcast(factor);
@@ -129,7 +129,7 @@ internal static unsafe class Strip<L, V, T>
     }
 
     /// <summary>P = exp(S - m) / l over S (queries x keys), with 1/l given.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     public static void Probabilities(Matrix<T> scores, int rows, int columns, T* m, T* inverse, T factor)
     {
         V f = L.Broadcast(factor);
@@ -154,7 +154,7 @@ internal static unsafe class Strip<L, V, T>
     }
 
     /// <summary>dS = P o (dP - delta), over P (queries x keys).</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     public static void ScoreGradients(Matrix<T> probabilities, Matrix<T> gradients, int rows, int columns, T* delta)
     {
         for (int r = 0; r < rows; r++)
@@ -167,7 +167,7 @@ internal static unsafe class Strip<L, V, T>
     }
 
     /// <summary>dS = P o (Z o dP - delta), over P, from Z o P, without the factor of what is kept.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     public static void ScoreGradients(Matrix<T> probabilities, Matrix<T> kept, T factor, Matrix<T> gradients, int rows, int columns, T* delta)
     {
         V f = L.Broadcast(factor);
@@ -181,7 +181,7 @@ internal static unsafe class Strip<L, V, T>
     }
 
     /// <summary>X = X o Y.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(Jit.Alone)]
     public static void Multiply(Matrix<T> x, Matrix<T> y, int rows, int columns)
     {
         for (int r = 0; r < rows; r++)
