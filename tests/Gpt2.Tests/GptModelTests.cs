@@ -1,4 +1,3 @@
-using Gpt2.Model;
 using TorchSharp;
 using static TorchSharp.torch;
 

@@ -1,7 +1,6 @@
 using System.Diagnostics;
 using System.Xml.Linq;
 using Gpt2.Cli;
-using Gpt2.Training;
 
 namespace Gpt2.Tests;
 

@@ -1,6 +1,4 @@
 using System.Text;
-using Gpt2.Generation;
-using Gpt2.Model;
 using Gpt2.Text;
 using TorchSharp;
 using static TorchSharp.torch;

@@ -1,4 +1,3 @@
-using Gpt2.Generation;
 
 namespace Gpt2.Tests;
 

@@ -1,5 +1,3 @@
-using Gpt2.Model;
-using Gpt2.Training;
 using TorchSharp;
 using static TorchSharp.torch;
 

@@ -1,8 +1,7 @@
-using System.CommandLine;
 using System.CommandLine.Parsing;
+using System.CommandLine;
 using System.Globalization;
 using System.Numerics;
-using Gpt2.Model;
 using TorchSharp;
 
 namespace Gpt2.Cli;

@@ -1,8 +1,5 @@
 using System.CommandLine;
-using Gpt2.Generation;
-using Gpt2.Model;
 using Gpt2.Text;
-using Gpt2.Training;
 using TorchSharp;
 
 namespace Gpt2.Cli;

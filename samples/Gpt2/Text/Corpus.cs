@@ -1,7 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using System.Text;
-using Gpt2.Files;
 
 namespace Gpt2.Text;
 

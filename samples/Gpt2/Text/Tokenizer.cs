@@ -1,3 +1,5 @@
+using System.Text;
+
 namespace Gpt2.Text;
 
 /// <summary>Text to token ids and back. Ids run from 0 to <see cref="VocabularySize"/> - 1.</summary>
@@ -31,4 +33,25 @@ public sealed record TokenizerDescription(string Kind, string? Vocabulary = null
         BytePairTokenizer.Kind => throw new UserException("The byte-pair tokeniser lacks its vocabulary or its merges."),
         _ => throw new UserException($"Unknown tokeniser '{Kind}'."),
     };
+}
+
+/// <summary>One token a byte of UTF-8: 256 tokens, no files, any text.</summary>
+public sealed class ByteTokenizer : ITokenizer
+{
+    /// <summary>Name of this tokeniser in a checkpoint.</summary>
+    public const string Kind = "bytes";
+
+    private static readonly byte[] AllBytes = [.. Enumerable.Range(0, 256).Select(b => (byte)b)];
+
+    /// <inheritdoc/>
+    public int VocabularySize => 256;
+
+    /// <inheritdoc/>
+    public int? EndOfText => null;
+
+    /// <inheritdoc/>
+    public int[] Encode(string text) => Array.ConvertAll(Encoding.UTF8.GetBytes(text), b => (int)b);
+
+    /// <inheritdoc/>
+    public ReadOnlySpan<byte> Bytes(int token) => AllBytes.AsSpan(token, 1);
 }

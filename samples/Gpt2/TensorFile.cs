@@ -1,12 +1,11 @@
 using System.Buffers.Binary;
-using System.Text;
-using System.Text.Json;
 using System.Text.Json.Nodes;
-using Gpt2.Files;
+using System.Text.Json;
+using System.Text;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace Gpt2.Training;
+namespace Gpt2;
 
 /// <summary>
 /// Named tensors and text in one file, in the safetensors format: the header's length (8 bytes, little-endian), the header
