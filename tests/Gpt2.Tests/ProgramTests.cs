@@ -35,6 +35,9 @@ public sealed class ProgramTests : IDisposable
         string written = Run(generate);
         Assert.StartsWith("12 13 ", written);
         Assert.Equal(written, Run(generate));
+        string[] batch = Run([.. generate, "--prompt", "7 8"]).Split('\n');
+        Assert.Contains(batch, line => line.StartsWith("[1] 12 13 ", StringComparison.Ordinal));
+        Assert.Contains(batch, line => line.StartsWith("[2] 7 8", StringComparison.Ordinal));
 
         string described = Run("info", "--checkpoint", _checkpoint);
         Assert.Contains("124,439,808", described);

@@ -1,10 +1,11 @@
 using System.CommandLine;
+using System.Diagnostics;
 using Gpt2.Text;
 using TorchSharp;
 
 namespace Gpt2.Cli;
 
-/// <summary>The <c>generate</c> verb: continues a text with a trained model.</summary>
+/// <summary>The <c>generate</c> verb: continues texts with a trained model.</summary>
 internal static class GenerateCommand
 {
     internal static Command Create()
@@ -13,15 +14,25 @@ internal static class GenerateCommand
         Option<string> attention = CommonOptions.Attention();
         Option<int?> threads = CommonOptions.Threads();
         Option<string> device = CommonOptions.Device();
-        var prompt = new Option<string>("--prompt") { Description = "Text to continue. Default: the start of a document.", DefaultValueFactory = _ => "" };
+        var prompt = new Option<string[]>("--prompt")
+        {
+            Description = "Text to continue; given more than once, a batch of texts. Default: the start of a document.",
+            HelpName = "TEXT",
+            DefaultValueFactory = _ => [""],
+        };
         Option<int?> count = CommonOptions.Number<int>("--tokens", "Tokens to write.", "a whole number, at least 1", x => x > 0, 400);
         Option<double?> temperature = CommonOptions.Number<double>(
             "--temperature", "Below 1: more predictable; 0: always the most probable token.", "a number, at least 0", x => x is >= 0 and < double.PositiveInfinity, 0.8);
         Option<int?> topK = CommonOptions.Number<int>(
             "--top-k", "Draw only from the k most probable tokens; 0: from all.", "a whole number, at least 0", x => x >= 0, 50);
+        Option<double?> topP = CommonOptions.Number<double>(
+            "--top-p", "Draw only from the most probable tokens that together have this probability; 1: from all.", "a number above 0, at most 1", x => x is > 0 and <= 1, 1.0);
         Option<long?> seed = CommonOptions.Number<long>("--seed", "Equal seeds write equal texts.", "a whole number", _ => true, 1337L);
 
-        var command = new Command("generate", "Continue a text with a trained model.") { checkpointOption, attention, threads, device, prompt, count, temperature, topK, seed };
+        var command = new Command("generate", "Continue texts with a trained model. Says on standard error how fast it was.")
+        {
+            checkpointOption, attention, threads, device, prompt, count, temperature, topK, topP, seed,
+        };
         command.SetAction(parsed =>
         {
             CommonOptions.ApplyThreads(parsed.GetValue(threads));
@@ -31,13 +42,35 @@ internal static class GenerateCommand
             using GptModel model = checkpoint.LoadModel(CommonOptions.ParseAttention(parsed, attention));
             model.to(CommonOptions.ParseDevice(parsed, device));
 
-            string text = parsed.GetRequiredValue(prompt);
-            var sampler = new TokenSampler(parsed.GetValue(temperature)!.Value, parsed.GetValue(topK)!.Value, parsed.GetValue(seed)!.Value);
-            output.Write(text);
-            foreach (string piece in TextGenerator.Continue(model, tokenizer, text, parsed.GetValue(count)!.Value, sampler)) output.Write(piece);
-            output.WriteLine();
+            string[] prompts = parsed.GetRequiredValue(prompt);
+            int tokens = parsed.GetValue(count)!.Value;
+            TokenSampler[] samplers =
+            [
+                .. prompts.Select((_, i) => new TokenSampler(
+                    parsed.GetValue(temperature)!.Value, parsed.GetValue(topK)!.Value, parsed.GetValue(seed)!.Value + i, parsed.GetValue(topP)!.Value)),
+            ];
+            long start = Stopwatch.GetTimestamp();
+            Write(output, prompts, TextGenerator.Continue(model, tokenizer, prompts, tokens, samplers));
+            double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
+            long written = (long)tokens * prompts.Length;
+            parsed.InvocationConfiguration.Error.WriteLine($"{written} tokens in {seconds:F2} s: {written / seconds:F1} tokens/s");
             return ExitCode.Success;
         });
         return command;
+    }
+
+    // One text is written as it comes; several, which come together, one after the other in the end.
+    private static void Write(TextWriter output, string[] prompts, IEnumerable<(int Prompt, string Text)> pieces)
+    {
+        if (prompts.Length == 1)
+        {
+            output.Write(prompts[0]);
+            foreach ((_, string text) in pieces) output.Write(text);
+            output.WriteLine();
+            return;
+        }
+
+        ILookup<int, string> continuations = pieces.ToLookup(piece => piece.Prompt, piece => piece.Text);
+        for (int i = 0; i < prompts.Length; i++) output.WriteLine($"[{i + 1}] {prompts[i]}{string.Concat(continuations[i])}");
     }
 }
