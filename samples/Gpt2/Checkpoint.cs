@@ -164,12 +164,12 @@ public sealed class Checkpoint : IDisposable
     // Before any memory is taken for a model: the file must really hold one of the shape that the state describes.
     private static void RefuseOtherSizes(TensorFile file, GptConfig config)
     {
-        ILookup<string, long> bytes = file.Lengths.ToLookup(
-            tensor => tensor.Name == GeneratorTensor ? GeneratorTensor
-                : tensor.Name.StartsWith(FirstMomentPrefix, StringComparison.Ordinal) ? FirstMomentPrefix
-                : tensor.Name.StartsWith(SecondMomentPrefix, StringComparison.Ordinal) ? SecondMomentPrefix
+        ILookup<string, long> bytes = file.Entries.ToLookup(
+            tensor => tensor.Key == GeneratorTensor ? GeneratorTensor
+                : tensor.Key.StartsWith(FirstMomentPrefix, StringComparison.Ordinal) ? FirstMomentPrefix
+                : tensor.Key.StartsWith(SecondMomentPrefix, StringComparison.Ordinal) ? SecondMomentPrefix
                 : "",
-            tensor => tensor.Length);
+            tensor => tensor.Value.Length);
         foreach (string group in (string[])["", FirstMomentPrefix, SecondMomentPrefix])
         {
             if (bytes[group].Sum() / sizeof(float) != config.ParameterCount)

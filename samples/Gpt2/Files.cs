@@ -104,13 +104,14 @@ internal static class OwnFile
     /// <summary>Whether there is a file of ours at <paramref name="path"/>.</summary>
     /// <param name="path">The file.</param>
     /// <param name="recognise">Reads a file and throws a <see cref="UserException"/> if it is not of the wanted kind.</param>
+    /// <param name="what">How messages begin.</param>
     /// <exception cref="UserException">Something else stands there.</exception>
-    internal static bool Exists(string path, Action<string> recognise)
+    internal static bool Exists(string path, Action<string> recognise, string what = "--checkpoint")
     {
         try
         {
             FileKind kind = RegularFile.Kind(path, followLink: false);
-            if (kind is not (FileKind.None or FileKind.Regular)) throw new UserException($"--checkpoint: {path} is {RegularFile.Describe(kind)}.");
+            if (kind is not (FileKind.None or FileKind.Regular)) throw new UserException($"{what}: {path} is {RegularFile.Describe(kind)}.");
             if (kind == FileKind.Regular) recognise(path);
             return kind == FileKind.Regular;
         }
@@ -120,13 +121,13 @@ internal static class OwnFile
         }
         catch (IOException e)
         {
-            throw Failure(path, e);
+            throw Failure(path, what, e);
         }
     }
 
     /// <summary>Makes the folder and finds out whether a file can be written there, before hours are spent on it.</summary>
     /// <exception cref="UserException">It cannot.</exception>
-    internal static void Probe(string path)
+    internal static void Probe(string path, string what = "--checkpoint")
     {
         try
         {
@@ -136,7 +137,7 @@ internal static class OwnFile
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw Failure(path, e);
+            throw Failure(path, what, e);
         }
     }
 
@@ -148,10 +149,11 @@ internal static class OwnFile
     /// <param name="recognise">Reads a file and throws if it is not of this kind.</param>
     /// <param name="write">Writes the new content.</param>
     /// <param name="keepAs">Takes the old file, if there is one; a file of ours there is replaced.</param>
+    /// <param name="what">How messages begin.</param>
     /// <exception cref="UserException">Something that is not ours stands there, or the operating system refuses it.</exception>
-    internal static void Write(string path, Action<string> recognise, Action<Stream> write, string? keepAs = null)
+    internal static void Write(string path, Action<string> recognise, Action<Stream> write, string? keepAs = null, string what = "--checkpoint")
     {
-        Exists(path, recognise);
+        Exists(path, recognise, what);
         string? temporary = null;
         try
         {
@@ -163,10 +165,10 @@ internal static class OwnFile
             }
 
             // Writing took its time: what stands there now?
-            bool replaces = Exists(path, recognise);
+            bool replaces = Exists(path, recognise, what);
             if (replaces && keepAs is not null)
             {
-                File.Move(path, keepAs, overwrite: Exists(keepAs, recognise));
+                File.Move(path, keepAs, overwrite: Exists(keepAs, recognise, what));
                 replaces = false;
             }
 
@@ -175,11 +177,11 @@ internal static class OwnFile
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw Failure(path, e);
+            throw Failure(path, what, e);
         }
         catch (ArgumentOutOfRangeException e)
         {
-            throw Failure(path, new IOException("it would be larger than its file system or the limit of this process allows.", e));
+            throw Failure(path, what, new IOException("it would be larger than its file system or the limit of this process allows.", e));
         }
         finally
         {
@@ -207,5 +209,5 @@ internal static class OwnFile
         }
     }
 
-    private static UserException Failure(string path, Exception e) => new($"--checkpoint: {path} cannot be written: {e.Message}", e);
+    private static UserException Failure(string path, string what, Exception e) => new($"{what}: {path} cannot be written: {e.Message}", e);
 }

@@ -185,6 +185,35 @@ public sealed class ProgramTests : IDisposable
     }
 
     [Fact]
+    public void Weights_are_exported_read_and_trained_on()
+    {
+        string tokens = _folder.File("tokens"), exported = _folder.File("exported");
+        Run("tokenizer", "train", "--data", _text, "--size", "300", "--output", tokens);
+        string vocabulary = Path.Combine(tokens, "vocab.json"), merges = Path.Combine(tokens, "merges.txt");
+        Run([.. Training("--steps", "1"), "--vocab", vocabulary, "--merges", merges]);
+        Run("export", "--threads", "1", "--checkpoint", _checkpoint, "--output", exported);
+        string[] generate = ["generate", "--threads", "1", "--prompt", "12 ", "--tokens", "20", "--temperature", "0"];
+        Assert.Equal(Run([.. generate, "--checkpoint", _checkpoint]), Run([.. generate, "--weights", exported]));
+
+        string tuned = _folder.File("tuned.safetensors");
+        Assert.Contains(exported, Run("train", "--weights", exported, "--data", _text, "--steps", "1", "--batch-size", "1", "--context", "8", "--threads", "1", "--checkpoint", tuned));
+        Assert.Contains("context 8", Run("train", "--resume", "--steps", "2", "--threads", "1", "--checkpoint", tuned));
+        Refuses("positions", "train", "--weights", exported, "--data", _text, "--context", "99", "--threads", "1", "--checkpoint", tuned);
+        Refuses("exists", "export", "--threads", "1", "--checkpoint", _checkpoint, "--output", exported);
+        Refuses("exists", "tokenizer", "train", "--data", _text, "--output", tokens);
+        Refuses("--weights and --checkpoint exclude each other", "generate", "--weights", exported, "--checkpoint", _checkpoint);
+        Refuses("--preset cannot be given with --weights", "train", "--weights", exported, "--preset", "nano");
+        Refuses("--vocab and --merges go with --weights", "generate", "--vocab", vocabulary, "--merges", merges);
+
+        void Refuses(string message, params string[] arguments)
+        {
+            var error = new StringWriter();
+            Assert.Equal(ExitCode.Failure, Application.Run(arguments, TextWriter.Null, error));
+            Assert.Contains(message, error.ToString());
+        }
+    }
+
+    [Fact]
     public void A_prompt_may_begin_with_an_at_sign()
     {
         Run(Training("--steps", "1"));

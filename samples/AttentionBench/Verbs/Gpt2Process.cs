@@ -133,7 +133,7 @@ internal sealed class Gpt2Process : IDisposable
 
         public int? EndOfText => null;
 
-        public int[] Encode(string text)
+        public int[] Encode(ReadOnlySpan<byte> text)
         {
             var random = new Random(1);
             return [.. Enumerable.Range(0, count).Select(_ => random.Next(vocabularySize))];

@@ -23,21 +23,16 @@ internal sealed class TrainCommand
         Description = "Go on from the checkpoint. Only --steps (which stretches the learning-rate schedule), --attention, --threads, --device and the intervals may be given anew.",
     };
 
-    private readonly Option<FileInfo[]> _data = new("--data")
-    {
-        Description = "UTF-8 text files to learn from. Default: the .NET SDK's API documentation.",
-        HelpName = "FILE",
-        AllowMultipleArgumentsPerToken = true,
-    };
-
-    private readonly Option<FileInfo?> _vocabulary = new("--vocab") { Description = "GPT-2's vocab.json; with --merges: byte-pair encoding. Default: one token a byte.", HelpName = "FILE" };
-    private readonly Option<FileInfo?> _merges = new("--merges") { Description = "GPT-2's merges.txt.", HelpName = "FILE" };
+    private readonly Option<FileInfo[]> _data = CommonOptions.Data("UTF-8 text files to learn from. Default: the .NET SDK's API documentation.");
+    private readonly Option<string?> _weights = CommonOptions.Weights();
+    private readonly Option<FileInfo?> _vocabulary = CommonOptions.Vocabulary();
+    private readonly Option<FileInfo?> _merges = CommonOptions.Merges();
     private readonly Option<int?> _steps = Count("--steps", "Optimiser steps in all. Default: by preset.");
     private readonly Option<int?> _batchSize = Count("--batch-size", "Sequences in a forward pass. Default: by preset.");
     private readonly Option<int?> _accumulation = Count("--accumulate", "Forward passes a step.", 1);
     private readonly Option<int?> _context = Count("--context", "Tokens in a sequence. Default: by preset.");
     private readonly Option<double?> _learningRate = CommonOptions.Number<double>(
-        "--learning-rate", "Peak learning rate. Default: by preset.", "a number greater than 0, at most 1e6", x => x is > 0 and <= TrainingOptions.Maximum);
+        "--learning-rate", "Peak learning rate. Default: by preset, 3e-5 with --weights.", "a number greater than 0, at most 1e6", x => x is > 0 and <= TrainingOptions.Maximum);
 
     private readonly Option<int?> _warmup = CommonOptions.Number<int>(
         "--warmup", "Warm-up steps. Default: a tenth of --steps, 20 to 200.", "a whole number, at least 0", x => x >= 0);
@@ -61,9 +56,6 @@ internal sealed class TrainCommand
 
     private TrainCommand()
     {
-        _data.Validators.Add(CommonOptions.FilesExist);
-        _vocabulary.Validators.Add(CommonOptions.FilesExist);
-        _merges.Validators.Add(CommonOptions.FilesExist);
 
         foreach (Option option in AllOptions()) _command.Add(option);
         _command.Validators.Add(CheckTogether);
@@ -77,7 +69,7 @@ internal sealed class TrainCommand
 
     private IEnumerable<Option> AllOptions() =>
     [
-        _preset, _attention, _checkpoint, _threads, _device, _resume, _data, _vocabulary, _merges, _steps, _batchSize, _accumulation, _context,
+        _preset, _attention, _checkpoint, _threads, _device, _resume, _weights, _data, _vocabulary, _merges, _steps, _batchSize, _accumulation, _context,
         _learningRate, _warmup, _weightDecay, _clip, _dropout, _seed, _validateEvery, _saveEvery,
     ];
 
@@ -86,6 +78,7 @@ internal sealed class TrainCommand
         bool Given(Option option) => result.GetResult(option) is { Implicit: false };
 
         if (Given(_vocabulary) != Given(_merges)) result.AddError("--vocab and --merges belong together: give both or neither.");
+        if (Given(_weights) && Given(_preset)) result.AddError("--preset cannot be given with --weights, which have a size.");
         if (!Given(_resume)) return;
         Option[] allowed = [_resume, _checkpoint, _threads, _device, _steps, _attention, _validateEvery, _saveEvery];
         foreach (Option option in AllOptions().Except(allowed).Where(Given))
@@ -120,15 +113,21 @@ internal sealed class TrainCommand
         AttentionKind? attention = parsed.GetResult(_attention) is { Implicit: false } ? CommonOptions.ParseAttention(parsed, _attention) : null;
         using TrainingSession session = parsed.GetValue(_resume)
             ? TrainingSession.Resume(output, path, parsed.GetValue(_steps), attention, device)
-            : TrainingSession.Start(output, path, Settings(parsed), attention ?? AttentionKind.Flash, device);
+            : Start();
 
         int tenth = Math.Max(1, session.Trainer.Options.Steps / 10);
         return session.Run(parsed.GetValue(_validateEvery) ?? tenth, parsed.GetValue(_saveEvery) ?? Math.Min(tenth, 500));
+
+        TrainingSession Start()
+        {
+            using Weights? weights = parsed.GetValue(_weights) is { } folder ? Weights.Open(folder) : null;
+            return TrainingSession.Start(output, path, Settings(parsed, weights), attention ?? AttentionKind.Flash, device);
+        }
     }
 
-    private TrainingSettings Settings(ParseResult parsed)
+    private TrainingSettings Settings(ParseResult parsed, Weights? weights)
     {
-        Preset preset = Preset.Named(parsed.GetRequiredValue(_preset));
+        Preset preset = weights is null ? Preset.Named(parsed.GetRequiredValue(_preset)) : Preset.Named("gpt2") with { LearningRate = 3e-5 };
         int steps = parsed.GetValue(_steps) ?? preset.Steps;
         var options = new TrainingOptions
         {
@@ -141,18 +140,19 @@ internal sealed class TrainCommand
             GradientClip = parsed.GetValue(_clip)!.Value,
             Seed = parsed.GetValue(_seed)!.Value,
         };
-        TokenizerDescription tokenizer = parsed.GetValue(_vocabulary) is { } vocabulary && parsed.GetValue(_merges) is { } merges
+        TokenizerDescription tokenizer = weights is not null ? CommonOptions.WeightsTokenizer(weights, parsed.GetValue(_vocabulary), parsed.GetValue(_merges))
+            : parsed.GetValue(_vocabulary) is { } vocabulary && parsed.GetValue(_merges) is { } merges
             ? new TokenizerDescription(BytePairTokenizer.Kind, vocabulary.FullName, merges.FullName)
             : new TokenizerDescription(ByteTokenizer.Kind);
         string[] files = [.. (parsed.GetValue(_data) ?? []).Select(file => file.FullName)];
         return new TrainingSettings(
-            preset, parsed.GetValue(_context) ?? preset.Context, parsed.GetValue(_dropout)!.Value, options, files, tokenizer);
+            weights, preset, parsed.GetValue(_context) ?? weights?.Config.Context ?? preset.Context, parsed.GetValue(_dropout)!.Value, options, files, tokenizer);
     }
 }
 
 /// <summary>What the command line asks of a new run.</summary>
 internal sealed record TrainingSettings(
-    Preset Preset, int Context, double Dropout, TrainingOptions Options, string[] Files, TokenizerDescription Tokenizer);
+    Weights? Weights, Preset Preset, int Context, double Dropout, TrainingOptions Options, string[] Files, TokenizerDescription Tokenizer);
 
 /// <summary>One <c>train</c> from start to end: prepare, train, save, show.</summary>
 internal sealed class TrainingSession : IDisposable
@@ -193,12 +193,19 @@ internal sealed class TrainingSession : IDisposable
         if (replaces) OwnFile.Exists(PreviousPath(path), Checkpoint.Recognise);
         ProbeFiles(path);
         ITokenizer tokenizer = settings.Tokenizer.Load();
+        if (settings.Weights is { } weights)
+        {
+            weights.Checked(tokenizer);
+            if (settings.Context > weights.Config.Context) throw new UserException($"--context {settings.Context}: the weights have {weights.Config.Context} positions.");
+        }
+
         Corpus corpus = Corpus.Load(settings.Files, tokenizer);
-        GptConfig config = settings.Preset.Config(tokenizer.VocabularySize) with { Context = settings.Context, Dropout = settings.Dropout };
+        GptConfig config = (settings.Weights?.Config ?? settings.Preset.Config(tokenizer.VocabularySize)) with { Context = settings.Context, Dropout = settings.Dropout };
         var trainer = new Trainer(config, settings.Options, corpus, attention, device);
+        settings.Weights?.CopyTo(trainer.Model);
         var description = new CorpusDescription(settings.Files, corpus.Name, corpus.Fingerprint, settings.Tokenizer);
         var session = new TrainingSession(output, path, trainer, attention, tokenizer, description);
-        session.Describe(settings.Preset.Name, corpus);
+        session.Describe(settings.Weights?.Folder ?? settings.Preset.Name, corpus);
         if (replaces)
         {
             session._keepAs = PreviousPath(path);

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using System.Text;
+using System.Text.Unicode;
 
 namespace Gpt2.Text;
 
@@ -39,24 +40,34 @@ public sealed class Corpus
     /// <exception cref="UserException">A file cannot be read or is not UTF-8, or there is no default text.</exception>
     public static Corpus Load(IReadOnlyList<string> files, ITokenizer tokenizer)
     {
-        if (files.Count > 0)
-            return FromDocuments(files.Select(ReadUtf8), tokenizer, string.Join(", ", files.Select(Path.GetFileName)));
+        (IEnumerable<byte[]> texts, string name) = Documents(files);
+        return FromDocuments(texts, tokenizer, name);
+    }
 
+    /// <summary>The documents, read one by one, and what they are, for people.</summary>
+    /// <exception cref="UserException">A file cannot be read or is not UTF-8, or there is no default text.</exception>
+    public static (IEnumerable<byte[]> Texts, string Name) Documents(IReadOnlyList<string> files)
+    {
+        if (files.Count > 0) return (files.Select(ReadUtf8), string.Join(", ", files.Select(Path.GetFileName)));
         IReadOnlyList<string> documentation = ReferencePackCorpus.Locate(DotnetRoot.Candidates());
-        return FromDocuments(
-            documentation.Select(ReferencePackCorpus.ReadText), tokenizer, $".NET API documentation ({documentation.Count} files)");
+        return (documentation.Select(ReferencePackCorpus.ReadText).Select(Encoding.UTF8.GetBytes), $".NET API documentation ({documentation.Count} files)");
     }
 
     /// <summary>Tokenises documents; the last 5 % of each one goes to validation.</summary>
     /// <exception cref="UserException">The vocabulary has more than 65,536 tokens.</exception>
-    public static Corpus FromDocuments(IEnumerable<string> documents, ITokenizer tokenizer, string name)
+    public static Corpus FromDocuments(IEnumerable<string> documents, ITokenizer tokenizer, string name) =>
+        FromDocuments(documents.Select(Encoding.UTF8.GetBytes), tokenizer, name);
+
+    /// <summary>Tokenises documents; the last 5 % of each one goes to validation.</summary>
+    /// <exception cref="UserException">The vocabulary has more than 65,536 tokens.</exception>
+    public static Corpus FromDocuments(IEnumerable<byte[]> documents, ITokenizer tokenizer, string name)
     {
         if (tokenizer.VocabularySize > ushort.MaxValue + 1)
             throw new UserException($"--vocab: {tokenizer.VocabularySize:N0} tokens; at most {ushort.MaxValue + 1:N0} are supported.");
 
         var training = new List<ushort>();
         var validation = new List<ushort>();
-        foreach (string document in documents)
+        foreach (byte[] document in documents)
         {
             int[] tokens = tokenizer.Encode(document);
             int split = tokens.Length - (int)(tokens.Length * ValidationShare);
@@ -74,7 +85,8 @@ public sealed class Corpus
         if (endOfText is { } end) stream.Add((ushort)end);
     }
 
-    private static string ReadUtf8(string path)
+    // The bytes of a text without the mark that some editors begin it with.
+    private static byte[] ReadUtf8(string path)
     {
         try
         {
@@ -82,12 +94,10 @@ public sealed class Corpus
             using FileStream stream = RegularFile.OpenRead(path, "--data");
             if (stream.Length > MaximumFileLength)
                 throw new UserException($"--data: {path} has {stream.Length:N0} bytes; at most {MaximumFileLength:N0} are supported. Split it.");
-            using var reader = new StreamReader(stream, new UTF8Encoding(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true));
-            return reader.ReadToEnd();
-        }
-        catch (DecoderFallbackException e)
-        {
-            throw new UserException($"--data: {path} is not UTF-8 text: {e.Message}", e);
+            var text = new byte[stream.Length];
+            stream.ReadExactly(text);
+            if (!Utf8.IsValid(text)) throw new UserException($"--data: {path} is not UTF-8 text.");
+            return text.AsSpan().StartsWith(Encoding.UTF8.Preamble) ? text[Encoding.UTF8.Preamble.Length..] : text;
         }
         catch (IOException e)
         {

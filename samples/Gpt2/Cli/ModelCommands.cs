@@ -1,7 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using Gpt2.Text;
-using TorchSharp;
+using static TorchSharp.torch;
 
 namespace Gpt2.Cli;
 
@@ -10,10 +10,6 @@ internal static class GenerateCommand
 {
     internal static Command Create()
     {
-        Option<FileInfo> checkpointOption = CommonOptions.Checkpoint();
-        Option<string> attention = CommonOptions.Attention();
-        Option<int?> threads = CommonOptions.Threads();
-        Option<string> device = CommonOptions.Device();
         var prompt = new Option<string[]>("--prompt")
         {
             Description = "Text to continue; given more than once, a batch of texts. Default: the start of a document.",
@@ -31,17 +27,14 @@ internal static class GenerateCommand
 
         var command = new Command("generate", "Continue texts with a trained model. Says on standard error how fast it was.")
         {
-            checkpointOption, attention, threads, device, prompt, count, temperature, topK, topP, seed,
+            prompt, count, temperature, topK, topP, seed,
         };
+        var modelOptions = new ModelOptions(command);
         command.SetAction(parsed =>
         {
-            CommonOptions.ApplyThreads(parsed.GetValue(threads));
             TextWriter output = parsed.InvocationConfiguration.Output;
-            using Checkpoint checkpoint = Checkpoint.Open(parsed.GetRequiredValue(checkpointOption).FullName);
-            ITokenizer tokenizer = checkpoint.LoadTokenizer();
-            using GptModel model = checkpoint.LoadModel(CommonOptions.ParseAttention(parsed, attention));
-            model.to(CommonOptions.ParseDevice(parsed, device));
-
+            (GptModel model, ITokenizer tokenizer, _) = modelOptions.Load(parsed);
+            using GptModel disposed = model;
             string[] prompts = parsed.GetRequiredValue(prompt);
             int tokens = parsed.GetValue(count)!.Value;
             TokenSampler[] samplers =
@@ -72,5 +65,28 @@ internal static class GenerateCommand
 
         ILookup<int, string> continuations = pieces.ToLookup(piece => piece.Prompt, piece => piece.Text);
         for (int i = 0; i < prompts.Length; i++) output.WriteLine($"[{i + 1}] {prompts[i]}{string.Concat(continuations[i])}");
+    }
+}
+
+/// <summary>The <c>export</c> verb: writes a model as Hugging Face's <c>transformers</c> reads it.</summary>
+internal static class ExportCommand
+{
+    internal static Command Create()
+    {
+        var folder = new Option<DirectoryInfo>("--output") { Description = "Folder for config.json, model.safetensors and the tokeniser's files.", HelpName = "FOLDER", Required = true };
+        Option<string> type = CommonOptions.Choice("--type", "Element type of the weights.", ["fp32", "bf16", "fp16"]);
+        var command = new Command("export", "Write a model for Hugging Face's transformers: GPT2LMHeadModel.from_pretrained(FOLDER).") { folder, type };
+        var modelOptions = new ModelOptions(command);
+        command.SetAction(parsed =>
+        {
+            (GptModel model, ITokenizer tokenizer, _) = modelOptions.Load(parsed);
+            using GptModel disposed = model;
+            ScalarType elements = parsed.GetRequiredValue(type) switch { "bf16" => ScalarType.BFloat16, "fp16" => ScalarType.Float16, _ => ScalarType.Float32 };
+            string path = parsed.GetRequiredValue(folder).FullName;
+            Weights.Write(path, model, elements, tokenizer as BytePairTokenizer);
+            parsed.InvocationConfiguration.Output.WriteLine($"{model.Config.ParameterCount:N0} parameters in {Path.Combine(path, Weights.ModelName)}");
+            return ExitCode.Success;
+        });
+        return command;
     }
 }

@@ -1,0 +1,34 @@
+using System.CommandLine;
+using Gpt2.Text;
+
+namespace Gpt2.Cli;
+
+/// <summary>The <c>tokenizer</c> verb: learns a vocabulary.</summary>
+internal static class TokenizerCommand
+{
+    internal static Command Create()
+    {
+        Option<FileInfo[]> data = CommonOptions.Data("UTF-8 text files to learn from. Default: the .NET SDK's API documentation.");
+        Option<int?> size = CommonOptions.Number<int>("--size", "Tokens, with the 256 bytes and the end of text.", "a whole number, 257 to 65536", x => x is >= 257 and <= 65536, 8192);
+        var folder = new Option<DirectoryInfo>("--output") { Description = "Folder for vocab.json and merges.txt.", HelpName = "FOLDER", Required = true };
+        var train = new Command("train", "Learn a byte-pair vocabulary from a text, in the files of GPT-2's.") { data, size, folder };
+        train.SetAction(parsed =>
+        {
+            const string What = "--output";
+            string path = parsed.GetRequiredValue(folder).FullName;
+            string vocabulary = Path.Combine(path, Weights.VocabularyName), merges = Path.Combine(path, Weights.MergesName);
+            OwnFile.Exists(vocabulary, Refuse, What);
+            OwnFile.Exists(merges, Refuse, What);
+            var training = new BytePairTraining();
+            foreach (byte[] document in Corpus.Documents([.. (parsed.GetValue(data) ?? []).Select(file => file.FullName)]).Texts) training.Add(document);
+            BytePairTokenizer tokenizer = training.Learn(parsed.GetValue(size)!.Value);
+            OwnFile.Write(vocabulary, Refuse, tokenizer.WriteVocabulary, what: What);
+            OwnFile.Write(merges, Refuse, tokenizer.WriteMerges, what: What);
+            parsed.InvocationConfiguration.Output.WriteLine($"{tokenizer.VocabularySize:N0} tokens in {path}");
+            return ExitCode.Success;
+
+            static void Refuse(string path) => throw new UserException($"{What}: {path} exists.");
+        });
+        return new Command("tokenizer", "Vocabularies of byte-pair encoding.") { train };
+    }
+}
