@@ -246,6 +246,7 @@ public sealed record RunState(
         Options.Validate();
         if (!Enum.IsDefined(Attention)) throw new ArgumentException($"there is no attention {(int)Attention}.", nameof(Attention));
         if (Corpus.Files.Any(file => string.IsNullOrEmpty(file))) throw new ArgumentException("a file has no name.", nameof(Corpus));
+        if (Corpus.Tokens is "") throw new ArgumentException("the file of tokens has no name.", nameof(Corpus));
         if (Step < 0 || Step > Options.Steps) throw new ArgumentException($"{Step} of {Options.Steps} steps are finished.", nameof(Step));
         bool isWhole = History.Training.Count == Step && History.Training.Index().All(entry => entry.Item.Step == entry.Index + 1);
         if (!isWhole) throw new ArgumentException($"it must have a training loss for each of the {Step} steps.", nameof(History));

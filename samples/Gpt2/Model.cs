@@ -159,12 +159,22 @@ public sealed class GptModel : Module<Tensor, Tensor>
     }
 
     /// <summary>Mean cross-entropy, in nats a token, of predicting <paramref name="targets"/> (B, N) from <paramref name="tokens"/> (B, N).</summary>
-    public Tensor Loss(Tensor tokens, Tensor targets)
+    /// <param name="tokens">The tokens.</param>
+    /// <param name="targets">The tokens one place further.</param>
+    /// <param name="last">Take the mean over this many targets, at the end of each sequence; null: over all.</param>
+    public Tensor Loss(Tensor tokens, Tensor targets, long? last = null)
     {
         // L = -1/(B N) Σ log softmax(logits)[target]
         using DisposeScope scope = NewDisposeScope();
-        Tensor logits = call(tokens).view(-1, Config.VocabularySize);
-        return functional.cross_entropy(logits, targets.view(-1)).MoveToOuterDisposeScope();
+        Tensor hidden = _transformer.call(tokens, null);
+        if (last is { } count)
+        {
+            hidden = hidden.narrow(1, tokens.shape[1] - count, count);
+            targets = targets.narrow(1, tokens.shape[1] - count, count);
+        }
+
+        Tensor logits = Head(hidden).view(-1, Config.VocabularySize);
+        return functional.cross_entropy(logits, targets.reshape(-1)).MoveToOuterDisposeScope();
     }
 
     // logits = x Eᵀ

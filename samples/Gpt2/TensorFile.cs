@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.IO.MemoryMappedFiles;
 using System.Text.Json.Nodes;
 using System.Text.Json;
 using System.Text;
@@ -17,13 +18,14 @@ public sealed class TensorFile : IDisposable
     private const int MaximumHeaderLength = 100_000_000;
     private const int CopyBufferLength = 1 << 20;
 
-    // All types of the format that libtorch has, with the size of an element.
+    // The format's types with libtorch's, and the size of an element.
     private static readonly Dictionary<string, (ScalarType Type, int Size)> Types = new()
     {
         ["BOOL"] = (ScalarType.Bool, 1),
         ["U8"] = (ScalarType.Byte, 1),
         ["I8"] = (ScalarType.Int8, 1),
         ["I16"] = (ScalarType.Int16, 2),
+        ["U16"] = (ScalarType.Int16, 2), // its bits: libtorch has no such type
         ["I32"] = (ScalarType.Int32, 4),
         ["I64"] = (ScalarType.Int64, 8),
         ["F16"] = (ScalarType.Float16, 2),
@@ -69,17 +71,32 @@ public sealed class TensorFile : IDisposable
     /// <exception cref="UserException">The header is larger than the format allows.</exception>
     public static void Write(Stream stream, IReadOnlyDictionary<string, string> metadata, IReadOnlyList<(string Name, Tensor Tensor)> tensors)
     {
+        Write(stream, metadata, [.. tensors.Select(named => new Part(named.Name, TypeName(named.Name, named.Tensor), named.Tensor.shape, target =>
+        {
+            using DisposeScope scope = NewDisposeScope();
+            named.Tensor.detach().cpu().contiguous().WriteBytesToStream(target, CopyBufferLength);
+        }))]);
+
+        static string TypeName(string name, Tensor tensor) => Types.FirstOrDefault(pair => pair.Value.Type == tensor.dtype).Key
+            ?? throw new ArgumentException($"Tensor '{name}' is of type {tensor.dtype}, which is not stored.", nameof(tensors));
+    }
+
+    /// <summary>A tensor to be written: its name, its type as the format calls it, its shape, and what writes its elements.</summary>
+    internal sealed record Part(string Name, string Type, long[] Shape, Action<Stream> Write);
+
+    /// <summary>Writes a file.</summary>
+    /// <exception cref="UserException">The header is larger than the format allows.</exception>
+    internal static void Write(Stream stream, IReadOnlyDictionary<string, string> metadata, IReadOnlyList<Part> parts)
+    {
         var header = new JsonObject { [MetadataKey] = JsonSerializer.SerializeToNode(metadata) };
         long offset = 0;
-        foreach ((string name, Tensor tensor) in tensors)
+        foreach (Part part in parts)
         {
-            string type = Types.FirstOrDefault(pair => pair.Value.Type == tensor.dtype).Key
-                ?? throw new ArgumentException($"Tensor '{name}' is of type {tensor.dtype}, which is not stored.", nameof(tensors));
-            long end = offset + (tensor.NumberOfElements * tensor.ElementSize);
-            header[name] = new JsonObject
+            long end = offset + part.Shape.Aggregate((long)Types[part.Type].Size, (product, size) => product * size);
+            header[part.Name] = new JsonObject
             {
-                ["dtype"] = type,
-                ["shape"] = JsonSerializer.SerializeToNode(tensor.shape),
+                ["dtype"] = part.Type,
+                ["shape"] = JsonSerializer.SerializeToNode(part.Shape),
                 ["data_offsets"] = new JsonArray(offset, end),
             };
             offset = end;
@@ -94,11 +111,7 @@ public sealed class TensorFile : IDisposable
         BinaryPrimitives.WriteUInt64LittleEndian(length, (ulong)headerBytes.Length);
         stream.Write(length);
         stream.Write(headerBytes);
-        foreach ((_, Tensor tensor) in tensors)
-        {
-            using DisposeScope scope = NewDisposeScope();
-            tensor.detach().cpu().contiguous().WriteBytesToStream(stream, CopyBufferLength);
-        }
+        foreach (Part part in parts) part.Write(stream);
     }
 
     /// <summary>Opens a file and checks its structure; the tensors are read by <see cref="CopyTo"/> and <see cref="Read"/>.</summary>
@@ -119,6 +132,13 @@ public sealed class TensorFile : IDisposable
             throw new UserException($"{what}: {path} is not a {kind}, or is damaged: {e.Message}", e);
         }
     }
+
+    /// <summary>The bytes of a tensor, mapped into memory.</summary>
+    internal MemoryMappedViewAccessor Map(MemoryMappedFile mapping, string name) =>
+        mapping.CreateViewAccessor(_start + _entries[name].Start, _entries[name].Length, MemoryMappedFileAccess.Read);
+
+    /// <summary>The whole file, to be mapped; it is of use for as long as this object is.</summary>
+    internal MemoryMappedFile Mapping() => MemoryMappedFile.CreateFromFile(_stream, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: true);
 
     /// <summary>Copies a stored tensor's values into <paramref name="destination"/>.</summary>
     /// <exception cref="UserException">There is no such tensor, it has another shape or element type, or its values are not all finite.</exception>

@@ -214,6 +214,29 @@ public sealed class ProgramTests : IDisposable
     }
 
     [Fact]
+    public void Tokens_made_once_are_trained_on_resumed_and_evaluated()
+    {
+        string tokens = _folder.File("text.tokens"), text = _folder.Write("documents.txt", string.Join("<|endoftext|>", Enumerable.Range(0, 40).Select(i => $"document {i} of forty, ")));
+        Assert.Contains("40 documents (2 for validation)", Run("tokenizer", "encode", "--data", text, "--output", tokens));
+        string[] train = ["train", "--tokens", tokens, "--batch-size", "1", "--context", "16", "--threads", "1", "--steps"];
+        Run([.. train, "4", "--checkpoint", _checkpoint]);
+        string stopped = _folder.File("stopped.safetensors");
+        Run([.. train, "2", "--checkpoint", stopped]);
+        Assert.Contains("step      4/4", Run("train", "--resume", "--steps", "4", "--threads", "1", "--checkpoint", stopped));
+
+        // The validation part by default, or a text.
+        string[] evaluate = ["evaluate", "--threads", "1", "--checkpoint", _checkpoint];
+        Assert.StartsWith("perplexity ", Run(evaluate));
+        Assert.Contains("43 tokens", Run([.. evaluate, "--attention", "naive", "--stride", "1"]));
+        Assert.Contains("29 tokens", Run([.. evaluate, "--data", _folder.Write("short.txt", new string('a', 30))]));
+        var error = new StringWriter();
+        Assert.Equal(ExitCode.Failure, Application.Run([.. evaluate, "--stride", "17"], TextWriter.Null, error));
+        Assert.Contains("--stride 17 is more than the context, 16", error.ToString());
+        Assert.Equal(ExitCode.Failure, Application.Run(["train", "--tokens", tokens, "--data", _text], TextWriter.Null, error));
+        Assert.Contains("--tokens takes the place of --data", error.ToString());
+    }
+
+    [Fact]
     public void A_prompt_may_begin_with_an_at_sign()
     {
         Run(Training("--steps", "1"));

@@ -136,7 +136,7 @@ internal static class CommonOptions
         return option;
     }
 
-    private static Option<FileInfo?> ExistingFile(string name, string description)
+    internal static Option<FileInfo?> ExistingFile(string name, string description)
     {
         var option = new Option<FileInfo?>(name) { Description = description, HelpName = "FILE" };
         option.Validators.Add(FilesExist);

@@ -29,6 +29,34 @@ internal static class TokenizerCommand
 
             static void Refuse(string path) => throw new UserException($"{What}: {path} exists.");
         });
-        return new Command("tokenizer", "Vocabularies of byte-pair encoding.") { train };
+        return new Command("tokenizer", "Vocabularies of byte-pair encoding, and texts as tokens.") { train, Encode() };
+    }
+
+    private static Command Encode()
+    {
+        Option<FileInfo[]> data = CommonOptions.Data("UTF-8 text files; <|endoftext|> in them parts documents. Default: the .NET SDK's API documentation.");
+        Option<FileInfo?> vocabulary = CommonOptions.Vocabulary(), merges = CommonOptions.Merges();
+        var output = new Option<FileInfo>("--output") { Description = "File of tokens, for train --tokens.", HelpName = "FILE", Required = true };
+        var encode = new Command("encode", "Make a text into tokens once; every twentieth document is for validation.") { data, vocabulary, merges, output };
+        encode.Validators.Add(result =>
+        {
+            if ((result.GetValue(vocabulary) is null) != (result.GetValue(merges) is null)) result.AddError("--vocab and --merges belong together: give both or neither.");
+        });
+        encode.SetAction(parsed =>
+        {
+            TokenizerDescription tokenizer = parsed.GetValue(vocabulary) is { } v && parsed.GetValue(merges) is { } m
+                ? new TokenizerDescription(BytePairTokenizer.Kind, v.FullName, m.FullName)
+                : new TokenizerDescription(ByteTokenizer.Kind);
+            string path = parsed.GetRequiredValue(output).FullName;
+            FileInfo[] files = parsed.GetValue(data) ?? [];
+            if (Array.Exists(files, file => file.FullName == path)) throw new UserException($"--output: {path} would take the place of the text.");
+            TokenManifest made = Corpus.Encode(path, [.. files.Select(file => file.FullName)], tokenizer);
+            using Corpus corpus = Corpus.Open(path).Corpus;
+            parsed.InvocationConfiguration.Output.WriteLine(
+                $"{made.Name}: {made.Bytes:N0} bytes, {made.Documents:N0} documents ({made.ValidationDocuments:N0} for validation), " +
+                $"{corpus.Training.Length:N0} training and {corpus.Validation.Length:N0} validation tokens in {path}");
+            return ExitCode.Success;
+        });
+        return encode;
     }
 }

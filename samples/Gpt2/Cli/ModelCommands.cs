@@ -90,3 +90,42 @@ internal static class ExportCommand
         return command;
     }
 }
+
+/// <summary>The <c>evaluate</c> verb: how well a model predicts a text.</summary>
+internal static class EvaluateCommand
+{
+    internal static Command Create()
+    {
+        Option<FileInfo[]> data = CommonOptions.Data("UTF-8 text files, evaluated as a whole. Default: the validation part of what the checkpoint was trained on.");
+        Option<int?> stride = CommonOptions.Number<int>("--stride", "Tokens from one window to the next. Default: half the context.", "a whole number, at least 1", x => x > 0);
+        var command = new Command("evaluate", "Perplexity of a text, in sliding windows.") { data, stride };
+        var modelOptions = new ModelOptions(command);
+        command.SetAction(parsed =>
+        {
+            (GptModel model, ITokenizer tokenizer, RunState? state) = modelOptions.Load(parsed);
+            using GptModel disposed = model;
+            FileInfo[] files = parsed.GetValue(data) ?? [];
+            if (files.Length == 0 && state is null) throw new UserException("--data: name text files; weights do not say what they were trained on.");
+            using Corpus? corpus = files.Length == 0 ? state!.Corpus.Load(tokenizer) : null;
+            TokenSequence tokens = corpus?.Validation ?? Whole(files, tokenizer);
+            int step = parsed.GetValue(stride) ?? Math.Max(1, model.Config.Context / 2);
+            if (step > model.Config.Context) throw new UserException($"--stride {step} is more than the context, {model.Config.Context}.");
+            if (tokens.Length < 2) throw new UserException("--data: there are no two tokens.");
+
+            long start = Stopwatch.GetTimestamp();
+            Evaluation result = Evaluation.Of(model, tokens, step);
+            double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
+            parsed.InvocationConfiguration.Output.WriteLine($"perplexity {result.Perplexity:F4}, loss {result.Loss:F6} nats a token, {result.Tokens:N0} tokens");
+            parsed.InvocationConfiguration.Error.WriteLine($"{result.Tokens / seconds:F0} tokens/s");
+            return ExitCode.Success;
+        });
+        return command;
+    }
+
+    private static TokenSequence Whole(FileInfo[] files, ITokenizer tokenizer)
+    {
+        IEnumerable<int> tokens = Corpus.Documents([.. files.Select(file => file.FullName)]).Texts
+            .SelectMany(text => tokenizer.EndOfText is { } end ? tokenizer.Encode(text).Append(end) : tokenizer.Encode(text));
+        return new TokenSequence([.. tokens.Select(token => checked((ushort)token))]);
+    }
+}

@@ -47,7 +47,7 @@ public static class Application
     {
         var root = new RootCommand("Train a GPT-2 model on TorchFlash's attention, and let it write.")
         {
-            TrainCommand.Create(), GenerateCommand.Create(), ExportCommand.Create(), TokenizerCommand.Create(), InfoCommand.Create(),
+            TrainCommand.Create(), GenerateCommand.Create(), EvaluateCommand.Create(), ExportCommand.Create(), TokenizerCommand.Create(), InfoCommand.Create(),
         };
 
         // "@name" is a prompt like any other, not a file with more options.

@@ -24,6 +24,7 @@ internal sealed class TrainCommand
     };
 
     private readonly Option<FileInfo[]> _data = CommonOptions.Data("UTF-8 text files to learn from. Default: the .NET SDK's API documentation.");
+    private readonly Option<FileInfo?> _tokens = CommonOptions.ExistingFile("--tokens", "A file of tokens, made by: tokenizer encode. In place of --data, --vocab and --merges.");
     private readonly Option<string?> _weights = CommonOptions.Weights();
     private readonly Option<FileInfo?> _vocabulary = CommonOptions.Vocabulary();
     private readonly Option<FileInfo?> _merges = CommonOptions.Merges();
@@ -69,7 +70,7 @@ internal sealed class TrainCommand
 
     private IEnumerable<Option> AllOptions() =>
     [
-        _preset, _attention, _checkpoint, _threads, _device, _resume, _weights, _data, _vocabulary, _merges, _steps, _batchSize, _accumulation, _context,
+        _preset, _attention, _checkpoint, _threads, _device, _resume, _weights, _tokens, _data, _vocabulary, _merges, _steps, _batchSize, _accumulation, _context,
         _learningRate, _warmup, _weightDecay, _clip, _dropout, _seed, _validateEvery, _saveEvery,
     ];
 
@@ -78,6 +79,7 @@ internal sealed class TrainCommand
         bool Given(Option option) => result.GetResult(option) is { Implicit: false };
 
         if (Given(_vocabulary) != Given(_merges)) result.AddError("--vocab and --merges belong together: give both or neither.");
+        if (Given(_tokens) && (Given(_data) || Given(_vocabulary))) result.AddError("--tokens takes the place of --data, --vocab and --merges.");
         if (Given(_weights) && Given(_preset)) result.AddError("--preset cannot be given with --weights, which have a size.");
         if (!Given(_resume)) return;
         Option[] allowed = [_resume, _checkpoint, _threads, _device, _steps, _attention, _validateEvery, _saveEvery];
@@ -95,7 +97,7 @@ internal sealed class TrainCommand
 
         StringComparer comparer = OperatingSystem.IsWindows() ? StringComparer.OrdinalIgnoreCase : StringComparer.Ordinal;
         string[] written = [path, TrainingSession.PicturePath(path), TrainingSession.PreviousPath(path)];
-        foreach (FileInfo? read in (FileInfo?[])[.. parsed.GetValue(_data) ?? [], parsed.GetValue(_vocabulary), parsed.GetValue(_merges)])
+        foreach (FileInfo? read in (FileInfo?[])[.. parsed.GetValue(_data) ?? [], parsed.GetValue(_vocabulary), parsed.GetValue(_merges), parsed.GetValue(_tokens)])
         {
             if (read is not null && written.Contains(read.ResolveLinkTarget(returnFinalTarget: true)?.FullName ?? read.FullName, comparer))
                 throw new UserException($"--checkpoint: {path} would take the place of {read.FullName}, which the run reads; name another file.");
@@ -140,19 +142,21 @@ internal sealed class TrainCommand
             GradientClip = parsed.GetValue(_clip)!.Value,
             Seed = parsed.GetValue(_seed)!.Value,
         };
-        TokenizerDescription tokenizer = weights is not null ? CommonOptions.WeightsTokenizer(weights, parsed.GetValue(_vocabulary), parsed.GetValue(_merges))
+        FileInfo? tokens = parsed.GetValue(_tokens);
+        TokenizerDescription? tokenizer = tokens is not null ? null // the file says it
+            : weights is not null ? CommonOptions.WeightsTokenizer(weights, parsed.GetValue(_vocabulary), parsed.GetValue(_merges))
             : parsed.GetValue(_vocabulary) is { } vocabulary && parsed.GetValue(_merges) is { } merges
             ? new TokenizerDescription(BytePairTokenizer.Kind, vocabulary.FullName, merges.FullName)
             : new TokenizerDescription(ByteTokenizer.Kind);
         string[] files = [.. (parsed.GetValue(_data) ?? []).Select(file => file.FullName)];
         return new TrainingSettings(
-            weights, preset, parsed.GetValue(_context) ?? weights?.Config.Context ?? preset.Context, parsed.GetValue(_dropout)!.Value, options, files, tokenizer);
+            weights, preset, parsed.GetValue(_context) ?? weights?.Config.Context ?? preset.Context, parsed.GetValue(_dropout)!.Value, options, files, tokenizer, tokens?.FullName);
     }
 }
 
 /// <summary>What the command line asks of a new run.</summary>
 internal sealed record TrainingSettings(
-    Weights? Weights, Preset Preset, int Context, double Dropout, TrainingOptions Options, string[] Files, TokenizerDescription Tokenizer);
+    Weights? Weights, Preset Preset, int Context, double Dropout, TrainingOptions Options, string[] Files, TokenizerDescription? Tokenizer, string? Tokens);
 
 /// <summary>One <c>train</c> from start to end: prepare, train, save, show.</summary>
 internal sealed class TrainingSession : IDisposable
@@ -166,14 +170,15 @@ internal sealed class TrainingSession : IDisposable
     private readonly AttentionKind _attention;
     private readonly ITokenizer _tokenizer;
     private readonly CorpusDescription _corpus;
+    private readonly Corpus _text;
 
     // Where the checkpoint of an earlier run goes with the first save.
     private string? _keepAs;
 
     private TrainingSession(
-        TextWriter output, string path, Trainer trainer, AttentionKind attention, ITokenizer tokenizer, CorpusDescription corpus)
+        TextWriter output, string path, Trainer trainer, AttentionKind attention, ITokenizer tokenizer, CorpusDescription corpus, Corpus text)
     {
-        (_output, _path, Trainer, _attention, _tokenizer, _corpus) = (output, path, trainer, attention, tokenizer, corpus);
+        (_output, _path, Trainer, _attention, _tokenizer, _corpus, _text) = (output, path, trainer, attention, tokenizer, corpus, text);
     }
 
     internal Trainer Trainer { get; }
@@ -192,19 +197,18 @@ internal sealed class TrainingSession : IDisposable
         bool replaces = OwnFile.Exists(path, Checkpoint.Recognise);
         if (replaces) OwnFile.Exists(PreviousPath(path), Checkpoint.Recognise);
         ProbeFiles(path);
-        ITokenizer tokenizer = settings.Tokenizer.Load();
+        (Corpus corpus, TokenizerDescription usedTokenizer, ITokenizer tokenizer) = LoadText(settings);
         if (settings.Weights is { } weights)
         {
             weights.Checked(tokenizer);
             if (settings.Context > weights.Config.Context) throw new UserException($"--context {settings.Context}: the weights have {weights.Config.Context} positions.");
         }
 
-        Corpus corpus = Corpus.Load(settings.Files, tokenizer);
         GptConfig config = (settings.Weights?.Config ?? settings.Preset.Config(tokenizer.VocabularySize)) with { Context = settings.Context, Dropout = settings.Dropout };
         var trainer = new Trainer(config, settings.Options, corpus, attention, device);
         settings.Weights?.CopyTo(trainer.Model);
-        var description = new CorpusDescription(settings.Files, corpus.Name, corpus.Fingerprint, settings.Tokenizer);
-        var session = new TrainingSession(output, path, trainer, attention, tokenizer, description);
+        var description = new CorpusDescription(settings.Files, corpus.Name, corpus.Fingerprint, usedTokenizer, settings.Tokens);
+        var session = new TrainingSession(output, path, trainer, attention, tokenizer, description, corpus);
         session.Describe(settings.Weights?.Folder ?? settings.Preset.Name, corpus);
         if (replaces)
         {
@@ -228,9 +232,9 @@ internal sealed class TrainingSession : IDisposable
         ProbeFiles(path);
         AttentionKind kind = attention ?? state.Attention;
         ITokenizer tokenizer = checkpoint.LoadTokenizer();
-        Corpus corpus = Corpus.Load(state.Corpus.Files, tokenizer);
+        Corpus corpus = state.Corpus.Load(tokenizer);
         Trainer trainer = checkpoint.Resume(corpus, options, kind, device);
-        var session = new TrainingSession(output, path, trainer, kind, tokenizer, state.Corpus);
+        var session = new TrainingSession(output, path, trainer, kind, tokenizer, state.Corpus, corpus);
         session.Describe($"resumed after step {state.Step}", corpus);
         return session;
     }
@@ -254,7 +258,23 @@ internal sealed class TrainingSession : IDisposable
     }
 
     /// <inheritdoc/>
-    public void Dispose() => Trainer.Dispose();
+    public void Dispose()
+    {
+        Trainer.Dispose();
+        _text.Dispose();
+    }
+
+    private static (Corpus Corpus, TokenizerDescription Description, ITokenizer Tokenizer) LoadText(TrainingSettings settings)
+    {
+        if (settings.Tokens is { } path)
+        {
+            (Corpus corpus, TokenManifest manifest, ITokenizer made) = Corpus.Open(path);
+            return (corpus, manifest.Tokenizer, made);
+        }
+
+        ITokenizer tokenizer = settings.Tokenizer!.Load();
+        return (Corpus.Load(settings.Files, tokenizer), settings.Tokenizer, tokenizer);
+    }
 
     private int? TrainAndSave(int validateEvery, int saveEvery)
     {
