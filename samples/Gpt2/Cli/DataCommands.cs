@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Diagnostics;
 using Gpt2.Text;
 
 namespace Gpt2.Cli;
@@ -50,11 +51,13 @@ internal static class TokenizerCommand
             string path = parsed.GetRequiredValue(output).FullName;
             FileInfo[] files = parsed.GetValue(data) ?? [];
             if (Array.Exists(files, file => file.FullName == path)) throw new UserException($"--output: {path} would take the place of the text.");
+            long start = Stopwatch.GetTimestamp();
             TokenManifest made = Corpus.Encode(path, [.. files.Select(file => file.FullName)], tokenizer);
             using Corpus corpus = Corpus.Open(path).Corpus;
             parsed.InvocationConfiguration.Output.WriteLine(
                 $"{made.Name}: {made.Bytes:N0} bytes, {made.Documents:N0} documents ({made.ValidationDocuments:N0} for validation), " +
                 $"{corpus.Training.Length:N0} training and {corpus.Validation.Length:N0} validation tokens in {path}");
+            parsed.InvocationConfiguration.Error.WriteLine($"{made.Bytes / 1e6 / Stopwatch.GetElapsedTime(start).TotalSeconds:F1} MB/s, with reading and writing");
             return ExitCode.Success;
         });
         return encode;
