@@ -20,9 +20,8 @@ public readonly record struct Evaluation(double Loss, long Tokens)
     /// <param name="model">The model; it is put into evaluation mode.</param>
     /// <param name="tokens">At least two.</param>
     /// <param name="stride">1 to the context.</param>
-    /// <param name="progress">Is told how many tokens have been predicted.</param>
     /// <exception cref="ArgumentException">There are too few tokens, or the stride is out of its range.</exception>
-    public static Evaluation Of(GptModel model, TokenSequence tokens, int stride, Action<long>? progress = null)
+    public static Evaluation Of(GptModel model, TokenSequence tokens, int stride)
     {
         int context = model.Config.Context;
         ArgumentOutOfRangeException.ThrowIfLessThan(tokens.Length, 2);
@@ -42,7 +41,6 @@ public readonly record struct Evaluation(double Loss, long Tokens)
             long added = start + length - predicted;
             sum += model.Loss(inputs.to(model.Device), targets.to(model.Device), added).to(ScalarType.Float64).item<double>() * added;
             predicted += added;
-            progress?.Invoke(predicted);
         }
 
         return new Evaluation(sum / predicted, predicted);

@@ -1,6 +1,6 @@
 using Gpt2.Text;
-using TorchSharp.Modules;
 using TorchSharp;
+using TorchSharp.Modules;
 using static TorchSharp.torch;
 
 namespace Gpt2;

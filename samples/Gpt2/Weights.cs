@@ -77,7 +77,8 @@ public sealed class Weights : IDisposable
             TensorFile.Write(
                 stream, new Dictionary<string, string> { ["format"] = "pt" },
                 [.. model.named_parameters().Select(p => (p.name, IsTransposed(p.name) ? p.parameter.t().to(type) : p.parameter.to(type)))]);
-        }));
+        }
+        ));
         foreach ((string name, _) in files) OwnFile.Exists(Path.Combine(folder, name), Refuse, Option);
         foreach ((string name, Action<Stream> write) in files) OwnFile.Write(Path.Combine(folder, name), Refuse, write, what: Option);
 
