@@ -1,7 +1,5 @@
 using System.Buffers.Binary;
-using Gpt2.Model;
 using Gpt2.Text;
-using Gpt2.Training;
 using TorchSharp;
 using static TorchSharp.torch;
 

@@ -36,6 +36,8 @@ public class CommandLineTests
     [InlineData("generate --tokens 0", "--tokens must be")]
     [InlineData("generate --temperature -1", "--temperature must be")]
     [InlineData("generate --top-k -1", "--top-k must be")]
+    [InlineData("generate --top-p 0", "--top-p must be a number above 0, at most 1, but is 0")]
+    [InlineData("generate --top-p 1.1", "--top-p must be")]
     [InlineData("info --checkpoint missing.safetensors", "--checkpoint: there is no file")]
     [InlineData("paint", "paint")]
     public void Wrong_options_are_refused_by_name(string commandLine, params string[] messages)

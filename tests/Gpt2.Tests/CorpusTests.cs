@@ -130,5 +130,65 @@ public sealed class CorpusTests : IDisposable
         Assert.Contains("is not UTF-8", Assert.Throws<UserException>(() => Corpus.Load([bad], new ByteTokenizer())).Message);
     }
 
-    private static string Decode(ushort[] tokens) => Encoding.UTF8.GetString(Array.ConvertAll(tokens, token => (byte)token));
+    [Fact]
+    public void A_file_of_tokens_is_split_by_document_and_says_what_it_was_made_from()
+    {
+        string text = _folder.Write("text.txt", string.Join("<|endoftext|>", Enumerable.Range(0, 45).Select(i => $"document {i};")));
+        string tokens = _folder.File("text.tokens");
+        TokenManifest made = Corpus.Encode(tokens, [text], new TokenizerDescription(ByteTokenizer.Kind));
+        Assert.Equal((45, 2, 256, "text.txt"), (made.Documents, made.ValidationDocuments, made.VocabularySize, made.Name));
+        Assert.Equal(Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(File.ReadAllBytes(text))), made.TextHash);
+
+        (Corpus corpus, TokenManifest read, _) = Corpus.Open(tokens);
+        using Corpus disposed = corpus;
+        Assert.Equal(made, read);
+        Assert.Equal("document 19;document 39;", Decode(corpus.Validation));
+        Assert.Equal(string.Concat(Enumerable.Range(0, 45).Where(i => i is not (19 or 39)).Select(i => $"document {i};")), Decode(corpus.Training));
+        Assert.Equal("cument 1", Encoding.UTF8.GetString(Array.ConvertAll(corpus.Training.Read(13, 8), token => (byte)token)));
+    }
+
+    [Fact]
+    public void Of_few_documents_the_last_is_for_validation_and_one_alone_is_refused()
+    {
+        string tokens = _folder.File("t");
+        Corpus.Encode(tokens, [_folder.Write("a.txt", "aaa"), _folder.Write("b.txt", "bb<|endoftext|>")], new TokenizerDescription(ByteTokenizer.Kind));
+        using Corpus corpus = Corpus.Open(tokens).Corpus;
+        Assert.Equal(("aaa", "bb"), (Decode(corpus.Training), Decode(corpus.Validation)));
+        Assert.Contains("at least two", Assert.Throws<UserException>(() => Corpus.Encode(tokens, [_folder.File("a.txt")], new TokenizerDescription(ByteTokenizer.Kind))).Message);
+    }
+
+    [Fact]
+    public void A_file_of_tokens_with_another_tokeniser_or_damage_is_refused()
+    {
+        string vocabulary = _folder.File("v.json"), merges = _folder.File("m.txt"), text = _folder.Write("text.txt", "abab<|endoftext|>ab"), tokens = _folder.File("t");
+        WriteTokenizer(("a", "b"));
+        var description = new TokenizerDescription(BytePairTokenizer.Kind, vocabulary, merges);
+        Corpus.Encode(tokens, [text], description);
+        using (Corpus corpus = Corpus.Open(tokens).Corpus) Assert.Equal([256, 256, 257], corpus.Training.Read(0, 3));
+        byte[] good = File.ReadAllBytes(tokens);
+
+        WriteTokenizer(("b", "a"));
+        Assert.Contains("with another tokeniser", Assert.Throws<UserException>(() => Corpus.Open(tokens)).Message);
+        WriteTokenizer(("a", "b"));
+
+        // A token beyond the vocabulary, a part of the file, another kind of file.
+        good[^1] = 0xFF;
+        File.WriteAllBytes(tokens, good);
+        using (Corpus corpus = Corpus.Open(tokens).Corpus)
+            Assert.Contains("the file is damaged", Assert.Throws<UserException>(() => corpus.Validation.Read(0, (int)corpus.Validation.Length)).Message);
+        File.WriteAllBytes(tokens, good[..^1]);
+        Assert.StartsWith($"--tokens: {tokens} is not a file of tokens, or is damaged", Assert.Throws<UserException>(() => Corpus.Open(tokens)).Message);
+        File.WriteAllText(tokens, "a document");
+        Assert.Throws<UserException>(() => Corpus.Encode(tokens, [text], description));
+        Assert.Equal("a document", File.ReadAllText(tokens));
+
+        void WriteTokenizer((string, string) merge)
+        {
+            BytePairTokenizer tokenizer = BytePairTokenizer.FromMerges([merge]);
+            using (FileStream stream = File.Create(vocabulary)) tokenizer.WriteVocabulary(stream);
+            using (FileStream stream = File.Create(merges)) tokenizer.WriteMerges(stream);
+        }
+    }
+
+    private static string Decode(TokenSequence tokens) => Encoding.UTF8.GetString(Array.ConvertAll(tokens.Read(0, (int)tokens.Length), token => (byte)token));
 }

@@ -2,9 +2,7 @@ using System.Buffers.Binary;
 using System.Diagnostics;
 using System.Text;
 using System.Text.Json.Nodes;
-using Gpt2.Model;
 using Gpt2.Text;
-using Gpt2.Training;
 using Xunit.Abstractions;
 
 namespace Gpt2.Tests;

@@ -1,6 +1,5 @@
 using System.Xml.Linq;
-using Gpt2.Reporting;
-using Gpt2.Training;
+using Gpt2.Cli;
 
 namespace Gpt2.Tests;
 

@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using Gpt2.Files;
 
 namespace Gpt2.Tests;
 

@@ -1,7 +1,6 @@
 using System.Diagnostics;
 using System.Xml.Linq;
 using Gpt2.Cli;
-using Gpt2.Training;
 
 namespace Gpt2.Tests;
 
@@ -36,6 +35,9 @@ public sealed class ProgramTests : IDisposable
         string written = Run(generate);
         Assert.StartsWith("12 13 ", written);
         Assert.Equal(written, Run(generate));
+        string[] batch = Run([.. generate, "--prompt", "7 8"]).Split('\n');
+        Assert.Contains(batch, line => line.StartsWith("[1] 12 13 ", StringComparison.Ordinal));
+        Assert.Contains(batch, line => line.StartsWith("[2] 7 8", StringComparison.Ordinal));
 
         string described = Run("info", "--checkpoint", _checkpoint);
         Assert.Contains("124,439,808", described);
@@ -180,6 +182,58 @@ public sealed class ProgramTests : IDisposable
             Assert.Equal(ExitCode.Failure, Application.Run(Training("--steps", "1", "--checkpoint", path), TextWriter.Null, error));
             Assert.Contains(message, error.ToString());
         }
+    }
+
+    [Fact]
+    public void Weights_are_exported_read_and_trained_on()
+    {
+        string tokens = _folder.File("tokens"), exported = _folder.File("exported");
+        Run("tokenizer", "train", "--data", _text, "--size", "300", "--output", tokens);
+        string vocabulary = Path.Combine(tokens, "vocab.json"), merges = Path.Combine(tokens, "merges.txt");
+        Run([.. Training("--steps", "1"), "--vocab", vocabulary, "--merges", merges]);
+        Run("export", "--threads", "1", "--checkpoint", _checkpoint, "--output", exported);
+        string[] generate = ["generate", "--threads", "1", "--prompt", "12 ", "--tokens", "20", "--temperature", "0"];
+        Assert.Equal(Run([.. generate, "--checkpoint", _checkpoint]), Run([.. generate, "--weights", exported]));
+
+        string tuned = _folder.File("tuned.safetensors");
+        Assert.Contains(exported, Run("train", "--weights", exported, "--data", _text, "--steps", "1", "--batch-size", "1", "--context", "8", "--threads", "1", "--checkpoint", tuned));
+        Assert.Contains("context 8", Run("train", "--resume", "--steps", "2", "--threads", "1", "--checkpoint", tuned));
+        Refuses("positions", "train", "--weights", exported, "--data", _text, "--context", "99", "--threads", "1", "--checkpoint", tuned);
+        Refuses("exists", "export", "--threads", "1", "--checkpoint", _checkpoint, "--output", exported);
+        Refuses("exists", "tokenizer", "train", "--data", _text, "--output", tokens);
+        Refuses("--weights and --checkpoint exclude each other", "generate", "--weights", exported, "--checkpoint", _checkpoint);
+        Refuses("--preset cannot be given with --weights", "train", "--weights", exported, "--preset", "nano");
+        Refuses("--vocab and --merges go with --weights", "generate", "--vocab", vocabulary, "--merges", merges);
+
+        void Refuses(string message, params string[] arguments)
+        {
+            var error = new StringWriter();
+            Assert.Equal(ExitCode.Failure, Application.Run(arguments, TextWriter.Null, error));
+            Assert.Contains(message, error.ToString());
+        }
+    }
+
+    [Fact]
+    public void Tokens_made_once_are_trained_on_resumed_and_evaluated()
+    {
+        string tokens = _folder.File("text.tokens"), text = _folder.Write("documents.txt", string.Join("<|endoftext|>", Enumerable.Range(0, 40).Select(i => $"document {i} of forty, ")));
+        Assert.Contains("40 documents (2 for validation)", Run("tokenizer", "encode", "--data", text, "--output", tokens));
+        string[] train = ["train", "--tokens", tokens, "--batch-size", "1", "--context", "16", "--threads", "1", "--steps"];
+        Run([.. train, "4", "--checkpoint", _checkpoint]);
+        string stopped = _folder.File("stopped.safetensors");
+        Run([.. train, "2", "--checkpoint", stopped]);
+        Assert.Contains("step      4/4", Run("train", "--resume", "--steps", "4", "--threads", "1", "--checkpoint", stopped));
+
+        // The validation part by default, or a text.
+        string[] evaluate = ["evaluate", "--threads", "1", "--checkpoint", _checkpoint];
+        Assert.StartsWith("perplexity ", Run(evaluate));
+        Assert.Contains("43 tokens", Run([.. evaluate, "--attention", "naive", "--stride", "1"]));
+        Assert.Contains("29 tokens", Run([.. evaluate, "--data", _folder.Write("short.txt", new string('a', 30))]));
+        var error = new StringWriter();
+        Assert.Equal(ExitCode.Failure, Application.Run([.. evaluate, "--stride", "17"], TextWriter.Null, error));
+        Assert.Contains("--stride 17 is more than the context, 16", error.ToString());
+        Assert.Equal(ExitCode.Failure, Application.Run(["train", "--tokens", tokens, "--data", _text], TextWriter.Null, error));
+        Assert.Contains("--tokens takes the place of --data", error.ToString());
     }
 
     [Fact]

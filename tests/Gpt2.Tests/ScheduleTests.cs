@@ -1,4 +1,3 @@
-using Gpt2.Training;
 
 namespace Gpt2.Tests;
 

@@ -1,6 +1,4 @@
-using Gpt2.Model;
 using Gpt2.Text;
-using Gpt2.Training;
 using static TorchSharp.torch;
 
 namespace Gpt2.Tests;

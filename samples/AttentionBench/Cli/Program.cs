@@ -5,7 +5,7 @@ using AttentionBench.IoModel;
 using AttentionBench.Measuring;
 using AttentionBench.Verbs;
 using Gpt2;
-using Gpt2.Files;
+using Gpt2.Cli;
 
 namespace AttentionBench.Cli;
 

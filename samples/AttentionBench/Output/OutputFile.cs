@@ -1,6 +1,5 @@
 using System.Text;
 using Gpt2;
-using Gpt2.Files;
 
 namespace AttentionBench.Output;
 

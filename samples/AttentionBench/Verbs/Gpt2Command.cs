@@ -5,7 +5,6 @@ using AttentionBench.Measuring;
 using AttentionBench.Output;
 using AttentionBench.Plots;
 using Gpt2;
-using Gpt2.Model;
 using static TorchSharp.torch;
 
 namespace AttentionBench.Verbs;

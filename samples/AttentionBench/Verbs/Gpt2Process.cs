@@ -4,9 +4,7 @@ using System.Globalization;
 using System.Text.Json;
 using AttentionBench.Measuring;
 using Gpt2;
-using Gpt2.Model;
 using Gpt2.Text;
-using Gpt2.Training;
 using static TorchSharp.torch;
 
 namespace AttentionBench.Verbs;
@@ -20,7 +18,7 @@ namespace AttentionBench.Verbs;
 internal sealed record Gpt2Request(string Preset, AttentionKind Attention, int Context, int Batch, int Threads)
 {
     /// <summary>GPT-2's own vocabulary; the two presets that are not GPT-2's are models of bytes.</summary>
-    public GptConfig Config => Gpt2.Model.Preset.Named(Preset).Config(Preset.StartsWith("gpt2", StringComparison.Ordinal) ? GptConfig.Gpt2VocabularySize : 256) with { Context = Context };
+    public GptConfig Config => Gpt2.Preset.Named(Preset).Config(Preset.StartsWith("gpt2", StringComparison.Ordinal) ? GptConfig.Gpt2VocabularySize : 256) with { Context = Context };
 
     /// <summary>
     /// Bytes that a step takes, roughly: weights, gradients and two moments; logits, their logarithms and their gradient; what the layers keep for
@@ -135,7 +133,7 @@ internal sealed class Gpt2Process : IDisposable
 
         public int? EndOfText => null;
 
-        public int[] Encode(string text)
+        public int[] Encode(ReadOnlySpan<byte> text)
         {
             var random = new Random(1);
             return [.. Enumerable.Range(0, count).Select(_ => random.Next(vocabularySize))];

@@ -8,7 +8,6 @@ using AttentionBench.Contestants;
 using AttentionBench.Measuring;
 using AttentionBench.Output;
 using Gpt2;
-using Gpt2.Model;
 using TorchFlash.Kernels;
 using TorchFlash.Kernels.Cpu;
 using static TorchSharp.torch;

@@ -2,7 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Globalization;
 using System.Numerics;
-using Gpt2.Model;
+using Gpt2.Text;
 using TorchSharp;
 
 namespace Gpt2.Cli;
@@ -27,6 +27,20 @@ internal static class CommonOptions
         HelpName = "FILE",
         DefaultValueFactory = _ => new FileInfo(Path.Combine("artifacts", "gpt2.safetensors")),
     };
+
+    internal static Option<string?> Weights() => new("--weights")
+    {
+        Description = "Published weights: a folder with config.json and model.safetensors (or its shards and their index) as Hugging Face has them, or the file in it.",
+        HelpName = "PATH",
+    };
+
+    internal static Option<FileInfo?> Vocabulary() => ExistingFile("--vocab", "GPT-2's vocab.json; with --merges: byte-pair encoding. Default: with --weights what lies beside them, else one token a byte.");
+
+    internal static Option<FileInfo?> Merges() => ExistingFile("--merges", "GPT-2's merges.txt.");
+
+    /// <summary>The tokeniser that the user names, or else the one beside the weights.</summary>
+    internal static TokenizerDescription WeightsTokenizer(Weights weights, FileInfo? vocabulary, FileInfo? merges) =>
+        vocabulary is not null && merges is not null ? new TokenizerDescription(BytePairTokenizer.Kind, vocabulary.FullName, merges.FullName) : weights.Tokenizer();
 
     /// <summary>
     /// Threads of libtorch and of the attention. libtorch's own default counts physical cores as the machine reports them, which
@@ -115,9 +129,73 @@ internal static class CommonOptions
         return option;
     }
 
-    internal static void FilesExist(OptionResult result)
+    internal static Option<FileInfo[]> Data(string description)
+    {
+        var option = new Option<FileInfo[]>("--data") { Description = description, HelpName = "FILE", AllowMultipleArgumentsPerToken = true };
+        option.Validators.Add(FilesExist);
+        return option;
+    }
+
+    internal static Option<FileInfo?> ExistingFile(string name, string description)
+    {
+        var option = new Option<FileInfo?>(name) { Description = description, HelpName = "FILE" };
+        option.Validators.Add(FilesExist);
+        return option;
+    }
+
+    private static void FilesExist(OptionResult result)
     {
         foreach (Token token in result.Tokens.Where(token => !File.Exists(token.Value)))
             result.AddError($"{result.Option.Name}: there is no file '{token.Value}'.");
+    }
+}
+
+/// <summary>The options of a verb that takes a trained model: where it comes from, and what it runs on.</summary>
+internal sealed class ModelOptions
+{
+    private readonly Option<FileInfo> _checkpoint = CommonOptions.Checkpoint();
+    private readonly Option<string?> _weights = CommonOptions.Weights();
+    private readonly Option<FileInfo?> _vocabulary = CommonOptions.Vocabulary();
+    private readonly Option<FileInfo?> _merges = CommonOptions.Merges();
+    private readonly Option<string> _attention = CommonOptions.Attention();
+    private readonly Option<int?> _threads = CommonOptions.Threads();
+    private readonly Option<string> _device = CommonOptions.Device();
+
+    internal ModelOptions(Command command)
+    {
+        foreach (Option option in (Option[])[_checkpoint, _weights, _vocabulary, _merges, _attention, _threads, _device]) command.Add(option);
+        command.Validators.Add(result =>
+        {
+            bool Given(Option option) => result.GetResult(option) is { Implicit: false };
+            if (Given(_weights) && Given(_checkpoint)) result.AddError("--weights and --checkpoint exclude each other.");
+            if (Given(_vocabulary) != Given(_merges)) result.AddError("--vocab and --merges belong together: give both or neither.");
+            if (Given(_vocabulary) && !Given(_weights)) result.AddError("--vocab and --merges go with --weights: a checkpoint says which tokeniser it has.");
+        });
+    }
+
+    /// <summary>The model, in evaluation mode, its tokeniser and, if it has one, its checkpoint's state.</summary>
+    internal (GptModel Model, ITokenizer Tokenizer, RunState? State) Load(ParseResult parsed)
+    {
+        CommonOptions.ApplyThreads(parsed.GetValue(_threads));
+        torch.Device device = CommonOptions.ParseDevice(parsed, _device);
+        AttentionKind attention = CommonOptions.ParseAttention(parsed, _attention);
+        (GptModel model, ITokenizer tokenizer, RunState? state) = parsed.GetValue(_weights) is { } path ? OpenWeights() : OpenCheckpoint();
+        model.to(device);
+        model.eval();
+        return (model, tokenizer, state);
+
+        (GptModel, ITokenizer, RunState?) OpenWeights()
+        {
+            using Weights weights = Weights.Open(path);
+            ITokenizer tokenizer = CommonOptions.WeightsTokenizer(weights, parsed.GetValue(_vocabulary), parsed.GetValue(_merges)).Load();
+            return (weights.LoadModel(attention), weights.Checked(tokenizer), null);
+        }
+
+        (GptModel, ITokenizer, RunState?) OpenCheckpoint()
+        {
+            using Checkpoint checkpoint = Checkpoint.Open(parsed.GetRequiredValue(_checkpoint).FullName);
+            ITokenizer tokenizer = checkpoint.LoadTokenizer();
+            return (checkpoint.LoadModel(attention), tokenizer, checkpoint.State);
+        }
     }
 }

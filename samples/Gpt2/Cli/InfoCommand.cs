@@ -1,6 +1,4 @@
 using System.CommandLine;
-using Gpt2.Model;
-using Gpt2.Training;
 using TorchFlash;
 
 namespace Gpt2.Cli;

@@ -1,9 +1,7 @@
 using System.Globalization;
 using System.Xml.Linq;
-using Gpt2.Files;
-using Gpt2.Training;
 
-namespace Gpt2.Reporting;
+namespace Gpt2.Cli;
 
 /// <summary>Draws the losses of a run over its steps as an SVG picture.</summary>
 public static class LossCurveSvg

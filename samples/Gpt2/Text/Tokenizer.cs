@@ -1,3 +1,5 @@
+using System.Text;
+
 namespace Gpt2.Text;
 
 /// <summary>Text to token ids and back. Ids run from 0 to <see cref="VocabularySize"/> - 1.</summary>
@@ -9,11 +11,39 @@ public interface ITokenizer
     /// <summary>The token put between two documents, or null if the vocabulary has none.</summary>
     int? EndOfText { get; }
 
-    /// <summary>The tokens of a text. Every text has an encoding.</summary>
-    int[] Encode(string text);
+    /// <summary>The tokens of a text in UTF-8. Any bytes have an encoding, and its tokens' bytes are those bytes.</summary>
+    int[] Encode(ReadOnlySpan<byte> text);
 
     /// <summary>The bytes that one token stands for; a character of UTF-8 may span several tokens.</summary>
     ReadOnlySpan<byte> Bytes(int token);
+}
+
+/// <summary>Strings for <see cref="ITokenizer"/>.</summary>
+public static class TokenizerExtensions
+{
+    /// <summary>The tokens of a text.</summary>
+    public static int[] Encode(this ITokenizer tokenizer, string text) => tokenizer.Encode(Encoding.UTF8.GetBytes(text));
+}
+
+/// <summary>One token a byte: 256 tokens, no files, any text.</summary>
+public sealed class ByteTokenizer : ITokenizer
+{
+    /// <summary>Name of this tokeniser in a checkpoint.</summary>
+    public const string Kind = "bytes";
+
+    private static readonly byte[] AllBytes = [.. Enumerable.Range(0, 256).Select(b => (byte)b)];
+
+    /// <inheritdoc/>
+    public int VocabularySize => 256;
+
+    /// <inheritdoc/>
+    public int? EndOfText => null;
+
+    /// <inheritdoc/>
+    public int[] Encode(ReadOnlySpan<byte> text) => Array.ConvertAll(text.ToArray(), b => (int)b);
+
+    /// <inheritdoc/>
+    public ReadOnlySpan<byte> Bytes(int token) => AllBytes.AsSpan(token, 1);
 }
 
 /// <summary>What a checkpoint carries to rebuild a tokeniser: its kind and, for byte-pair encoding, its two files.</summary>

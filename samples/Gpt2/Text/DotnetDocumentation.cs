@@ -3,6 +3,106 @@ using System.Xml;
 
 namespace Gpt2.Text;
 
+/// <summary>The default text: the API documentation that every .NET SDK carries in its reference pack.</summary>
+public static class ReferencePackCorpus
+{
+    private const string PackName = "Microsoft.NETCore.App.Ref";
+
+    /// <summary>The documentation files of the newest reference pack below one of the .NET installations.</summary>
+    /// <exception cref="UserException">No installation has one.</exception>
+    public static IReadOnlyList<string> Locate(IReadOnlyList<string> dotnetRoots)
+    {
+        foreach (string root in dotnetRoots)
+        {
+            string pack = Path.Combine(root, "packs", PackName);
+            if (!Directory.Exists(pack)) continue;
+
+            IEnumerable<string> frameworks = Directory.EnumerateDirectories(pack)
+                .OrderByDescending(directory => Version.TryParse(Path.GetFileName(directory), out Version? version) ? version : new Version())
+                .Select(version => Path.Combine(version, "ref"))
+                .Where(Directory.Exists)
+                .SelectMany(Directory.EnumerateDirectories);
+            foreach (string framework in frameworks)
+            {
+                string[] files = Directory.GetFiles(framework, "*.xml");
+                if (files.Length == 0) continue;
+                Array.Sort(files, StringComparer.Ordinal);
+                return files;
+            }
+        }
+
+        throw new UserException(
+            $"No default text: none of {string.Join(", ", dotnetRoots)} has documentation files in packs/{PackName}/*/ref/*/*.xml. " +
+            "Set DOTNET_ROOT to the folder of a .NET SDK that has its reference packs, or name text files with --data.");
+    }
+
+    /// <summary>The prose of one documentation file.</summary>
+    /// <exception cref="UserException">It cannot be read or is not well-formed XML.</exception>
+    public static string ReadText(string path)
+    {
+        try
+        {
+            using FileStream stream = File.OpenRead(path);
+            return XmlDocumentation.ReadText(stream);
+        }
+        catch (XmlException e)
+        {
+            throw new UserException($"{path}: not well-formed XML: {e.Message}", e);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new UserException($"Cannot read {path}: {e.Message}", e);
+        }
+    }
+}
+
+/// <summary>Finds the folders in which .NET may be installed.</summary>
+public static class DotnetRoot
+{
+    /// <summary>
+    /// Candidates, best first: <c>DOTNET_ROOT</c>, the <c>dotnet</c> that started this process, the runtime this process
+    /// runs on, every <c>dotnet</c> on the path, and the usual places of the installers.
+    /// </summary>
+    public static IReadOnlyList<string> Candidates()
+    {
+        string executable = OperatingSystem.IsWindows() ? "dotnet.exe" : "dotnet";
+        var found = new List<string>();
+
+        void Add(string? directory)
+        {
+            if (!string.IsNullOrEmpty(directory) && Directory.Exists(directory)) found.Add(Path.GetFullPath(directory));
+        }
+
+        void AddHost(string? host)
+        {
+            if (string.IsNullOrEmpty(host) || !File.Exists(host)) return;
+            if (!Path.GetFileName(host).Equals(executable, StringComparison.OrdinalIgnoreCase)) return;
+            string target = File.ResolveLinkTarget(host, returnFinalTarget: true)?.FullName ?? host;
+            Add(Path.GetDirectoryName(target));
+        }
+
+        Add(Environment.GetEnvironmentVariable("DOTNET_ROOT"));
+        AddHost(Environment.GetEnvironmentVariable("DOTNET_HOST_PATH"));
+        AddHost(Environment.ProcessPath);
+
+        // The runtime is <root>/shared/Microsoft.NETCore.App/<version>.
+        Add(Path.GetDirectoryName(Path.GetDirectoryName(Path.GetDirectoryName(
+            Path.TrimEndingDirectorySeparator(System.Runtime.InteropServices.RuntimeEnvironment.GetRuntimeDirectory())))));
+
+        foreach (string directory in (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator))
+            AddHost(Path.Combine(directory, executable));
+
+        Add("/usr/share/dotnet");
+        Add("/usr/lib/dotnet");
+        Add("/usr/local/share/dotnet");
+        Add(Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".dotnet"));
+        if (OperatingSystem.IsWindows())
+            Add(Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.ProgramFiles), "dotnet"));
+
+        return [.. found.Distinct()];
+    }
+}
+
 /// <summary>Reads the prose out of a .NET XML documentation file.</summary>
 public static class XmlDocumentation
 {
