@@ -4,6 +4,7 @@ using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.X86;
 using System.Text.RegularExpressions;
 using TorchFlash.Kernels.Cpu;
+using TorchFlash.Kernels.Cpu.Scores;
 
 namespace TorchFlash.Kernels.Tests;
 
@@ -70,12 +71,12 @@ public sealed partial class RegisterTileTests
         }
     }
 
-    /// <summary>At a hot call the JIT would inline them, and then call what they inline themselves.</summary>
+    /// <summary>At a hot call the JIT would inline them, and then call what they inline themselves. (What programs call element by element may be inlined into programs.)</summary>
     [Fact]
     public void WhatIsOptimisedAtOnceIsNeverInlined()
     {
         const BindingFlags all = BindingFlags.DeclaredOnly | BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Static | BindingFlags.Instance;
-        MethodInfo[] methods = [.. typeof(CpuEngine).Assembly.GetTypes().SelectMany(type => type.GetMethods(all)).Where(m => m.MethodImplementationFlags.HasFlag(MethodImplAttributes.AggressiveOptimization))];
+        MethodInfo[] methods = [.. typeof(CpuEngine).Assembly.GetTypes().Where(type => type != typeof(TileMemory)).SelectMany(type => type.GetMethods(all)).Where(m => m.MethodImplementationFlags.HasFlag(MethodImplAttributes.AggressiveOptimization))];
         Assert.True(methods.Length > 30);
         Assert.All(methods, method => Assert.True(method.MethodImplementationFlags.HasFlag(MethodImplAttributes.NoInlining), $"{method.DeclaringType}.{method.Name}"));
     }

@@ -11,7 +11,7 @@ namespace TorchFlash.Kernels.Cpu.Scores;
 /// </summary>
 internal static unsafe class TileMemory
 {
-    private const MethodImplOptions Inline = MethodImplOptions.AggressiveInlining, Optimize = Jit.Alone;
+    private const MethodImplOptions Inline = MethodImplOptions.AggressiveInlining, Optimize = MethodImplOptions.AggressiveOptimization;
 
     /// <summary>a / b to an ulp, for finite a and b that are not small.</summary>
     [MethodImpl(Inline)]
@@ -133,7 +133,7 @@ internal static unsafe class TileMemory
     /// A part of a tensor into scratch memory, its columns as rows: what lies across the lanes is read along the tensor's rows, once.
     /// Blocks of eight lanes x four rows (four x two of eight bytes): each half of a register holds rows of the tensor of its own.
     /// </summary>
-    [MethodImpl(Optimize)]
+    [MethodImpl(Jit.Alone)]
     public static void Stage<E>(E* from, nint laneStride, E* to, nint stride, int rows, int lanes) where E : unmanaged
     {
         int block = sizeof(E) == 4 ? 4 : 2, x = 0;
