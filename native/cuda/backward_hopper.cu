@@ -10,7 +10,6 @@
 #include "hopper_backward_size.cuh"
 #include "hopper_pipeline.cuh"
 #include "hopper_product.cuh"
-#include "hopper_backward_nonfinite.cuh"
 #include "hopper_backward_scores.cuh"
 #include "hopper_epilogue.cuh"
 
@@ -276,28 +275,6 @@ template <class S> struct Consumer {
     wgmma_pin(dp);
     probabilities_to_gradients(whole);
   }
-  /// Before anything is summed over a masked tile: see hopper_backward_nonfinite.cuh. Its scores and dP are there, and no product is under way.
-  DEVICE void guard() {
-    const u32 flags = shared + FLAGS;
-    const bool found = any_in_warp(any_non_finite(s) || any_non_finite(dp));
-    const int thread = thread_id() - 128;
-    if (thread % 32 == 0) sts(flags + thread / 32 * 4, (u32)found);
-    named_sync(ALL_CONSUMERS, 128 * CONSUMERS);
-    u32 any = 0;
-    UNROLL for (int warp = 0; warp < 4 * CONSUMERS; warp++) any |= lds<u32>(flags + warp * 4);
-    if (any) {
-      if constexpr (S::VALUE > 0) {
-        const VisibleQueries sees(p, keys.key + own_row(), block.tile * QUERIES);
-        add_non_finite<BF, GradientTile, S::VALUE>(dv, gradient_tile(), w * VALUE_SPLIT, [&](int r, int column) { return sees.sees(r, column); });
-      }
-      named_sync(ALL_CONSUMERS, 128 * CONSUMERS);   // dO has been read
-      make_finite<BF, false>(gradient_tile(), GradientTile::BYTES, thread, 128 * CONSUMERS);
-      make_finite<BF, false>(query_tile(query), QueryTile::BYTES, thread, 128 * CONSUMERS);
-      make_finite<BF, true>(shared + KEY, KeyTile::BYTES, thread, 128 * CONSUMERS);
-      fence_async();
-    }
-    named_sync(ALL_CONSUMERS, 128 * CONSUMERS);
-  }
   DEVICE void gradients_done() {
     wgmma_pin(dv);
     barriers.gradient().release(gradient);
@@ -309,12 +286,6 @@ template <class S> struct Consumer {
     const bool whole = keys.whole(p, block.tile);
     wgmma_fence();
     issue_probability_gradients();
-    if (K_CAUSAL && !whole) {
-      wgmma_wait<0>();
-      wgmma_pin(dp);
-      wgmma_pin(dk);
-      guard();
-    }
     scores_to_probabilities(whole);
     if constexpr (LATE_KEY_GRADIENTS) {
       wgmma_wait<1>();

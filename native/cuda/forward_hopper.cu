@@ -15,7 +15,6 @@
 #include "hopper_product.cuh"
 #include "hopper_masking.cuh"
 #include "hopper_softmax.cuh"
-#include "hopper_nonfinite.cuh"
 #include "hopper_epilogue.cuh"
 #include "hopper_work.cuh"
 
@@ -153,7 +152,6 @@ struct Consumer {
   u32 probabilities[COLUMNS / 16][4];       // P as the A operand
   OnlineSoftmax softmax;
   int seen[2];                              // keys that this thread's two rows see
-  bool suspect;                             // O as last stored was not finite
 
   /// This thread's first row of the tile of queries; the second is 8 further.
   DEVICE int own_row() const { return 64 * index + thread_id() % 128 / 32 * 16 + thread_id() % 32 / 4; }
@@ -269,7 +267,7 @@ struct Consumer {
   }
   /// m and l are complete: they are stored, and O remains to be multiplied with factor.
   DEVICE void finish_rows(const QueryBlock& block, float (&factor)[2]) {
-    softmax.finish(factor, seen, scale_log2);
+    softmax.finish(factor, scale_log2);
     UNROLL for (int r = 0; r < 2; r++) {
       const int row = block.row + own_row() + 8 * r;
       if (row < p.query_length && thread_id() % 4 == 0) store_statistics(block, row, softmax.maximum[r], softmax.sum[r]);
@@ -277,25 +275,10 @@ struct Consumer {
   }
   /// O / l of the rows that exist.
   DEVICE void store(const QueryBlock& block, const float (&factor)[2]) {
-    if constexpr (K_CAUSAL) suspect = !all_finite(o);
     UNROLL for (int r = 0; r < 2; r++) {
       const int row = block.row + own_row() + 8 * r;
+      if (K_CAUSAL && factor[r] == 0.f) UNROLL for (int i = 2 * r; i < VALUE_DIM / 2; i += 4) o[i] = o[i + 1] = 0.f;   // 0 times a hidden NaN, perhaps
       store_row<BF, K_VALUE_DIM, VALUE_DIM>(block.query_side(p, p.output) + row * p.output.row, o, r, factor[r], row < p.query_length);
-    }
-  }
-  /// See StoredRow: where O is not finite, perhaps it should be. (Without a diagonal no tile has hidden keys that are not zeros.)
-  DEVICE void mend(const QueryBlock& block) {
-    if (!any_in_warp(suspect)) return;
-    suspect = false;
-    sync_warp();   // m and l are stored by one thread of each quad
-    NO_UNROLL for (int row = block.row + own_row(), r = 0; r < 2 && row < p.query_length; r++, row += 8) {
-      const i64 at = (i64)block.pair * p.query_length + row;
-      const StoredRow<BF, K_HEAD_DIM, K_VALUE_DIM> stored{
-          block.query_side(p, p.query) + row * p.query.row, block.key_side(p, p.key), block.key_side(p, p.value),
-          block.query_side(p, p.output) + row * p.output.row, p.key.row, p.value.row,
-          visible_keys(p, row), smaller(block.tiles(p) * COLUMNS, p.key_length),
-          K_NEGATE ? -scale_log2 : scale_log2, ldg((float*)p.maximum + at) * scale_log2, ldg((float*)p.sum + at)};
-      stored.mend();
     }
   }
   /// A tile of queries that sees no key: O = 0, m = -inf, l = 0. This warpgroup's 64 rows, two threads a row.
@@ -315,7 +298,6 @@ struct Consumer {
     if (!next(block)) return;
     turns.start();
     begin(block);
-    suspect = false;
     int tile = block.tiles(p) - 1;
     for (bool more = true; more;) {
       if (tile == 0) {
@@ -331,7 +313,6 @@ struct Consumer {
         step(turns, block, tile, false, false, previous);
         if (tile == 0) break;
       }
-      if constexpr (K_CAUSAL) mend(previous);
     }
     turns.finish();
   }

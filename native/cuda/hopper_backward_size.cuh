@@ -67,10 +67,10 @@ constexpr int SUM_WARPS = SPLIT_QUERIES || Share<1>::QUERY == 0 ? 4 : 8;   // th
 /// tiles, so that one barrier a tile is enough: who writes the third has passed the barrier of the second, which nobody reaches before having
 /// read the first.
 constexpr int GRADIENT_STAGES = 2;
-constexpr u32 ROW_BYTES = QUERIES * 4, BARRIER_BYTES = 256, FLAG_BYTES = 32;                // log_sum or delta of a tile
+constexpr u32 ROW_BYTES = QUERIES * 4, BARRIER_BYTES = 256;                // log_sum or delta of a tile
 constexpr u32 SCORE_BYTES = 2 * ScoreTile::BYTES * ((QUERY_SUMS || !OWN_KEYS ? 1 : 0) + (OWN_KEYS ? 0 : 1));
 constexpr u32 FIXED_BYTES = KeyTile::BYTES + ValueTile::BYTES + GRADIENT_STAGES * (GradientTile::BYTES + ROW_BYTES) +
-                            SCORE_BYTES + SUM_STAGES * Sums::BYTES + BARRIER_BYTES + FLAG_BYTES;
+                            SCORE_BYTES + SUM_STAGES * Sums::BYTES + BARRIER_BYTES;
 #ifdef K_STAGES
 constexpr int QUERY_STAGES = K_STAGES;
 #else
@@ -79,7 +79,7 @@ constexpr int QUERY_STAGES = LATE_KEY_GRADIENTS && FIXED_BYTES + 3 * (QueryTile:
 constexpr u32 KEY = 0, VALUE = KEY + KeyTile::BYTES, QUERY = VALUE + ValueTile::BYTES, GRADIENT = QUERY + QUERY_STAGES * QueryTile::BYTES,
               SCORE_GRADIENT = GRADIENT + GRADIENT_STAGES * GradientTile::BYTES, PROBABILITY = SCORE_GRADIENT + 2 * ScoreTile::BYTES,
               SUMS = SCORE_GRADIENT + SCORE_BYTES, LOG_SUM = SUMS + SUM_STAGES * Sums::BYTES, DELTA = LOG_SUM + QUERY_STAGES * ROW_BYTES,
-              BARRIERS = DELTA + GRADIENT_STAGES * ROW_BYTES, FLAGS = BARRIERS + BARRIER_BYTES, SHARED_BYTES = FLAGS + FLAG_BYTES;
+              BARRIERS = DELTA + GRADIENT_STAGES * ROW_BYTES, SHARED_BYTES = BARRIERS + BARRIER_BYTES;
 static_assert(SHARED_BYTES <= K_SHARED_LIMIT, "shared memory of a block");
 static_assert(VALUE % 1024 == 0 && QUERY % 1024 == 0 && GRADIENT % 1024 == 0 && SCORE_GRADIENT % 1024 == 0 && QueryTile::BYTES % 1024 == 0 &&
                   GradientTile::BYTES % 1024 == 0 && ScoreTile::BYTES % 1024 == 0, "tiles begin where the swizzle does");

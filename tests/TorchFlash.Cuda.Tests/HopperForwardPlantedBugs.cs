@@ -105,7 +105,7 @@ public class HopperForwardPlantedBugs
     [InlineData("O not rescaled", Main, "} else if (moved) {", "} else if (false) {")]
     [InlineData("l not rescaled", Softmax, "      sum[r] *= c[r];\n", "")]
     [InlineData("maximum of one thread", Softmax, "maximum[r] = larger_of_quad(fmaxf(even, odd))", "maximum[r] = fmaxf(even, odd)")]
-    [InlineData("1 / 0 for a row without keys", Softmax, "seen[r] > 0 ? 1.f / l : 0.f", "1.f / l")]
+    [InlineData("1 / 0 for a row without keys", Softmax, "l == 0.f ? 0.f : 1.f / l", "1.f / l")]
     [InlineData("-inf - -inf", Softmax, "reference[r] == -infinity() ? 0.f : reference[r] * scale_log2", "reference[r] * scale_log2")]
     public void Mathematics(string what, string file, string text, string replacement) => AssertCaught(what, file, text, replacement);
 
@@ -120,6 +120,18 @@ public class HopperForwardPlantedBugs
     [InlineData("columns past d_v stored", Epilogue, "stored && column + 8 * t < COLUMNS", "stored")]
     [InlineData("half a transposition", Epilogue, "    if (high) w[i] = other; else w[i + 2] = other;\n", "")]
     public void Units(string what, string file, string text, string replacement) => AssertCaught(what, file, text, replacement);
+
+    // ---- NaN behind the mask
+    [EmulatedTheory]
+    [InlineData("0 times NaN in rows without keys", "o[i] = o[i + 1] = 0.f;   // 0 times", ";   // 0 times")]
+    [InlineData("a tile more than any row sees", ".end + COLUMNS - 1) / COLUMNS", ".end + 2 * COLUMNS - 1) / COLUMNS")]
+    public void NonFinite(string what, string text, string replacement)
+    {
+        Assert.NotEmpty(what);
+        PlantedBug.AssertCaught(Main, text, replacement,
+            sources => HopperNonFiniteTests.CheckRowsWithoutKeys("V", sources),
+            sources => HopperNonFiniteTests.Check(64, "V", 357, double.NaN, CausalMask.TopLeft, sources!));
+    }
 
     private static void AssertCaught(string what, string file, string text, string replacement)
     {
