@@ -148,6 +148,13 @@ WGMMA_SHAPE(208, "%104", "%105", "%106", "%107", "%108", "%109", "%110")
 WGMMA_SHAPE(224, "%112", "%113", "%114", "%115", "%116", "%117", "%118")
 WGMMA_SHAPE(240, "%120", "%121", "%122", "%123", "%124", "%125", "%126")
 WGMMA_SHAPE(256, "%128", "%129", "%130", "%131", "%132", "%133", "%134")
+/// The descriptor of an operand that many 16 bytes further on. Only the low word counts (addresses are below 2^18: no carry leaves their field);
+/// as a sum of 64 bits it would take an ordinary register and two R2UR for each product.
+DEVICE u64 wgmma_advance(u64 descriptor, u32 by) {
+  u64 result;
+  asm("{ .reg .b32 l,h; mov.b64 {l,h},%1; add.u32 l,l,%2; mov.b64 %0,{l,h}; }" : "=l"(result) : "l"(descriptor), "r"(by));
+  return result;
+}
 /// D(64 x N, float) = A(64x16) B(16xN) [+ D]. A and B by descriptor: K-major, or MN-major where TA / TB. Thread t of the warpgroup holds
 /// d[4 j + 2 r + c] = D(16 (t / 32) + 8 r + t % 32 / 4, 8 j + 2 (t % 4) + c).
 template <int N, bool BF, bool TA, bool TB> DEVICE void wgmma_ss(float (&d)[N / 2], u64 a, u64 b, bool accumulate) {

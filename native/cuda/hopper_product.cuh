@@ -11,7 +11,7 @@ DEVICE void product_shared(float (&acc)[N / 2], u32 a, int a_row, u32 b, int b_c
   const u64 a_first = A::template operand<A_MAJOR>(a, a_row), b_first = B::template operand<B_MAJOR>(b, b_column);
   UNROLL for (int k = 0; k < K; k += 16)
     wgmma_ss<N, BF, A_MAJOR == MN_MAJOR, B_MAJOR == MN_MAJOR>(
-        acc, a_first + A::template step<A_MAJOR>(k), b_first + B::template step<B_MAJOR>(k), accumulate || k > 0);
+        acc, wgmma_advance(a_first, A::template step<A_MAJOR>(k)), wgmma_advance(b_first, B::template step<B_MAJOR>(k)), accumulate || k > 0);
 }
 
 /// The same with A in registers: a[k / 16] are the operands of accumulator_to_operand.
@@ -20,7 +20,7 @@ DEVICE void product_registers(float (&acc)[N / 2], const u32 (&a)[K / 16][4], u3
   static_assert(K % 16 == 0 && N % 16 == 0 && N <= 256, "the shapes of wgmma");
   const u64 b_first = B::template operand<B_MAJOR>(b, b_column);
   UNROLL for (int k = 0; k < K; k += 16)
-    wgmma_rs<N, BF, B_MAJOR == MN_MAJOR>(acc, a[k / 16], b_first + B::template step<B_MAJOR>(k), accumulate || k > 0);
+    wgmma_rs<N, BF, B_MAJOR == MN_MAJOR>(acc, a[k / 16], wgmma_advance(b_first, B::template step<B_MAJOR>(k)), accumulate || k > 0);
 }
 
 /// An accumulator (64 x N) rounded to 16 bits, as the A operand (64 x N, k = its columns) of the next product: the layouts agree but for

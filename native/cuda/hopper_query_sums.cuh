@@ -11,8 +11,8 @@ template <int N> DEVICE void add_sums(float* sums, int row_stride, const float (
   UNROLL for (int j = 0; j < N / 8; j++) {
     const float *top = dq + 4 * j, *bottom = top + 2;   // rows r and r + 8: even lanes keep the top one
     const float other0 = shuffle_xor(odd ? top[0] : bottom[0], 1), other1 = shuffle_xor(odd ? top[1] : bottom[1], 1);
-    if (odd) atomic_add4(to + 8 * j, other0, other1, bottom[0], bottom[1]);
-    else atomic_add4(to + 8 * j, top[0], top[1], other0, other1);
+    // selects: a reduction in each of two branches would be two of half a warp
+    atomic_add4(to + 8 * j, odd ? other0 : top[0], odd ? other1 : top[1], odd ? bottom[0] : other0, odd ? bottom[1] : other1);
   }
 }
 

@@ -30,8 +30,8 @@ template <int ROWS_, int COLUMNS_, int PANEL_> struct HopperTile {
     if constexpr (MAJOR == K_MAJOR) return wgmma_descriptor<SWIZZLE>(tile + offset * SWIZZLE, 16, 8 * SWIZZLE);
     else return wgmma_descriptor<SWIZZLE>(tile + offset / PANEL * PANEL_BYTES, PANEL_BYTES, 8 * SWIZZLE);
   }
-  /// What to add to a descriptor for k, a multiple of 16. (Addresses are below 2^18: no carry leaves the field.)
-  template <Major MAJOR> DEVICE static constexpr u64 step(int k) {
+  /// By how much wgmma_advance moves a descriptor to k, a multiple of 16.
+  template <Major MAJOR> DEVICE static constexpr u32 step(int k) {
     return (MAJOR == K_MAJOR ? (u32)(k / PANEL) * PANEL_BYTES + k % PANEL * 2 : (u32)k * SWIZZLE) >> 4;
   }
 };
