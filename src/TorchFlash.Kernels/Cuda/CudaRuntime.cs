@@ -93,8 +93,8 @@ internal sealed class CudaRuntime
             IReadOnlyList<CompiledKernel> compiled = _compiler.Compiled;
             Line("kernels", string.Create(CultureInfo.InvariantCulture,
                 $"{compiled.Count} compiled in {_compiler.Time.TotalSeconds:F1} s, {_compiler.CacheHits} out of the cache"));
-            foreach (CompiledKernel kernel in compiled.Where(c => c.Log.Length > 0))
-                Line("warning", $"{kernel.Variant}: {kernel.Log}");
+            foreach ((KernelVariant variant, string log) in _compiler.Warnings)
+                Line("warning", $"{variant}: {log}");
         }
         return text.ToString();
 

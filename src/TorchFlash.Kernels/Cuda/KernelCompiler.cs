@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Diagnostics;
 using System.Globalization;
 using System.Security.Cryptography;
@@ -9,10 +10,11 @@ namespace TorchFlash.Kernels.Cuda;
 internal sealed class KernelCompiler(KernelSources sources, Nvrtc nvrtc, CubinCache cache)
 {
     /// <summary>Raised when what is cached means something else than before.</summary>
-    private const int FormatVersion = 1;
+    private const int FormatVersion = 2;
 
     private readonly Lock _lock = new();
     private readonly List<CompiledKernel> _compiled = [];
+    private readonly List<(KernelVariant Variant, string Log)> _warnings = [];
     private readonly Stopwatch _busy = new();
     private int _running, _cacheHits;
 
@@ -27,6 +29,16 @@ internal sealed class KernelCompiler(KernelSources sources, Nvrtc nvrtc, CubinCa
         {
             lock (_lock)
                 return [.. _compiled];
+        }
+    }
+
+    /// <summary>What the compiler said of kernels, also of those that came out of the cache.</summary>
+    public IReadOnlyList<(KernelVariant Variant, string Log)> Warnings
+    {
+        get
+        {
+            lock (_lock)
+                return [.. _warnings];
         }
     }
 
@@ -49,11 +61,13 @@ internal sealed class KernelCompiler(KernelSources sources, Nvrtc nvrtc, CubinCa
     /// <exception cref="CudaCompilationException">It does not compile.</exception>
     public byte[] Image(KernelVariant variant, out bool isCached)
     {
-        if (cache.Find(Key(variant)) is { } image)
+        if (cache.Find(Key(variant)) is { } entry)
         {
             Interlocked.Increment(ref _cacheHits);
             isCached = true;
-            return image;
+            int imageLength = BinaryPrimitives.ReadInt32LittleEndian(entry);
+            Note(variant, Encoding.UTF8.GetString(entry.AsSpan(sizeof(int) + imageLength)));
+            return entry[sizeof(int)..(sizeof(int) + imageLength)];
         }
         isCached = false;
         return Compile(variant);
@@ -90,14 +104,25 @@ internal sealed class KernelCompiler(KernelSources sources, Nvrtc nvrtc, CubinCa
             KernelSources own = SourcesOf(variant);
             (byte[] image, string log) = nvrtc.Compile(variant.FileName, own[variant.FileName], own.HeadersOf(variant.FileName), variant.Options, variant.IsPtx, variant.ToString());
             lock (_lock)
-                _compiled.Add(new CompiledKernel(variant, clock.Elapsed, log));
-            cache.Keep(Key(variant), image);
+                _compiled.Add(new CompiledKernel(variant, clock.Elapsed));
+            Note(variant, log);
+            byte[] imageLength = new byte[sizeof(int)];
+            BinaryPrimitives.WriteInt32LittleEndian(imageLength, image.Length);
+            cache.Keep(Key(variant), [.. imageLength, .. image, .. Encoding.UTF8.GetBytes(log)]);
             return image;
         }
         finally
         {
             End();
         }
+    }
+
+    private void Note(KernelVariant variant, string log)
+    {
+        if (log.Length == 0)
+            return;
+        lock (_lock)
+            _warnings.Add((variant, log));
     }
 
     private void Begin()
@@ -118,5 +143,4 @@ internal sealed class KernelCompiler(KernelSources sources, Nvrtc nvrtc, CubinCa
 /// <summary>A kernel that was compiled.</summary>
 /// <param name="Variant">What.</param>
 /// <param name="Time">How long it took, which is longer when others are being compiled: NVRTC does no two at a time.</param>
-/// <param name="Log">What the compiler said: warnings.</param>
-internal sealed record CompiledKernel(KernelVariant Variant, TimeSpan Time, string Log);
+internal sealed record CompiledKernel(KernelVariant Variant, TimeSpan Time);

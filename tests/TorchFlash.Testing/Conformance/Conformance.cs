@@ -51,19 +51,22 @@ internal static unsafe partial class Conformance
     }
 
     /// <summary>Compiles and runs it.</summary>
+    /// <param name="device">Where.</param>
+    /// <param name="nvrtc">The compiler.</param>
+    /// <param name="complaints">See <see cref="CompilerLog.Complaints"/>.</param>
     /// <exception cref="CudaException">It does not compile, or the launch fails.</exception>
-    public static IReadOnlyList<ConformanceSection> Run(CudaDevice device, Nvrtc nvrtc)
+    public static IReadOnlyList<ConformanceSection> Run(CudaDevice device, Nvrtc nvrtc, out IReadOnlyList<string> complaints)
     {
         string target = device.Target(nvrtc).Name;
         bool hopper = target == "sm_90a";
         var compiler = new KernelCompiler(Sources, nvrtc, new CubinCache(null));
         byte[] image = compiler.Image(KernelVariant.Create(Kernel, target, [("K_HOPPER", hopper ? 1 : 0), ("K_SHARED_LIMIT", device.SharedLimit)]), out _);
+        complaints = [.. compiler.Warnings.SelectMany(w => CompilerLog.Complaints(w.Log))];
         CudaDriver driver = device.Driver;
         using CudaDevice.Scope scope = device.Enter();
         nint module = driver.LoadModule(image);
         nint function = driver.Function(module, "torchflash_" + Kernel);
-        Span<int> shape = stackalloc int[KernelShape.Length];
-        driver.ReadGlobal(module, KernelShape.Variable, shape);
+        KernelShape shape = KernelShape.Of(driver, module, image);
         var memory = new GpuDriver(driver, device.Ordinal);
         nint input = memory.Allocate(InputLength * sizeof(ushort)), output = memory.Allocate(Words * sizeof(uint));
         uint[] words = new uint[Words];
@@ -71,7 +74,7 @@ internal static unsafe partial class Conformance
         {
             memory.Write(input, MemoryMarshal.AsBytes<ushort>([.. Enumerable.Range(0, InputLength).Select(i => (ushort)(i * 40503u))]));
             memory.Write(output, MemoryMarshal.AsBytes<uint>(words));
-            Launch(driver, function, KernelShape.Of(shape), input, output, hopper);
+            Launch(driver, function, shape, input, output, hopper);
             memory.Read(output, MemoryMarshal.AsBytes(words.AsSpan()));
         }
         finally
