@@ -27,6 +27,17 @@ public class ConformanceTests
         EmulatedGpu.Set("seed", 0);
     }
 
+    /// <summary>NVIDIA's compiler takes it, and has nothing to say.</summary>
+    [NvrtcTheory]
+    [InlineData("sm_80")]
+    [InlineData("sm_90a")]
+    public void The_real_compiler_takes_it(string target)
+    {
+        var compiler = new KernelCompiler(Conformance.Sources, RealNvrtc.Instance!, new CubinCache(null));
+        compiler.Image(Conformance.Variant(target, 101376), out _);
+        Assert.Empty(compiler.Warnings);
+    }
+
     [Fact]
     public void Every_section_has_an_expected_hash_and_no_other_has()
     {

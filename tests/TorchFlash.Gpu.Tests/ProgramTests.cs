@@ -30,6 +30,22 @@ public class ProgramTests
         }
     }
 
+    [EmulatedFact]
+    public void KernelsAreCompiledOnceBySeveralProcesses()
+    {
+        using var folder = new TemporaryFolder();
+        for (int round = 0; round < 2; round++)
+        {
+            (int code, string output) = Run(folder, "precompile", "--small", "--device", "1", "--jobs", "2");
+            Assert.True(code == ExitCode.Passed, output);
+            Assert.Equal(["precompile.json"], Directory.GetFiles(folder.Path).Select(Path.GetFileName));
+            Assert.True(round == 0 || output.Contains("kernels, 0 of them compiled", StringComparison.Ordinal), output);
+        }
+        (int late, string missing) = RunWith(folder, new() { [CubinCache.FolderVariable] = Path.Combine(folder.Path, "empty") }, "precompile", "--small", "--device", "1", "--jobs", "2", "--seconds", "0");
+        Assert.Equal(ExitCode.Failed, late);
+        Assert.Contains("not compiled, the time was over", missing);
+    }
+
     [Fact]
     public void WithoutAGpuItSaysSoAndFails()
     {
