@@ -85,7 +85,11 @@ internal sealed class CudaRuntime
             return text.ToString();
         }
         for (int i = 0; i < _devices.Length; i++)
+        {
             Line("device", _devices[i] is { } device ? $"{i}: {Describe(device)}" : $"{i}: off, {_refusals[i]}");
+            foreach (string note in _engines[i]?.LayoutNotes ?? [])
+                Line("layout", $"{i}: {note}");
+        }
         if (_compiler is not null)
         {
             Line("nvrtc", $"CUDA {_compiler.Nvrtc.Version}, {_compiler.Nvrtc.Path}");
