@@ -10,7 +10,7 @@ namespace TorchFlash.Kernels.Cuda;
 internal sealed class KernelCompiler(KernelSources sources, Nvrtc nvrtc, CubinCache cache)
 {
     /// <summary>Raised when what is cached means something else than before.</summary>
-    private const int FormatVersion = 2;
+    private const int FormatVersion = 3;
 
     private readonly Lock _lock = new();
     private readonly List<CompiledKernel> _compiled = [];
@@ -65,9 +65,9 @@ internal sealed class KernelCompiler(KernelSources sources, Nvrtc nvrtc, CubinCa
         {
             Interlocked.Increment(ref _cacheHits);
             isCached = true;
-            int imageLength = BinaryPrimitives.ReadInt32LittleEndian(entry);
-            Note(variant, Encoding.UTF8.GetString(entry.AsSpan(sizeof(int) + imageLength)));
-            return entry[sizeof(int)..(sizeof(int) + imageLength)];
+            (byte[] image, string log) = Unpack(entry);
+            Note(variant, log);
+            return image;
         }
         isCached = false;
         return Compile(variant);
@@ -106,15 +106,28 @@ internal sealed class KernelCompiler(KernelSources sources, Nvrtc nvrtc, CubinCa
             lock (_lock)
                 _compiled.Add(new CompiledKernel(variant, clock.Elapsed));
             Note(variant, log);
-            byte[] imageLength = new byte[sizeof(int)];
-            BinaryPrimitives.WriteInt32LittleEndian(imageLength, image.Length);
-            cache.Keep(Key(variant), [.. imageLength, .. image, .. Encoding.UTF8.GetBytes(log)]);
+            cache.Keep(Key(variant), Pack(image, log));
             return image;
         }
         finally
         {
             End();
         }
+    }
+
+    /// <summary>An entry of the cache: the image, what the compiler said, the length of the image.</summary>
+    private static byte[] Pack(byte[] image, string log)
+    {
+        byte[] length = new byte[sizeof(int)];
+        BinaryPrimitives.WriteInt32LittleEndian(length, image.Length);
+        return [.. image, .. Encoding.UTF8.GetBytes(log), .. length];
+    }
+
+    /// <summary>An entry that is none is taken for an image, which the driver will refuse.</summary>
+    private static (byte[] Image, string Log) Unpack(byte[] entry)
+    {
+        int end = entry.Length - sizeof(int), length = end < 0 ? -1 : BinaryPrimitives.ReadInt32LittleEndian(entry.AsSpan(end));
+        return length < 0 || length > end ? (entry, "") : (entry[..length], Encoding.UTF8.GetString(entry.AsSpan(length, end - length)));
     }
 
     private void Note(KernelVariant variant, string log)
