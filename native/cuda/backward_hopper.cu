@@ -1,22 +1,25 @@
-// dK, dV and the sums of dQ for bfloat16 and half on sm_90a: S and P are recomputed tile by tile from the row statistics of the forward pass.
+// dK, dV and the sums of dQ for bfloat16 and half on sm_90a: S and P are recomputed tile by tile from the row
+// statistics of the forward pass.
 //
-// A block owns some keys of one key head and walks over the query tiles, of all query heads of its group, that see them:
-//   Sᵀ = K Qᵀ    Pᵀ = exp2(Sᵀ |scale| log2 e - log_sum)    dV += Pᵀ dO    dPᵀ = V dOᵀ    dSᵀ = Pᵀ o (dPᵀ - delta)    dK += dSᵀ Q    dQ += dS K
-// One thread of warpgroup 0 feeds K and V once, and rings of Q with log_sum and dO with delta. Two consumer warpgroups compute, each with
-// products under way during its own arithmetic, and the other's besides:
-//   tensor cores   dK += dS_i-1 Q_i-1 | dP_i = V dO_i | dV += P_i dO_i         | dQ_i = dS_i K | S_i+1 = K Q_i+1 | dK += dS_i Q_i
-//   arithmetic     P_i from S_i ..................... | dS_i from P_i and dP_i |               dQ_i to the sums in memory
+// A block owns some keys of one key head and walks over the query tiles, of all query heads of its group, that see
+// them:
+//   Sᵀ = K Qᵀ    Pᵀ = exp2(Sᵀ |scale| log2 e - log_sum)    dV += Pᵀ dO
+//   dPᵀ = V dOᵀ    dSᵀ = Pᵀ o (dPᵀ - delta)    dK += dSᵀ Q    dQ += dS K
+// One thread of warpgroup 0 feeds K and V once, and rings of Q with log_sum and dO with delta. Two consumer warpgroups
+// compute, each with products under way during its own arithmetic, and the other's besides:
+//   tensor cores   dK += dS_i-1 Q_i-1 | dP_i = V dO_i | dV += P_i dO_i         | dQ_i = dS_i K | S_i+1 = K Q_i+1
+//   arithmetic     P_i from S_i ..................... | dS_i from P_i and dP_i |       dQ_i to the sums in memory
 #include "parameters.cuh"
 #include "hopper_backward_size.cuh"
 #include "hopper_pipeline.cuh"
-#include "hopper_product.cuh"
-#include "hopper_backward_nonfinite.cuh"
 #include "hopper_backward_scores.cuh"
 #include "hopper_epilogue.cuh"
+#include "work.cuh"
 
 using namespace backward_size;
 static_assert(K_ALIGNED == 1, "TMA takes 16-byte aligned rows");
-static_assert(K_HEAD_DIM % 8 == 0 && K_VALUE_DIM % 8 == 0 && K_HEAD_DIM <= 256 && K_VALUE_DIM <= 256, "head dims of this kernel");
+static_assert(K_HEAD_DIM % 8 == 0 && K_VALUE_DIM % 8 == 0 && K_HEAD_DIM <= 256 && K_VALUE_DIM <= 256,
+    "head dims of this kernel");
 
 KERNEL_SHAPE(THREADS, (int)SHARED_BYTES, KEYS, 0, 0, 1, QUERIES, KEYS, PANEL);
 
@@ -42,7 +45,8 @@ struct Barriers {
   }
 };
 
-/// The keys of a block, and the query tiles first_tile .. end_tile - 1 of each query head of the group that see any of them.
+/// The keys of a block, and the query tiles first_tile .. end_tile - 1 of each query head of the group that see any of
+/// them.
 struct KeyBlock {
   int batch, key_head, key;   // key: the first
   int first_tile, end_tile, steps;
@@ -60,14 +64,16 @@ struct KeyBlock {
   /// Does every query of a tile see every key?
   DEVICE bool whole(const BackwardParameters& p, int tile) const {
     const int query = tile * QUERIES;
-    return query + QUERIES <= p.query_length && key + KEYS <= p.key_length && (!K_CAUSAL || (i64)key + KEYS - 1 <= (i64)query + p.diagonal);
+    return query + QUERIES <= p.query_length && key + KEYS <= p.key_length &&
+        (!K_CAUSAL || (i64)key + KEYS - 1 <= (i64)query + p.diagonal);
   }
 };
 
 /// A query tile of one of the heads of the group: all that take part walk in this order.
-struct QueryBlock {
+struct QueryStep {
   int head, tile;
-  DEVICE QueryBlock(const BackwardParameters& p, const KeyBlock& keys) : head(keys.key_head * p.group), tile(keys.first_tile) {}
+  DEVICE QueryStep(const BackwardParameters& p, const KeyBlock& keys)
+      : head(keys.key_head * p.group), tile(keys.first_tile) {}
   DEVICE void next(const KeyBlock& keys) {
     if (++tile < keys.end_tile) return;
     tile = keys.first_tile;
@@ -95,22 +101,24 @@ struct Producer {
     ValueTile::load(shared + VALUE, value, barriers.value(), keys.key, keys.key_head, keys.batch);
   }
   /// Q and log_sum of a tile
-  DEVICE void load_query(const QueryBlock& block, const QueryPosition& at) const {
+  DEVICE void load_query(const QueryStep& block, const QueryPosition& at) const {
     barriers.query().acquire(at, QueryTile::BYTES + ROW_BYTES);
     const u32 full = barriers.query().full(at.stage);
-    QueryTile::load(shared + QUERY + at.stage * QueryTile::BYTES, query, full, block.tile * QUERIES, block.head, keys.batch);
+    QueryTile::load(shared + QUERY + at.stage * QueryTile::BYTES, query, full, block.tile * QUERIES, block.head,
+        keys.batch);
     bulk_load(shared + LOG_SUM + at.stage * ROW_BYTES, p.log_sum + block.row(p, keys), ROW_BYTES, full);
   }
   /// dO and delta of a tile
-  DEVICE void load_gradient(const QueryBlock& block, const GradientPosition& at) const {
+  DEVICE void load_gradient(const QueryStep& block, const GradientPosition& at) const {
     barriers.gradient().acquire(at, GradientTile::BYTES + ROW_BYTES);
     const u32 full = barriers.gradient().full(at.stage);
-    GradientTile::load(shared + GRADIENT + at.stage * GradientTile::BYTES, gradient, full, block.tile * QUERIES, block.head, keys.batch);
+    GradientTile::load(shared + GRADIENT + at.stage * GradientTile::BYTES, gradient, full, block.tile * QUERIES,
+        block.head, keys.batch);
     bulk_load(shared + DELTA + at.stage * ROW_BYTES, (const float*)p.delta + block.row(p, keys), ROW_BYTES, full);
   }
   DEVICE void run() const {
     if (keys.steps == 0) return;
-    QueryBlock block(p, keys);
+    QueryStep block(p, keys);
     QueryPosition queries;
     GradientPosition gradients;
     load_keys();
@@ -141,7 +149,7 @@ struct Adder {
   int row;   // of the stage within the tile
 
   DEVICE void run() const {
-    QueryBlock block(p, keys);
+    QueryStep block(p, keys);
     NO_UNROLL for (int i = 0; i < keys.steps; i++, block.next(keys))
       sums.add(p.query_accumulator + (block.row(p, keys) + row) * Sums::COLUMNS, i & 1);
     bulk_wait<0>();
@@ -159,13 +167,16 @@ template <class S> struct Consumer {
   const int w;
   const float factor;                  // scores -> exponents of 2
   const int first_row, first_column;   // of its part of the scores: keys, queries of the tile
-  QueryBlock block;
+  QueryStep block;
   int step = 0;
   QueryPosition query, last_query, next_query;   // of this tile, the one before and the one after
   GradientPosition gradient;
-  float s[SCORE_QUERIES / 2], dp[SCORE_QUERIES / 2];                                    // accumulators: Sᵀ (then Pᵀ, dSᵀ), dPᵀ
-  /// Columns of dQ at a time: where those of all three accumulators are more than 320 (160 registers), dQ takes two turns, or registers would spill.
-  static constexpr int QUERY_PASS = STAGED_SUMS || S::QUERY <= 64 || S::KEY + S::VALUE + S::QUERY <= 320 ? S::QUERY : 64;
+  // accumulators: Sᵀ (then Pᵀ, dSᵀ), dPᵀ
+  float s[SCORE_QUERIES / 2], dp[SCORE_QUERIES / 2];
+  /// Columns of dQ at a time: where those of all three accumulators are more than 320 (160 registers), dQ takes two
+  /// turns, or registers would spill.
+  static constexpr bool ONE_PASS = STAGED_SUMS || S::QUERY <= 64 || S::KEY + S::VALUE + S::QUERY <= 320;
+  static constexpr int QUERY_PASS = ONE_PASS ? S::QUERY : 64;
   float dk[registers(S::KEY)], dv[registers(S::VALUE)], dq[registers(QUERY_PASS)];
   u32 operand[SCORE_QUERIES / 16][4];                                                   // Pᵀ, then dSᵀ
 
@@ -184,7 +195,8 @@ template <class S> struct Consumer {
   // Sᵀ = K Qᵀ
   DEVICE void issue_scores(const QueryPosition& at) {
     barriers.query().wait(at);
-    product_shared<BF, SCORE_QUERIES, DIM, KeyTile, K_MAJOR, QueryTile, K_MAJOR>(s, shared + KEY, first_row, query_tile(at), first_column, false);
+    product_shared<BF, SCORE_QUERIES, DIM, KeyTile, K_MAJOR, QueryTile, K_MAJOR>(
+        s, shared + KEY, first_row, query_tile(at), first_column, false);
     wgmma_commit();
   }
   // dPᵀ = V dOᵀ
@@ -196,16 +208,20 @@ template <class S> struct Consumer {
   }
   // dV += Pᵀ dO
   DEVICE void issue_value_gradients() {
-    if constexpr (OWN_KEYS) product_registers<BF, S::VALUE, QUERIES, GradientTile, MN_MAJOR>(dv, operand, gradient_tile(), 0, true);
+    if constexpr (OWN_KEYS)
+      product_registers<BF, S::VALUE, QUERIES, GradientTile, MN_MAJOR>(dv, operand, gradient_tile(), 0, true);
     else if constexpr (S::VALUE > 0)
-      product_shared<BF, S::VALUE, QUERIES, ScoreTile, K_MAJOR, GradientTile, MN_MAJOR>(dv, probability(), 0, gradient_tile(), w * VALUE_SPLIT, true);
+      product_shared<BF, S::VALUE, QUERIES, ScoreTile, K_MAJOR, GradientTile, MN_MAJOR>(
+          dv, probability(), 0, gradient_tile(), w * VALUE_SPLIT, true);
     wgmma_commit();
   }
   // dK += dSᵀ Q
   DEVICE void issue_key_gradients() {
-    if constexpr (OWN_KEYS) product_registers<BF, S::KEY, QUERIES, QueryTile, MN_MAJOR>(dk, operand, query_tile(query), 0, true);
+    if constexpr (OWN_KEYS)
+      product_registers<BF, S::KEY, QUERIES, QueryTile, MN_MAJOR>(dk, operand, query_tile(query), 0, true);
     else if constexpr (S::KEY > 0)
-      product_shared<BF, S::KEY, QUERIES, ScoreTile, K_MAJOR, QueryTile, MN_MAJOR>(dk, score_gradient(), 0, query_tile(query), w * KEY_SPLIT, true);
+      product_shared<BF, S::KEY, QUERIES, ScoreTile, K_MAJOR, QueryTile, MN_MAJOR>(
+          dk, score_gradient(), 0, query_tile(query), w * KEY_SPLIT, true);
     wgmma_commit();
   }
   // dQ = dS K: of 64 queries all columns, or some columns of all 64
@@ -216,7 +232,9 @@ template <class S> struct Consumer {
     wgmma_commit();
   }
 
-  DEVICE VisibleQueries visible() const { return VisibleQueries(p, keys.key + own_row(), block.tile * QUERIES + own_column()); }
+  DEVICE VisibleQueries visible() const {
+    return VisibleQueries(p, keys.key + own_row(), block.tile * QUERIES + own_column());
+  }
   // S -> P
   DEVICE void scores_to_probabilities(bool whole) {
     const u32 log_sum = shared + LOG_SUM + query.stage * ROW_BYTES + own_column() * 4;
@@ -252,7 +270,8 @@ template <class S> struct Consumer {
         sums.begin(step & 1);
         sums.template write<N>(dq, w * QUERY_SPLIT);
         sums.end();
-      } else add_sums<N>(p.query_accumulator + block.row(p, keys) * Sums::COLUMNS + w * QUERY_SPLIT + column, Sums::COLUMNS, dq);
+      } else add_sums<N>(p.query_accumulator + block.row(p, keys) * Sums::COLUMNS + w * QUERY_SPLIT + column,
+          Sums::COLUMNS, dq);
     }
   }
 
@@ -276,45 +295,17 @@ template <class S> struct Consumer {
     wgmma_pin(dp);
     probabilities_to_gradients(whole);
   }
-  /// Before anything is summed over a masked tile: see hopper_backward_nonfinite.cuh. Its scores and dP are there, and no product is under way.
-  DEVICE void guard() {
-    const u32 flags = shared + FLAGS;
-    const bool found = any_in_warp(any_non_finite(s) || any_non_finite(dp));
-    const int thread = thread_id() - 128;
-    if (thread % 32 == 0) sts(flags + thread / 32 * 4, (u32)found);
-    named_sync(ALL_CONSUMERS, 128 * CONSUMERS);
-    u32 any = 0;
-    UNROLL for (int warp = 0; warp < 4 * CONSUMERS; warp++) any |= lds<u32>(flags + warp * 4);
-    if (any) {
-      if constexpr (S::VALUE > 0) {
-        const VisibleQueries sees(p, keys.key + own_row(), block.tile * QUERIES);
-        add_non_finite<BF, GradientTile, S::VALUE>(dv, gradient_tile(), w * VALUE_SPLIT, [&](int r, int column) { return sees.sees(r, column); });
-      }
-      named_sync(ALL_CONSUMERS, 128 * CONSUMERS);   // dO has been read
-      make_finite<BF, false>(gradient_tile(), GradientTile::BYTES, thread, 128 * CONSUMERS);
-      make_finite<BF, false>(query_tile(query), QueryTile::BYTES, thread, 128 * CONSUMERS);
-      make_finite<BF, true>(shared + KEY, KeyTile::BYTES, thread, 128 * CONSUMERS);
-      fence_async();
-    }
-    named_sync(ALL_CONSUMERS, 128 * CONSUMERS);
-  }
   DEVICE void gradients_done() {
     wgmma_pin(dv);
     barriers.gradient().release(gradient);
   }
 
-  /// A query tile, whose scores are there already, with LATE_KEY_GRADIENTS and dK of the tile before still under way. At its end those of the next
-  /// tile are there.
+  /// A query tile, whose scores are there already, with LATE_KEY_GRADIENTS and dK of the tile before still under way.
+  /// At its end those of the next tile are there.
   DEVICE void run_step() {
     const bool whole = keys.whole(p, block.tile);
     wgmma_fence();
     issue_probability_gradients();
-    if (K_CAUSAL && !whole) {
-      wgmma_wait<0>();
-      wgmma_pin(dp);
-      wgmma_pin(dk);
-      guard();
-    }
     scores_to_probabilities(whole);
     if constexpr (LATE_KEY_GRADIENTS) {
       wgmma_wait<1>();
@@ -373,11 +364,12 @@ template <class S> struct Consumer {
     UNROLL for (int r = 0; r < 2; r++) {
       const int key = keys.key + first_row + thread_id() / 32 % 4 * 16 + thread_id() % 32 / 4 + 8 * r;
       const bool exists = key < p.key_length;
-      const View &k = p.key_gradient, &v = p.value_gradient;
-      u16* to_key = (u16*)k.data + keys.batch * k.batch + keys.key_head * k.head + key * k.row;
-      u16* to_value = (u16*)v.data + keys.batch * v.batch + keys.key_head * v.head + key * v.row;
-      if constexpr (S::KEY > 0) store_row<BF, S::KEY_STORED, S::KEY>(to_key + w * KEY_SPLIT, dk, r, (float)p.scale, exists);
-      if constexpr (S::VALUE > 0) store_row<BF, S::VALUE_STORED, S::VALUE>(to_value + w * VALUE_SPLIT, dv, r, 1.f, exists);
+      u16* to_key = head_of<u16>(p.key_gradient, keys.batch, keys.key_head) + key * p.key_gradient.row;
+      u16* to_value = head_of<u16>(p.value_gradient, keys.batch, keys.key_head) + key * p.value_gradient.row;
+      if constexpr (S::KEY > 0)
+        store_row<BF, S::KEY_STORED, S::KEY>(to_key + w * KEY_SPLIT, dk, r, (float)p.scale, exists);
+      if constexpr (S::VALUE > 0)
+        store_row<BF, S::VALUE_STORED, S::VALUE>(to_value + w * VALUE_SPLIT, dv, r, 1.f, exists);
     }
   }
 
@@ -389,7 +381,8 @@ template <class S> struct Consumer {
   }
 };
 
-KERNEL(torchflash_backward_hopper, THREADS, 1, PARAMETER(BackwardParameters) p, PARAMETER(TensorMap) query, PARAMETER(TensorMap) key,
+KERNEL(torchflash_backward_hopper, THREADS, 1, PARAMETER(BackwardParameters) p, PARAMETER(TensorMap) query,
+    PARAMETER(TensorMap) key,
        PARAMETER(TensorMap) value, PARAMETER(TensorMap) gradient) {
   const u32 shared = shared_base();
   const Barriers barriers{shared + BARRIERS};
@@ -410,7 +403,8 @@ KERNEL(torchflash_backward_hopper, THREADS, 1, PARAMETER(BackwardParameters) p, 
     registers_decrease<PRODUCER_REGISTERS>();
     const int warp = thread_id() / 32;
     if (thread_id() == 0) Producer{p, keys, &query, &key, &value, &gradient, shared, barriers}.run();
-    else if (warp > 0 && warp <= SUM_STAGES && thread_id() % 32 == 0) Adder{p, keys, sums_of(shared, barriers, warp - 1), 64 * (warp - 1)}.run();
+    else if (warp > 0 && warp <= SUM_STAGES && thread_id() % 32 == 0)
+      Adder{p, keys, sums_of(shared, barriers, warp - 1), 64 * (warp - 1)}.run();
   } else {
     registers_increase<CONSUMER_REGISTERS>();
     if constexpr (SAME<Share<0>, Share<1>>) Consumer<Share<0>>(p, keys, shared, barriers, warpgroup - 1).run();

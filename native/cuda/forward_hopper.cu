@@ -1,27 +1,29 @@
-// O = softmax(scale Q Kᵀ) V and the row statistics m, l for bfloat16 and half on sm_90a: FlashAttention with TMA, wgmma and warp specialisation.
+// O = softmax(scale Q Kᵀ) V and the row statistics m, l for bfloat16 and half on sm_90a: FlashAttention with TMA, wgmma
+// and warp specialisation.
 //
-// One persistent block a multiprocessor. Warpgroup 0 is the producer: one thread of it keeps rings of K and V tiles filled by TMA. The
-// consumer warpgroups own 64 query rows each of the same tile of queries, and walk the keys backwards (masked tiles come first):
+// One persistent block a multiprocessor. Warpgroup 0 is the producer: one thread of it keeps rings of K and V tiles
+// filled by TMA. The consumer warpgroups own 64 query rows each of the same tile of queries, and walk the keys
+// backwards (masked tiles come first):
 //
-//   tensor cores   S_n = Q K_nᵀ | O += P_n+1 V_n+1 |    the other warpgroups' products    | S_n-1 = Q K_n-1ᵀ | O += P_n V_n | ...
-//   this group                     softmax: S_n -> P_n, scale O ..........................
+//   tensor cores   S_n = Q K_nᵀ | O += P_n+1 V_n+1 |  the other warpgroups' products  | S_n-1 = Q K_n-1ᵀ | O += P_n V_n
+//   this group                     softmax: S_n -> P_n, scale O ......................
 //
-// so that within a warpgroup softmax overlaps the product with V of the tile before, and named barriers hand the tensor cores round from
-// warpgroup to warpgroup, so that one's softmax overlaps the others' products. This goes on from unit to unit: the scores of the next
-// unit's first tile come with the last product of this one, whose O is stored after that tile's softmax.
+// so that within a warpgroup softmax overlaps the product with V of the tile before, and named barriers hand the tensor
+// cores round from warpgroup to warpgroup, so that one's softmax overlaps the others' products. This goes on from unit
+// to unit: the scores of the next unit's first tile come with the last product of this one, whose O is stored after
+// that tile's softmax.
 #include "masking.cuh"
 #include "hopper_forward_size.cuh"
 #include "hopper_pipeline.cuh"
-#include "hopper_product.cuh"
-#include "hopper_masking.cuh"
 #include "hopper_softmax.cuh"
-#include "hopper_nonfinite.cuh"
 #include "hopper_epilogue.cuh"
 #include "hopper_work.cuh"
+#include "work.cuh"
 
 using namespace forward_size;
 static_assert(K_ALIGNED == 1, "TMA takes 16-byte aligned rows");
-static_assert(K_HEAD_DIM % 8 == 0 && K_VALUE_DIM % 8 == 0 && K_HEAD_DIM <= 256 && K_VALUE_DIM <= 256, "head dims of this kernel");
+static_assert(K_HEAD_DIM % 8 == 0 && K_VALUE_DIM % 8 == 0 && K_HEAD_DIM <= 256 && K_VALUE_DIM <= 256,
+    "head dims of this kernel");
 
 KERNEL_SHAPE(THREADS, (int)SHARED_BYTES, ROWS, 0, 1, 1, 64, COLUMNS, PANEL);
 
@@ -42,16 +44,14 @@ struct Barriers {
   }
 };
 
-DEVICE u16* head_of(const View& view, int batch, int head) { return (u16*)view.data + batch * view.batch + head * view.head; }
-
-/// A unit of work: ROWS queries of one head, from `row` on, and the tiles of keys that any of them sees. (Few numbers are kept, the rest
-/// is worked out when needed: registers are scarce.)
+/// A unit of work: ROWS queries of one head, from `row` on, and the tiles of keys that any of them sees. (Few numbers
+/// are kept, the rest is worked out when needed: registers are scarce.)
 struct QueryBlock {
   int pair, row;   // batch entry * heads + head; first query
 
-  DEVICE void set(const ForwardParameters& p, const RankedUnit& unit, int query_tiles) {
-    pair = unit.pair;
-    row = (K_CAUSAL ? query_tiles - 1 - unit.rank : unit.rank) * ROWS;   // causal: the last queries see the most keys
+  DEVICE void set(int pair, int rank, int query_tiles) {
+    this->pair = pair;
+    row = (K_CAUSAL ? query_tiles - 1 - rank : rank) * ROWS;   // causal: the last queries see the most keys
   }
   /// Key tiles 0 .. tiles - 1 are seen; of these 0 .. whole - 1 by every query, entirely.
   DEVICE int tiles(const ForwardParameters& p) const { return (key_range(p, row, ROWS).end + COLUMNS - 1) / COLUMNS; }
@@ -60,9 +60,8 @@ struct QueryBlock {
   DEVICE int head(const ForwardParameters& p) const { return pair % p.heads; }
   DEVICE int key_head(const ForwardParameters& p) const { return head(p) / p.group; }
 
-  /// Row 0 of this block's head of an operand.
-  DEVICE u16* query_side(const ForwardParameters& p, const View& view) const { return head_of(view, batch(p), head(p)); }
-  DEVICE u16* key_side(const ForwardParameters& p, const View& view) const { return head_of(view, batch(p), key_head(p)); }
+  /// Row 0 of this block's head of O.
+  DEVICE u16* output(const ForwardParameters& p) const { return head_of<u16>(p.output, batch(p), head(p)); }
 };
 
 /// The units of this block of threads, one after the other.
@@ -70,14 +69,15 @@ struct BlockSequence {
   const ForwardParameters& p;
   WorkOrder<K_CAUSAL != 0> order;
 
-  DEVICE BlockSequence(const ForwardParameters& p) : p(p), order(p.batch * p.heads, (i64)p.key_length * (ROW_BYTES + VALUE_ROW_BYTES), p.group) {}
+  DEVICE BlockSequence(const ForwardParameters& p)
+      : p(p), order(p.batch * p.heads, (i64)p.key_length * (ROW_BYTES + VALUE_ROW_BYTES), p.group) {}
 
   /// The next unit with keys; the ones without are handed to `empty`. False when there is none left.
   template <class Empty> DEVICE bool next(QueryBlock& block, Empty empty) {
     const int query_tiles = (p.query_length + ROWS - 1) / ROWS;
-    RankedUnit unit;
-    while (order.next(unit, query_tiles, p.batch * p.heads)) {
-      block.set(p, unit, query_tiles);
+    int pair, rank;
+    while (order.next(pair, rank, query_tiles, p.batch * p.heads)) {
+      block.set(pair, rank, query_tiles);
       if (block.tiles(p) > 0) return true;
       empty(block);
     }
@@ -85,7 +85,8 @@ struct BlockSequence {
   }
 };
 
-/// Fills the rings in the order in which the consumers ask: K of each tile before V of the one after it, also from one unit to the next.
+/// Fills the rings in the order in which the consumers ask: K of each tile before V of the one after it, also from one
+/// unit to the next.
 struct Producer {
   const ForwardParameters& p;
   const TensorMap *query, *key, *value;
@@ -97,18 +98,21 @@ struct Producer {
   DEVICE void load_query(const QueryBlock& block) {
     UNROLL for (int c = 0; c < CONSUMERS; c++) {
       barriers.query(c).acquire(queries, QueryTile::BYTES);
-      QueryTile::load(shared + QUERY + c * QueryTile::BYTES, query, barriers.query(c).full(0), block.row + 64 * c, block.head(p), block.batch(p));
+      QueryTile::load(shared + QUERY + c * QueryTile::BYTES, query, barriers.query(c).full(0), block.row + 64 * c,
+          block.head(p), block.batch(p));
     }
     queries.advance();
   }
   DEVICE void load_key(const QueryBlock& block, int tile) {
     barriers.key().acquire(keys, KeyTile::BYTES);
-    KeyTile::load(shared + KEY + keys.stage * KeyTile::BYTES, key, barriers.key().full(keys.stage), tile * COLUMNS, block.key_head(p), block.batch(p));
+    KeyTile::load(shared + KEY + keys.stage * KeyTile::BYTES, key, barriers.key().full(keys.stage), tile * COLUMNS,
+        block.key_head(p), block.batch(p));
     keys.advance();
   }
   DEVICE void load_value(const QueryBlock& block, int tile) {
     barriers.value().acquire(values, ValueTile::BYTES);
-    ValueTile::load(shared + VALUE + values.stage * ValueTile::BYTES, value, barriers.value().full(values.stage), tile * COLUMNS, block.key_head(p), block.batch(p));
+    ValueTile::load(shared + VALUE + values.stage * ValueTile::BYTES, value, barriers.value().full(values.stage),
+        tile * COLUMNS, block.key_head(p), block.batch(p));
     values.advance();
   }
   DEVICE void run() {
@@ -129,8 +133,9 @@ struct Producer {
   }
 };
 
-/// Hands the tensor cores round: consumer c issues its products after consumer c - 1 has issued its own. Worth it where a softmax takes
-/// about as long as the other warpgroups' products; with the long products of wide heads they find their turns by themselves.
+/// Hands the tensor cores round: consumer c issues its products after consumer c - 1 has issued its own. Worth it where
+/// a softmax takes about as long as the other warpgroups' products; with the long products of wide heads they find
+/// their turns by themselves.
 struct Turns {
   static constexpr bool USED = DIM <= 128 && VALUE_DIM <= 128;
   int consumer;
@@ -138,7 +143,8 @@ struct Turns {
   DEVICE void start() const { if (USED && consumer == CONSUMERS - 1) named_arrive(barrier(0), 256); }
   DEVICE void take() const { if (USED) named_sync(barrier(consumer), 256); }
   DEVICE void pass() const { if (USED) named_arrive(barrier(consumer == CONSUMERS - 1 ? 0 : consumer + 1), 256); }
-  DEVICE void finish() const { if (USED && consumer == 0) named_sync(barrier(0), 256); }   // the arrival nobody has taken
+  // the arrival nobody has taken
+  DEVICE void finish() const { if (USED && consumer == 0) named_sync(barrier(0), 256); }
 };
 
 struct Consumer {
@@ -151,9 +157,8 @@ struct Consumer {
   RingPosition<1> queries;
   float s[COLUMNS / 2], o[VALUE_DIM / 2];   // accumulators: S (64 x COLUMNS), O (64 x d_v)
   u32 probabilities[COLUMNS / 16][4];       // P as the A operand
-  OnlineSoftmax softmax;
+  WarpgroupSoftmax softmax;
   int seen[2];                              // keys that this thread's two rows see
-  bool suspect;                             // O as last stored was not finite
 
   /// This thread's first row of the tile of queries; the second is 8 further.
   DEVICE int own_row() const { return 64 * index + thread_id() % 128 / 32 * 16 + thread_id() % 32 / 4; }
@@ -166,7 +171,8 @@ struct Consumer {
   }
   // O += P V, of the stage of `values`
   DEVICE void issue_output() {
-    product_registers<BF, VALUE_DIM, COLUMNS, ValueTile, MN_MAJOR>(o, probabilities, shared + VALUE + values.stage * ValueTile::BYTES, 0, true);
+    product_registers<BF, VALUE_DIM, COLUMNS, ValueTile, MN_MAJOR>(
+        o, probabilities, shared + VALUE + values.stage * ValueTile::BYTES, 0, true);
     wgmma_commit();
   }
   DEVICE void scores_done() {
@@ -179,8 +185,9 @@ struct Consumer {
     barriers.value().release(values);
     values.advance();
   }
-  /// Keeps the waits that follow behind the computation of x, never negative. To the compiler arithmetic may cross wgmma.wait_group, and it
-  /// would rather wait for O += P V at once than compute the next P meanwhile; a predicated arrival (that never happens) it can't cross.
+  /// Keeps the waits that follow behind the computation of x, never negative. To the compiler arithmetic may cross
+  /// wgmma.wait_group, and it would rather wait for O += P V at once than compute the next P meanwhile; a predicated
+  /// arrival (that never happens) it can't cross.
   DEVICE void hold_back(float x) const { if (x < 0.f) mbarrier_arrive(barriers.base); }
   // S -> P in place, m and l updated. True where O has to be scaled by c.
   DEVICE bool scores_to_probabilities(int tile, bool masked, float (&c)[2]) {
@@ -219,9 +226,10 @@ struct Consumer {
     scores_to_probabilities(tile, tile >= block.whole(p), c);
     accumulator_to_operand<BF, COLUMNS>(probabilities, s);
   }
-  /// One tile: its scores while the tile before it (tile + 1) is multiplied with V. With the first tile of a block that is the last one of the
-  /// block before, whose O is stored.
-  DEVICE void step(const Turns& turns, const QueryBlock& block, int tile, bool first, bool masked, const QueryBlock& previous) {
+  /// One tile: its scores while the tile before it (tile + 1) is multiplied with V. With the first tile of a block that
+  /// is the last one of the block before, whose O is stored.
+  DEVICE void step(const Turns& turns, const QueryBlock& block, int tile, bool first, bool masked,
+      const QueryBlock& previous) {
     if (first) barriers.query(index).wait(queries);
     barriers.key().wait(keys);
     turns.take();
@@ -269,40 +277,28 @@ struct Consumer {
   }
   /// m and l are complete: they are stored, and O remains to be multiplied with factor.
   DEVICE void finish_rows(const QueryBlock& block, float (&factor)[2]) {
-    softmax.finish(factor, seen, scale_log2);
+    softmax.finish(factor, scale_log2);
     UNROLL for (int r = 0; r < 2; r++) {
       const int row = block.row + own_row() + 8 * r;
-      if (row < p.query_length && thread_id() % 4 == 0) store_statistics(block, row, softmax.maximum[r], softmax.sum[r]);
+      if (row < p.query_length && thread_id() % 4 == 0)
+        store_statistics(block, row, softmax.maximum[r], softmax.sum[r]);
     }
   }
   /// O / l of the rows that exist.
   DEVICE void store(const QueryBlock& block, const float (&factor)[2]) {
-    if constexpr (K_CAUSAL) suspect = !all_finite(o);
     UNROLL for (int r = 0; r < 2; r++) {
       const int row = block.row + own_row() + 8 * r;
-      store_row<BF, K_VALUE_DIM, VALUE_DIM>(block.query_side(p, p.output) + row * p.output.row, o, r, factor[r], row < p.query_length);
-    }
-  }
-  /// See StoredRow: where O is not finite, perhaps it should be. (Without a diagonal no tile has hidden keys that are not zeros.)
-  DEVICE void mend(const QueryBlock& block) {
-    if (!any_in_warp(suspect)) return;
-    suspect = false;
-    sync_warp();   // m and l are stored by one thread of each quad
-    NO_UNROLL for (int row = block.row + own_row(), r = 0; r < 2 && row < p.query_length; r++, row += 8) {
-      const i64 at = (i64)block.pair * p.query_length + row;
-      const StoredRow<BF, K_HEAD_DIM, K_VALUE_DIM> stored{
-          block.query_side(p, p.query) + row * p.query.row, block.key_side(p, p.key), block.key_side(p, p.value),
-          block.query_side(p, p.output) + row * p.output.row, p.key.row, p.value.row,
-          visible_keys(p, row), smaller(block.tiles(p) * COLUMNS, p.key_length),
-          K_NEGATE ? -scale_log2 : scale_log2, ldg((float*)p.maximum + at) * scale_log2, ldg((float*)p.sum + at)};
-      stored.mend();
+      // 0 times a hidden NaN, perhaps
+      if (K_CAUSAL && factor[r] == 0.f) UNROLL for (int i = 2 * r; i < VALUE_DIM / 2; i += 4) o[i] = o[i + 1] = 0.f;
+      store_row<BF, K_VALUE_DIM, VALUE_DIM>(block.output(p) + row * p.output.row, o, r, factor[r],
+          row < p.query_length);
     }
   }
   /// A tile of queries that sees no key: O = 0, m = -inf, l = 0. This warpgroup's 64 rows, two threads a row.
   DEVICE void store_empty(const QueryBlock& block) {
     const int row = block.row + 64 * index + thread_id() % 128 / 2, half = thread_id() % 2;
     if (row >= p.query_length) return;
-    u16* output = block.query_side(p, p.output) + row * p.output.row;
+    u16* output = block.output(p) + row * p.output.row;
     for (int column = 8 * half; column < K_VALUE_DIM; column += 16) stg((V4*)(output + column), V4{0, 0, 0, 0});
     if (half == 0) store_statistics(block, row, -infinity(), 0.f);
   }
@@ -311,11 +307,12 @@ struct Consumer {
     const Turns turns{index};
     BlockSequence sequence(p);
     QueryBlock block, previous;
-    const auto next = [&](QueryBlock& to) { return sequence.next(to, [&](const QueryBlock& empty) { store_empty(empty); }); };
+    const auto next = [&](QueryBlock& to) {
+      return sequence.next(to, [&](const QueryBlock& empty) { store_empty(empty); });
+    };
     if (!next(block)) return;
     turns.start();
     begin(block);
-    suspect = false;
     int tile = block.tiles(p) - 1;
     for (bool more = true; more;) {
       if (tile == 0) {
@@ -331,13 +328,13 @@ struct Consumer {
         step(turns, block, tile, false, false, previous);
         if (tile == 0) break;
       }
-      if constexpr (K_CAUSAL) mend(previous);
     }
     turns.finish();
   }
 };
 
-KERNEL(torchflash_forward_hopper, THREADS, 1, PARAMETER(ForwardParameters) p, PARAMETER(TensorMap) query, PARAMETER(TensorMap) key,
+KERNEL(torchflash_forward_hopper, THREADS, 1, PARAMETER(ForwardParameters) p, PARAMETER(TensorMap) query,
+    PARAMETER(TensorMap) key,
        PARAMETER(TensorMap) value) {
   const u32 shared = shared_base();
   const Barriers barriers{shared + BARRIERS};

@@ -1,4 +1,5 @@
-// Hopper primitives (sm_90a): mbarriers, the tensor memory accelerator (TMA), warpgroup matrix products, named barriers.
+// Hopper primitives (sm_90a): mbarriers, the tensor memory accelerator (TMA), warpgroup matrix products, named
+// barriers.
 #pragma once
 #include "device.cuh"
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
@@ -33,13 +34,15 @@ DEVICE void named_arrive(u32 id, u32 threads) { asm volatile("bar.arrive %0,%1;"
 template <int N> DEVICE void registers_increase() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N)); }
 template <int N> DEVICE void registers_decrease() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N)); }
 
-/// Makes this thread's ordinary writes to shared memory visible to the copy engine and to wgmma (after a barrier, everybody's).
+/// Makes this thread's ordinary writes to shared memory visible to the copy engine and to wgmma (after a barrier,
+/// everybody's).
 DEVICE void fence_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
 // ---- TMA, by one thread. Coordinates are those of the map's dimensions, innermost first.
 DEVICE void tma_prefetch(const TensorMap* map) { asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory"); }
 DEVICE void tma_load(u32 to, const TensorMap* map, u32 bar, int c0, int c1, int c2, int c3) {
-  asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0],[%1,{%3,%4,%5,%6}],[%2];"
+  asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes "
+               "[%0],[%1,{%3,%4,%5,%6}],[%2];"
                ::"r"(to), "l"(map), "r"(bar), "r"(c0), "r"(c1), "r"(c2), "r"(c3) : "memory");
 }
 DEVICE void tma_store(const TensorMap* map, u32 from, int c0, int c1, int c2, int c3) {
@@ -64,10 +67,12 @@ template <int N> DEVICE void bulk_wait() { asm volatile("cp.async.bulk.wait_grou
 
 // ---- registers -> 8x8 matrices in shared memory (the inverse of ldmatrix)
 DEVICE void stmatrix4(u32 a, u32 r0, u32 r1, u32 r2, u32 r3) {
-  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0],{%1,%2,%3,%4};" ::"r"(a), "r"(r0), "r"(r1), "r"(r2), "r"(r3) : "memory");
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0],{%1,%2,%3,%4};"
+               ::"r"(a), "r"(r0), "r"(r1), "r"(r2), "r"(r3) : "memory");
 }
 DEVICE void stmatrix4_trans(u32 a, u32 r0, u32 r1, u32 r2, u32 r3) {
-  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0],{%1,%2,%3,%4};" ::"r"(a), "r"(r0), "r"(r1), "r"(r2), "r"(r3) : "memory");
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0],{%1,%2,%3,%4};"
+               ::"r"(a), "r"(r0), "r"(r1), "r"(r2), "r"(r3) : "memory");
 }
 
 // ---- warpgroup matrix products, by the 128 threads of a warpgroup
@@ -76,80 +81,21 @@ DEVICE void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory
 DEVICE void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 template <int N> DEVICE void wgmma_wait() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory"); }
 /// Keeps the compiler from moving uses of accumulators over a wait.
-template <int R> DEVICE void wgmma_pin(float (&d)[R]) { UNROLL for (int i = 0; i < R; i++) asm volatile("" : "+f"(d[i])::"memory"); }
+template <int R> DEVICE void wgmma_pin(float (&d)[R]) {
+  UNROLL for (int i = 0; i < R; i++) asm volatile("" : "+f"(d[i])::"memory");
+}
 
-template <int N> struct Wgmma;   // N: columns of D, 16 to 256 in steps of 16
-// The n / 2 accumulators of a wgmma with n columns: their places in the text, and the operands of the asm statement.
-#define WGMMA_TEXT16 "%0,%1,%2,%3,%4,%5,%6,%7"
-#define WGMMA_TEXT32 WGMMA_TEXT16 "," "%8,%9,%10,%11,%12,%13,%14,%15"
-#define WGMMA_TEXT48 WGMMA_TEXT32 "," "%16,%17,%18,%19,%20,%21,%22,%23"
-#define WGMMA_TEXT64 WGMMA_TEXT48 "," "%24,%25,%26,%27,%28,%29,%30,%31"
-#define WGMMA_TEXT80 WGMMA_TEXT64 "," "%32,%33,%34,%35,%36,%37,%38,%39"
-#define WGMMA_TEXT96 WGMMA_TEXT80 "," "%40,%41,%42,%43,%44,%45,%46,%47"
-#define WGMMA_TEXT112 WGMMA_TEXT96 "," "%48,%49,%50,%51,%52,%53,%54,%55"
-#define WGMMA_TEXT128 WGMMA_TEXT112 "," "%56,%57,%58,%59,%60,%61,%62,%63"
-#define WGMMA_TEXT144 WGMMA_TEXT128 "," "%64,%65,%66,%67,%68,%69,%70,%71"
-#define WGMMA_TEXT160 WGMMA_TEXT144 "," "%72,%73,%74,%75,%76,%77,%78,%79"
-#define WGMMA_TEXT176 WGMMA_TEXT160 "," "%80,%81,%82,%83,%84,%85,%86,%87"
-#define WGMMA_TEXT192 WGMMA_TEXT176 "," "%88,%89,%90,%91,%92,%93,%94,%95"
-#define WGMMA_TEXT208 WGMMA_TEXT192 "," "%96,%97,%98,%99,%100,%101,%102,%103"
-#define WGMMA_TEXT224 WGMMA_TEXT208 "," "%104,%105,%106,%107,%108,%109,%110,%111"
-#define WGMMA_TEXT240 WGMMA_TEXT224 "," "%112,%113,%114,%115,%116,%117,%118,%119"
-#define WGMMA_TEXT256 WGMMA_TEXT240 "," "%120,%121,%122,%123,%124,%125,%126,%127"
-#define WGMMA_R(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
-#define WGMMA_OPERANDS16 WGMMA_R(0)
-#define WGMMA_OPERANDS32 WGMMA_OPERANDS16, WGMMA_R(8)
-#define WGMMA_OPERANDS48 WGMMA_OPERANDS32, WGMMA_R(16)
-#define WGMMA_OPERANDS64 WGMMA_OPERANDS48, WGMMA_R(24)
-#define WGMMA_OPERANDS80 WGMMA_OPERANDS64, WGMMA_R(32)
-#define WGMMA_OPERANDS96 WGMMA_OPERANDS80, WGMMA_R(40)
-#define WGMMA_OPERANDS112 WGMMA_OPERANDS96, WGMMA_R(48)
-#define WGMMA_OPERANDS128 WGMMA_OPERANDS112, WGMMA_R(56)
-#define WGMMA_OPERANDS144 WGMMA_OPERANDS128, WGMMA_R(64)
-#define WGMMA_OPERANDS160 WGMMA_OPERANDS144, WGMMA_R(72)
-#define WGMMA_OPERANDS176 WGMMA_OPERANDS160, WGMMA_R(80)
-#define WGMMA_OPERANDS192 WGMMA_OPERANDS176, WGMMA_R(88)
-#define WGMMA_OPERANDS208 WGMMA_OPERANDS192, WGMMA_R(96)
-#define WGMMA_OPERANDS224 WGMMA_OPERANDS208, WGMMA_R(104)
-#define WGMMA_OPERANDS240 WGMMA_OPERANDS224, WGMMA_R(112)
-#define WGMMA_OPERANDS256 WGMMA_OPERANDS240, WGMMA_R(120)
-#define WGMMA_LIST(...) __VA_ARGS__
-#define WGMMA_TYPE(n, bf) "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." bf "." bf " "
-#define WGMMA_SS(n, list, regs, bf, a, b, p, ta, tb) \
-  asm volatile("{ .reg .pred p; setp.ne.b32 p," p ",0; " WGMMA_TYPE(n, bf) "{" list "}," a "," b ",p,1,1," ta "," tb "; }" \
-               : regs : "l"(da), "l"(db), "r"((u32)accumulate), "n"(TA ? 1 : 0), "n"(TB ? 1 : 0))
-#define WGMMA_RS(n, list, regs, bf, a0, a1, a2, a3, b, p, tb) \
-  asm volatile("{ .reg .pred p; setp.ne.b32 p," p ",0; " WGMMA_TYPE(n, bf) "{" list "},{" a0 "," a1 "," a2 "," a3 "}," b ",p,1,1," tb "; }" \
-               : regs : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(db), "r"((u32)accumulate), "n"(TB ? 1 : 0))
-#define WGMMA_SHAPE(n, p0, p1, p2, p3, p4, p5, p6)                                                                     \
-  template <> struct Wgmma<n> {                                                                                        \
-    template <bool BF, bool TA, bool TB> DEVICE static void ss(float (&d)[n / 2], u64 da, u64 db, bool accumulate) {   \
-      if constexpr (BF) WGMMA_SS(n, WGMMA_TEXT##n, WGMMA_LIST(WGMMA_OPERANDS##n), "bf16", p0, p1, p2, p3, p4);         \
-      else WGMMA_SS(n, WGMMA_TEXT##n, WGMMA_LIST(WGMMA_OPERANDS##n), "f16", p0, p1, p2, p3, p4);                       \
-    }                                                                                                                  \
-    template <bool BF, bool TB> DEVICE static void rs(float (&d)[n / 2], const u32 (&a)[4], u64 db, bool accumulate) { \
-      if constexpr (BF) WGMMA_RS(n, WGMMA_TEXT##n, WGMMA_LIST(WGMMA_OPERANDS##n), "bf16", p0, p1, p2, p3, p4, p5, p6); \
-      else WGMMA_RS(n, WGMMA_TEXT##n, WGMMA_LIST(WGMMA_OPERANDS##n), "f16", p0, p1, p2, p3, p4, p5, p6);               \
-    }                                                                                                                  \
-  };
-WGMMA_SHAPE(16, "%8", "%9", "%10", "%11", "%12", "%13", "%14")
-WGMMA_SHAPE(32, "%16", "%17", "%18", "%19", "%20", "%21", "%22")
-WGMMA_SHAPE(48, "%24", "%25", "%26", "%27", "%28", "%29", "%30")
-WGMMA_SHAPE(64, "%32", "%33", "%34", "%35", "%36", "%37", "%38")
-WGMMA_SHAPE(80, "%40", "%41", "%42", "%43", "%44", "%45", "%46")
-WGMMA_SHAPE(96, "%48", "%49", "%50", "%51", "%52", "%53", "%54")
-WGMMA_SHAPE(112, "%56", "%57", "%58", "%59", "%60", "%61", "%62")
-WGMMA_SHAPE(128, "%64", "%65", "%66", "%67", "%68", "%69", "%70")
-WGMMA_SHAPE(144, "%72", "%73", "%74", "%75", "%76", "%77", "%78")
-WGMMA_SHAPE(160, "%80", "%81", "%82", "%83", "%84", "%85", "%86")
-WGMMA_SHAPE(176, "%88", "%89", "%90", "%91", "%92", "%93", "%94")
-WGMMA_SHAPE(192, "%96", "%97", "%98", "%99", "%100", "%101", "%102")
-WGMMA_SHAPE(208, "%104", "%105", "%106", "%107", "%108", "%109", "%110")
-WGMMA_SHAPE(224, "%112", "%113", "%114", "%115", "%116", "%117", "%118")
-WGMMA_SHAPE(240, "%120", "%121", "%122", "%123", "%124", "%125", "%126")
-WGMMA_SHAPE(256, "%128", "%129", "%130", "%131", "%132", "%133", "%134")
-/// D(64 x N, float) = A(64x16) B(16xN) [+ D]. A and B by descriptor: K-major, or MN-major where TA / TB. Thread t of the warpgroup holds
-/// d[4 j + 2 r + c] = D(16 (t / 32) + 8 r + t % 32 / 4, 8 j + 2 (t % 4) + c).
+#include "hopper_wgmma_shapes.cuh"
+/// The descriptor of an operand that many 16 bytes further on. Only the low word counts (addresses are below 2^18: no
+/// carry leaves their field); as a sum of 64 bits it would take an ordinary register and two R2UR for each product.
+DEVICE u64 wgmma_advance(u64 descriptor, u32 by) {
+  u64 result;
+  asm("{ .reg .b32 l,h; mov.b64 {l,h},%1; add.u32 l,l,%2; mov.b64 %0,{l,h}; }" : "=l"(result) : "l"(descriptor),
+      "r"(by));
+  return result;
+}
+/// D(64 x N, float) = A(64x16) B(16xN) [+ D]. A and B by descriptor: K-major, or MN-major where TA / TB. Thread t of
+/// the warpgroup holds d[4 j + 2 r + c] = D(16 (t / 32) + 8 r + t % 32 / 4, 8 j + 2 (t % 4) + c).
 template <int N, bool BF, bool TA, bool TB> DEVICE void wgmma_ss(float (&d)[N / 2], u64 a, u64 b, bool accumulate) {
   Wgmma<N>::template ss<BF, TA, TB>(d, a, b, accumulate);
 }
@@ -161,18 +107,20 @@ template <int N, bool BF, bool TB> DEVICE void wgmma_rs(float (&d)[N / 2], const
 #include "emulation_hopper.h"
 #endif
 
-/// Swizzle of a shared tile: bytes in a row of it. An address a of a tile is a ^ ((a >> 7) % (bytes / 16)) << 4 of the unswizzled one.
+/// Swizzle of a shared tile: bytes in a row of it. An address a of a tile is a ^ ((a >> 7) % (bytes / 16)) << 4 of the
+/// unswizzled one.
 enum Swizzle { SWIZZLE_NONE = 16, SWIZZLE_32 = 32, SWIZZLE_64 = 64, SWIZZLE_128 = 128 };
 
 /// Descriptor of an operand tile: 16 of k by M or N, `address` where its first 16 bytes are but for the swizzle.
 /// Swizzled: groups of 8 rows of `swizzle` bytes, groups aligned to their size (8 * swizzle).
-///   K-major (rows of M or N, along k): stride = bytes from one group to the next, leading is not used (16). A step of 16 in k within the
-///   swizzled row: address + 32.
-///   MN-major (rows of k, along M or N): stride = bytes from 8 k's to the next 8, leading = bytes from one panel of `swizzle` bytes along M or N
-///   to the next.
-/// SWIZZLE_NONE: groups of 8 rows of 16 bytes, 128 bytes without a gap. K-major: leading = bytes to the next 8 of k, stride = to the next 8 of
-/// M or N. MN-major: leading = bytes to the next 8 of k, stride = to the next 8 of M or N.
+///   K-major (rows of M or N, along k): stride = bytes from one group to the next, leading is not used (16). A step of
+///   16 in k within the swizzled row: address + 32.
+///   MN-major (rows of k, along M or N): stride = bytes from 8 k's to the next 8, leading = bytes from one panel of
+///   `swizzle` bytes along M or N to the next.
+/// SWIZZLE_NONE: groups of 8 rows of 16 bytes, 128 bytes without a gap. In either order leading = bytes to the next 8
+/// of k, stride = to the next 8 of M or N.
 template <int SWIZZLE = SWIZZLE_128> DEVICE u64 wgmma_descriptor(u32 address, u32 leading, u32 stride) {
   constexpr u64 mode = SWIZZLE == 128 ? 1 : SWIZZLE == 64 ? 2 : SWIZZLE == 32 ? 3 : 0;
-  return (u64)((address & 0x3ffff) >> 4) | (u64)((leading & 0x3ffff) >> 4) << 16 | (u64)((stride & 0x3ffff) >> 4) << 32 | mode << 62;
+  const auto field = [](u32 bytes) { return (u64)((bytes & 0x3ffff) >> 4); };
+  return field(address) | field(leading) << 16 | field(stride) << 32 | mode << 62;
 }

@@ -15,10 +15,13 @@ DEVICE void transpose_quad(u32 (&w)[4]) {
   }
 }
 
-/// One row of the two that a thread shares with its quad: columns 0 .. COLUMNS - 1 (a multiple of 8) of acc(64 x N) * factor -> row.
-/// A quad holds 8 neighbouring columns as pairs, thread t the pair t: four such groups transposed are 16 bytes in a row for each thread.
+/// One row of the two that a thread shares with its quad: columns 0 .. COLUMNS - 1 (a multiple of 8) of acc(64 x N) *
+/// factor -> row.
+/// A quad holds 8 neighbouring columns as pairs, thread t the pair t: four such groups transposed are 16 bytes in a row
+/// for each thread.
 /// All 32 lanes take part; `stored` says whether the row exists.
-template <bool BF, int COLUMNS, int N> DEVICE void store_row(u16* row, const float (&acc)[N / 2], int which, float factor, bool stored) {
+template <bool BF, int COLUMNS, int N> DEVICE void store_row(u16* row, const float (&acc)[N / 2], int which,
+    float factor, bool stored) {
   const int t = thread_id() % 4;
   UNROLL for (int column = 0; column < N; column += 32) {
     u32 w[4];

@@ -2,7 +2,8 @@
 #pragma once
 #include "hopper.cuh"
 
-/// Where a thread stands in a ring: the stage, and the parity of the round. Producer and consumers each count for themselves.
+/// Where a thread stands in a ring: the stage, and the parity of the round. Producer and consumers each count for
+/// themselves.
 template <int STAGES> struct RingPosition {
   int stage = 0;
   u32 parity = 0;
@@ -11,7 +12,8 @@ template <int STAGES> struct RingPosition {
   }
 };
 
-/// Two mbarriers a stage: `full` completes when the loads into it have landed, `empty` when every consuming warp has let go of it.
+/// Two mbarriers a stage: `full` completes when the loads into it have landed, `empty` when every consuming warp has
+/// let go of it.
 template <int STAGES> struct Ring {
   static constexpr u32 BYTES = 16 * STAGES;
   u32 barriers;   // address
@@ -27,7 +29,8 @@ template <int STAGES> struct Ring {
     }
   }
 
-  /// Producer: waits until the stage is free and announces the bytes that it will load into it, whose barrier is full(at.stage).
+  /// Producer: waits until the stage is free and announces the bytes that it will load into it, whose barrier is
+  /// full(at.stage).
   /// In the first round nobody has let go of anything yet: the parity before the first is taken as completed.
   DEVICE void acquire(const RingPosition<STAGES>& at, u32 bytes) const {
     mbarrier_wait(empty(at.stage), at.parity ^ 1);

@@ -11,12 +11,14 @@ template <int N> DEVICE void add_sums(float* sums, int row_stride, const float (
   UNROLL for (int j = 0; j < N / 8; j++) {
     const float *top = dq + 4 * j, *bottom = top + 2;   // rows r and r + 8: even lanes keep the top one
     const float other0 = shuffle_xor(odd ? top[0] : bottom[0], 1), other1 = shuffle_xor(odd ? top[1] : bottom[1], 1);
-    if (odd) atomic_add4(to + 8 * j, other0, other1, bottom[0], bottom[1]);
-    else atomic_add4(to + 8 * j, top[0], top[1], other0, other1);
+    // selects: a reduction in each of two branches would be two of half a warp
+    atomic_add4(to + 8 * j, odd ? other0 : top[0], odd ? other1 : top[1], odd ? bottom[0] : other0,
+        odd ? bottom[1] : other1);
   }
 }
 
-/// Or by way of shared memory: 64 rows of COLUMNS floats as they lie in memory, which one thread then adds by one bulk copy.
+/// Or by way of shared memory: 64 rows of COLUMNS floats as they lie in memory, which one thread then adds by one bulk
+/// copy.
 template <int COLUMNS_> struct StagedSums {
   static constexpr int COLUMNS = COLUMNS_;
   static constexpr u32 BYTES = 64 * COLUMNS * 4, BARRIER_BYTES = 16;
@@ -36,8 +38,9 @@ template <int COLUMNS_> struct StagedSums {
     fence_async();
   }
 
-  /// acc (64 x N) -> columns `column` .. of the stage. Rows lie a multiple of 128 bytes apart: were all lanes to store the same 8 columns, 8 rows
-  /// would meet in the same banks. So row r takes group k ^ r % 4 of four groups of 8 columns in turn k: two rounds of swaps in registers.
+  /// acc (64 x N) -> columns `column` .. of the stage. Rows lie a multiple of 128 bytes apart: were all lanes to store
+  /// the same 8 columns, 8 rows would meet in the same banks. So row r takes group k ^ r % 4 of four groups of 8
+  /// columns in turn k: two rounds of swaps in registers.
   template <int N> DEVICE void write(const float (&acc)[N / 2], int column) const {
     const int lane = thread_id() % 32, row = thread_id() / 32 % 4 * 16 + lane / 4, turn = lane / 4 % 4;
     const u32 to = stage + (row * COLUMNS + column + lane % 4 * 2) * 4;
@@ -47,7 +50,8 @@ template <int COLUMNS_> struct StagedSums {
       const int other = n == ALL ? turn : turn & 1;
       UNROLL for (int r = 0; r < 2; r++) {
         V2 v[ALL];
-        UNROLL for (int k = 0; k < n; k++) v[k] = V2{as_u32(acc[4 * (group + k) + 2 * r]), as_u32(acc[4 * (group + k) + 2 * r + 1])};
+        UNROLL for (int k = 0; k < n; k++) v[k] = V2{as_u32(acc[4 * (group + k) + 2 * r]),
+            as_u32(acc[4 * (group + k) + 2 * r + 1])};
         UNROLL for (int k = 0; k < n; k += 2) swap(other & 1, v[k], v[k + 1]);
         if (n == ALL) UNROLL for (int k = 0; k < 2; k++) swap(other & 2, v[k], v[k + 2]);
         UNROLL for (int k = 0; k < n; k++) sts(to + 8 * r * COLUMNS * 4 + group * 32 + (k ^ other) * 32, v[k]);

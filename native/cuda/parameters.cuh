@@ -1,4 +1,4 @@
-// What the host passes to a kernel. The C# side declares the same structs field by field (Cuda/KernelParameters.cs).
+// What the host passes to a kernel. The C# side declares the same structs field by field (Cuda/Launch/KernelParameters.cs).
 #pragma once
 #include "device.cuh"
 

@@ -7,6 +7,7 @@
 #include "global_memory.h"
 #include "image.h"
 #include "last_error.h"
+#include "launch.h"
 #include "tensor_map.h"
 
 using emulation::Kernel;
@@ -42,8 +43,16 @@ void* open_library(const std::vector<u8>& shared_object) {
 using namespace emulation;
 
 // ---- modules
+static thread_local int capture_mode = 0;   // global, thread-local, relaxed
+DRIVER_API CUresult cuThreadExchangeStreamCaptureMode(int* mode) {
+  if (!mode || *mode < 0 || *mode > 2) return CUDA_ERROR_INVALID_VALUE;
+  std::swap(*mode, capture_mode);
+  return CUDA_SUCCESS;
+}
+
 DRIVER_API CUresult cuModuleLoadData(CUmodule* module, const void* image) {
   if (CUresult code = check_context()) return code;
+  if (thread_options().capturing && capture_mode != 2) return refuse(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "a module is loaded while a graph is captured");
   if (!module || !image) return CUDA_ERROR_INVALID_VALUE;
   Architecture architecture;
   const std::vector<u8> shared_object = open_image(image, architecture);

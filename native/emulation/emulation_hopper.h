@@ -70,6 +70,7 @@ DEVICE void wgmma_fence(WHERE) { emulation::warpgroup_fence(where); }
 DEVICE void wgmma_commit(WHERE) { emulation::warpgroup_commit(where); }
 template <int N> DEVICE void wgmma_wait(WHERE) { emulation::warpgroup_wait(N, where); }
 template <int R> DEVICE void wgmma_pin(float (&d)[R]) { asm volatile("" ::"r"(&d[0]) : "memory"); }   // only the compiler is held back
+DEVICE u64 wgmma_advance(u64 descriptor, u32 by) { return descriptor >> 32 << 32 | (u32)(descriptor + by); }
 template <int N, bool BF, bool TA, bool TB> DEVICE void wgmma_ss(float (&d)[N / 2], u64 a, u64 b, bool accumulate, WHERE) {
   static_assert(N % 16 == 0 && N >= 16 && N <= 256);
   emulation::warpgroup_multiply({d, nullptr, a, b, N, BF, TA, TB, accumulate}, where);

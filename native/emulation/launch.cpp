@@ -81,6 +81,7 @@ bool set_option(Options& options, const std::string& name, i64 value) {
   else if (name == "races") options.races = value != 0;
   else if (name == "conflicts_fail") options.conflicts_fail = value != 0;
   else if (name == "shared_conflicts") options.shared_conflicts = value != 0;
+  else if (name == "capturing") options.capturing = value != 0;
   else if (name == "steps") options.steps = u64(value);
   else return false;
   return true;

@@ -82,6 +82,7 @@ struct Options {
   bool races = true;              // happens-before checks
   bool conflicts_fail = true;     // a bank conflict of ldmatrix is an error
   bool shared_conflicts = false;  // count bank conflicts of lds and sts (slower)
+  bool capturing = false;         // a graph, elsewhere: what the driver then forbids is an error
   u64 steps = 400000000;          // accesses and rendezvous of a block; one that takes more never ends
 };
 

@@ -134,11 +134,10 @@ public sealed unsafe class EmulationHopperProductTests
     {
         using EmulatedGpu.Current current = EmulatedGpu.Use(Hopper);
         string source = File.ReadAllText(Path.Combine(Repository.Root, "tests", "TorchFlash.Cuda.Tests", "Sources", Name + ".cu"));
-        nint module = EmulatedGpu.Driver.LoadModule(EmulatedGpu.Compile(Name + ".cu", source, "sm_90a", "K_SHARED_LIMIT=232448"));
+        byte[] image = EmulatedGpu.Compile(Name + ".cu", source, "sm_90a", "K_SHARED_LIMIT=232448");
+        nint module = EmulatedGpu.Driver.LoadModule(image);
         nint function = EmulatedGpu.Driver.Function(module, "torchflash_" + Name);
-        Span<int> values = stackalloc int[KernelShape.Length];
-        EmulatedGpu.Driver.ReadGlobal(module, KernelShape.Variable, values);
-        KernelShape shape = KernelShape.Of(values);
+        KernelShape shape = KernelShape.Of(EmulatedGpu.Driver, module, image);
         EmulatedGpu.Driver.AllowSharedMemory(function, shape.SharedBytes);
         return (function, shape);
     }

@@ -138,11 +138,10 @@ public sealed unsafe partial class EmulationHopperTests
         {
             string source = File.ReadAllText(Path.Combine(Repository.Root, "tests", "TorchFlash.Cuda.Tests", "Sources", Name + ".cu"));
             using EmulatedGpu.Current current = EmulatedGpu.Use(Hopper);
-            nint module = EmulatedGpu.Driver.LoadModule(EmulatedGpu.Compile(Name + ".cu", source, "sm_90a", "K_SHARED_LIMIT=232448"));
+            byte[] image = EmulatedGpu.Compile(Name + ".cu", source, "sm_90a", "K_SHARED_LIMIT=232448");
+            nint module = EmulatedGpu.Driver.LoadModule(image);
             _function = EmulatedGpu.Driver.Function(module, "torchflash_" + Name);
-            Span<int> shape = stackalloc int[KernelShape.Length];
-            EmulatedGpu.Driver.ReadGlobal(module, KernelShape.Variable, shape);
-            _shape = KernelShape.Of(shape);
+            _shape = KernelShape.Of(EmulatedGpu.Driver, module, image);
             EmulatedGpu.Driver.AllowSharedMemory(_function, _shape.SharedBytes);
             Scenarios = Enumerators(source, "Scenario");
             Faults = Enumerators(source, "Fault");

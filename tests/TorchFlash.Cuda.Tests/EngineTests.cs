@@ -56,6 +56,45 @@ public class EngineTests
         }
     }
 
+    /// <summary>The first use of a kernel loads it, also where somebody captures a graph at the time.</summary>
+    [EmulatedFact]
+    public void KernelsAreLoadedWhileAGraphIsCaptured()
+    {
+        byte[] image = EmulatedGpu.Compile("empty.cu", "#include \"device.cuh\"\nKERNEL_SHAPE(32, 0, 1);\nKERNEL(torchflash_empty, 32, 1, PARAMETER(int) x) { }", "sm_80", "K_SHARED_LIMIT=166912");
+        using EmulatedGpu.Current current = EmulatedGpu.Use(EmulatedDevices.Ampere);
+        EmulatedGpu.Set("capturing", 1);
+        try
+        {
+            Assert.NotEqual(0, EmulatedGpu.Driver.LoadModule(image));
+            Assert.NotEqual(0, EmulatedGpu.Driver.LoadModule(image)); // and the mode of the thread was put back
+        }
+        finally
+        {
+            EmulatedGpu.Set("capturing", 0);
+        }
+    }
+
+    /// <summary>Strides that the copy engine cannot follow cost speed, and describe() says so; the layout of O does not matter.</summary>
+    [EmulatedFact]
+    public void OperandsThatKeepACallFromTheHopperKernelsAreNamed()
+    {
+        var runtime = new CudaRuntime(EmulatedDevices.Search, EmulatedDevices.Cache, KernelSources.Embedded);
+        CudaEngine engine = runtime.Engine(EmulatedDevices.Hopper, out _)!;
+        Forward(Layout.Contiguous, Layout.Reversed);
+        Assert.Contains(engine.Modules.Variants, v => v.Kernel == "forward_hopper");
+        Assert.DoesNotContain("layout", runtime.Describe());
+        Forward(Layout.SharedHeads, Layout.Contiguous);
+        Assert.Contains(engine.Modules.Variants, v => v.Kernel == "forward_mma");
+        Assert.Contains($"layout    {EmulatedDevices.Hopper}: V had a stride of 0 (expanded)", runtime.Describe());
+        Assert.Contains("V had a stride of 0", engine.Describe());
+
+        void Forward(Layout inputs, Layout outputs)
+        {
+            using var attention = new GpuCase(EmulatedDevices.Hopper, Small, inputs, outputs);
+            attention.Run(engine, Passes.Forward).AssertResults(Passes.Forward);
+        }
+    }
+
     [EmulatedTheory]
     [InlineData(EmulatedDevices.Ampere, ElementType.BFloat16, 6, 2)]
     [InlineData(EmulatedDevices.Ampere, ElementType.Float64, 6, 2)]

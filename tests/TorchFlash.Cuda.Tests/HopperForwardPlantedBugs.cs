@@ -5,8 +5,8 @@ namespace TorchFlash.Cuda.Tests;
 /// <summary>Bugs planted into the Hopper forward kernel and what it is made of: missing waits, wrong phases, mixed-up stages, wrong descriptors, ...</summary>
 public class HopperForwardPlantedBugs
 {
-    private const string Main = "forward_hopper.cu", Tile = "hopper_tile.cuh", Pipeline = "hopper_pipeline.cuh", Product = "hopper_product.cuh",
-        Softmax = "hopper_softmax.cuh", Masking = "hopper_masking.cuh", Epilogue = "hopper_epilogue.cuh", Work = "hopper_work.cuh";
+    private const string Main = "forward_hopper.cu", Tile = "hopper_tile.cuh", Pipeline = "hopper_pipeline.cuh",
+        Softmax = "hopper_softmax.cuh", Epilogue = "hopper_epilogue.cuh", Work = "hopper_work.cuh";
 
     // Short tiles and two stages: every stage is used again and again.
     private static readonly KernelTuning Tuning =
@@ -95,17 +95,17 @@ public class HopperForwardPlantedBugs
 
     // ---- mathematics
     [EmulatedTheory]
-    [InlineData("diagonal off by one", Masking, "c < left ?", "c <= left ?")]
-    [InlineData("columns of another lane", Masking, "thread_id() % 4 * 2", "thread_id() % 4")]
+    [InlineData("diagonal off by one", Softmax, "c < left ?", "c <= left ?")]
+    [InlineData("columns of another lane", Softmax, "thread_id() % 4 * 2", "thread_id() % 4")]
     [InlineData("masked tile taken for a whole one", Main, ".whole / COLUMNS", ".end / COLUMNS")]
     [InlineData("rows of another warp", Main, "thread_id() % 128 / 32 * 16", "thread_id() % 128 / 32 * 8")]
     [InlineData("key head of the query head", Main, "block.key_head(p), block.batch(p));\n    keys.advance", "block.head(p), block.batch(p));\n    keys.advance")]
-    [InlineData("pairs in the accumulator's order", Product, "acc[8 * k + 2 * i], acc[8 * k + 2 * i + 1]", "acc[8 * k + 2 * (i % 2 * 2 + i / 2)], acc[8 * k + 2 * (i % 2 * 2 + i / 2) + 1]")]
+    [InlineData("pairs in the accumulator's order", Tile, "acc[8 * k + 2 * i], acc[8 * k + 2 * i + 1]", "acc[8 * k + 2 * (i % 2 * 2 + i / 2)], acc[8 * k + 2 * (i % 2 * 2 + i / 2) + 1]")]
     [InlineData("sign of the scale lost", Main, "if constexpr (K_NEGATE) UNROLL", "if constexpr (false) UNROLL")]
     [InlineData("O not rescaled", Main, "} else if (moved) {", "} else if (false) {")]
     [InlineData("l not rescaled", Softmax, "      sum[r] *= c[r];\n", "")]
     [InlineData("maximum of one thread", Softmax, "maximum[r] = larger_of_quad(fmaxf(even, odd))", "maximum[r] = fmaxf(even, odd)")]
-    [InlineData("1 / 0 for a row without keys", Softmax, "seen[r] > 0 ? 1.f / l : 0.f", "1.f / l")]
+    [InlineData("1 / 0 for a row without keys", Softmax, "l == 0.f ? 0.f : 1.f / l", "1.f / l")]
     [InlineData("-inf - -inf", Softmax, "reference[r] == -infinity() ? 0.f : reference[r] * scale_log2", "reference[r] * scale_log2")]
     public void Mathematics(string what, string file, string text, string replacement) => AssertCaught(what, file, text, replacement);
 
@@ -116,10 +116,22 @@ public class HopperForwardPlantedBugs
     [InlineData("statistics begun before they are stored", Main, "finish_rows(previous, factor);\n      start_rows(block);", "start_rows(block);\n      finish_rows(previous, factor);")]
     [InlineData("units without keys left out", Main, "[&](const QueryBlock& empty) { store_empty(empty); }", "[](const QueryBlock&) {}")]
     [InlineData("units between the rounds left out", Work, "begin = round * blocks", "begin = round * (blocks + 1)")]
-    [InlineData("rows past the end stored", Main, "factor[r], row < p.query_length);", "factor[r], true);")]
+    [InlineData("rows past the end stored", Main, "factor[r],\n          row < p.query_length);", "factor[r], true);")]
     [InlineData("columns past d_v stored", Epilogue, "stored && column + 8 * t < COLUMNS", "stored")]
     [InlineData("half a transposition", Epilogue, "    if (high) w[i] = other; else w[i + 2] = other;\n", "")]
     public void Units(string what, string file, string text, string replacement) => AssertCaught(what, file, text, replacement);
+
+    // ---- NaN behind the mask
+    [EmulatedTheory]
+    [InlineData("0 times NaN in rows without keys", "o[i] = o[i + 1] = 0.f;", ";")]
+    [InlineData("a tile more than any row sees", ".end + COLUMNS - 1) / COLUMNS", ".end + 2 * COLUMNS - 1) / COLUMNS")]
+    public void NonFinite(string what, string text, string replacement)
+    {
+        Assert.NotEmpty(what);
+        PlantedBug.AssertCaught(Main, text, replacement,
+            sources => HopperNonFiniteTests.CheckRowsWithoutKeys("V", sources),
+            sources => HopperNonFiniteTests.Check(64, "V", 357, double.NaN, CausalMask.TopLeft, sources!));
+    }
 
     private static void AssertCaught(string what, string file, string text, string replacement)
     {

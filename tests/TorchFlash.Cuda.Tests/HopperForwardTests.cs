@@ -159,37 +159,4 @@ public class HopperForwardTests
         GpuCase.Check(EmulatedDevices.Hopper, problem, Passes.Forward, tuning: tuning);
         GpuCase.Check(EmulatedDevices.Hopper, problem with { Causal = CausalMask.BottomRight }, Passes.Forward, tuning: tuning);
     }
-
-    /// <summary>A value that is not finite reaches the rows that see it, and no others: these stay what they were, to the bit.</summary>
-    [EmulatedTheory]
-    [InlineData('Q', 70, double.NaN)]
-    [InlineData('K', 5, double.NaN)]
-    [InlineData('K', 150, double.PositiveInfinity)]
-    [InlineData('V', 3, double.NaN)]
-    [InlineData('V', 130, double.NaN)]
-    [InlineData('V', 196, double.PositiveInfinity)]
-    public void NonFinite(char operand, int position, double value)
-    {
-        AttentionProblem problem = Small with { QueryLength = 200, KeyLength = 200, Causal = CausalMask.TopLeft, Heads = 1 };
-        CudaEngine engine = EmulatedDevices.Engine(EmulatedDevices.Hopper);
-        using var clean = new GpuCase(EmulatedDevices.Hopper, problem);
-        double[] expected = clean.Run(engine, Passes.Forward).Output.ToArray();
-        using var dirty = new GpuCase(EmulatedDevices.Hopper, problem);
-        Operand changed = operand switch { 'Q' => dirty.Query, 'K' => dirty.Key, _ => dirty.Value };
-        double[] values = changed.ToArray();
-        values[position * 64 + 17] = value;
-        changed.Fill(values);
-        double[] actual = dirty.Run(engine, Passes.Forward).Output.ToArray();
-        for (int i = 0; i < actual.Length; i++)
-        {
-            (int row, int column) = (i / 64, i % 64);
-            bool touched = operand switch { 'Q' => row == position, 'K' => row >= position, _ => row >= position && column == 17 };
-            if (!touched && operand == 'V' && column / 8 == 17 / 8)
-                Assert.Equal(expected[i], actual[i], Math.Abs(expected[i]) / 128 + 0.02); // perhaps computed again, with P in float
-            else if (!touched)
-                Assert.Equal(expected[i], actual[i]);
-            else if (double.IsNaN(value))
-                Assert.Equal(double.NaN, actual[i]);
-        }
-    }
 }

@@ -90,7 +90,7 @@ public partial class NvrtcBudgetTests(ITestOutputHelper output)
         var clock = Stopwatch.StartNew();
         (byte[] image, string log) = nvrtc.Compile(variant.FileName, sources[variant.FileName], sources.HeadersOf(variant.FileName),
             [.. variant.Options, "--ptxas-options=-v"], toPtx: false, variant.ToString());
-        KernelShape shape = KernelShape.Of(Cubin.ReadInts(image, KernelShape.Variable));
+        KernelShape shape = KernelShape.Of(image);
         Match used = Registers().Match(log), spilled = Spills().Match(log);
         Assert.True(used.Success && spilled.Success, log);
         return new Row(variant, shape, Number(used, "registers"), Number(spilled, "stores"), Number(spilled, "loads"), clock.Elapsed.TotalSeconds, log);
@@ -158,8 +158,8 @@ public partial class NvrtcBudgetTests(ITestOutputHelper output)
             {
                 if (Registers * Shape.Threads > 65536 && !Log.Contains("setmaxnreg", StringComparison.Ordinal))
                     yield return $"{Key}: {Registers} registers of {Shape.Threads} threads are more than there are";
-                foreach (string line in Log.Split('\n').Where(l => l.Contains("(C75", StringComparison.Ordinal) || l.Contains("serialized", StringComparison.Ordinal) || l.Contains("warning", StringComparison.OrdinalIgnoreCase)))
-                    yield return $"{Key}: {line.Trim()}";
+                foreach (string line in CompilerLog.Complaints(Log))
+                    yield return $"{Key}: {line}";
             }
         }
 

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Text.Json;
 using TorchFlash.Gpu.Report;
 using TorchFlash.Kernels.Cuda;
+using TorchFlash.Kernels.Files;
 
 namespace TorchFlash.Gpu.Tests;
 
@@ -28,6 +29,22 @@ public class ProgramTests
             (code, _) = Run(folder, "summary", "conformance", "verify", "bench");
             Assert.Equal(ExitCode.Failed, code); // bench has not run
         }
+    }
+
+    [EmulatedFact]
+    public void KernelsAreCompiledOnceBySeveralProcesses()
+    {
+        using var folder = new TemporaryFolder();
+        for (int round = 0; round < 2; round++)
+        {
+            (int code, string output) = Run(folder, "precompile", "--small", "--device", "1", "--jobs", "2");
+            Assert.True(code == ExitCode.Passed, output);
+            Assert.Equal(["precompile.json"], Directory.GetFiles(folder.Path).Select(Path.GetFileName));
+            Assert.True(round == 0 || output.Contains("kernels, 0 of them compiled", StringComparison.Ordinal), output);
+        }
+        (int late, string missing) = RunWith(folder, new() { [DiskCache.FolderVariable] = Path.Combine(folder.Path, "empty") }, "precompile", "--small", "--device", "1", "--jobs", "2", "--seconds", "0");
+        Assert.Equal(ExitCode.Failed, late);
+        Assert.Contains("not compiled, the time was over", missing);
     }
 
     [Fact]

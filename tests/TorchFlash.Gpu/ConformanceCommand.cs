@@ -23,7 +23,8 @@ internal static class ConformanceCommand
             try
             {
                 var device = new CudaDevice(engines.Runtime.Driver!, parsed.GetValue(GpuOptions.Device));
-                sections = Conformance.Run(device, engines.Runtime.Compiler!.Nvrtc);
+                sections = Conformance.Run(device, engines.Runtime.Compiler!.Nvrtc, out IReadOnlyList<string> complaints);
+                failures.AddRange(complaints);
             }
             catch (CudaException e)
             {

@@ -5,6 +5,7 @@ using TorchFlash.Gpu.Verify;
 var root = new RootCommand("What only a GPU can tell: checks and measurements of the CUDA engine, a part for each verb. Exit codes: 0 all well, 1 not so, 3 no GPU.")
 {
     TorchFlash.Gpu.CompileCommand.Create(),
+    TorchFlash.Gpu.PrecompileCommand.Create(),
     TorchFlash.Gpu.ConformanceCommand.Create(),
     VerifyCommand.Create(),
 #if SYSTEM_LIBTORCH

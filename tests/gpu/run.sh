@@ -1,19 +1,20 @@
 #!/usr/bin/env bash
 # The GPU run: checks and measurements of the CUDA engine on real hardware, from a build that tests/gpu/pack.sh made.
 #
-#   run.sh [PART...] [--out DIR] [--seconds S] [--device N] [--packed FILE] [--work DIR] [-- OPTION...]
+#   run.sh [PART...] [--out DIR] [--seconds S] [--device N] [--packed FILE] [--cache FILE] [--work DIR] [-- OPTION...]
 #
-# PART       conformance, verify, bench, end-to-end, tune; without one: conformance verify bench end-to-end
+# PART       conformance, precompile, bench, verify, end-to-end, tune; without one: all of these but tune, in this order
 # --out      where reports (JSON) and log.txt go; $OUT, else artifacts/gpu-results
 # --seconds  for all parts together; what does not fit is reported as not run (540)
 # --device   number of the GPU (0)
 # --packed   what pack.sh made; beside this script, else artifacts/gpu/torchflash-gpu.tar.xz
+# --cache    cache.tar.xz of the results of a run before, whose kernels need not be compiled again; beside --packed, where there is one
 # --work     where it is unpacked and built (a folder under /tmp that the next run finds again)
 # --         options for the parts, such as --dim 128; give one part then
 #
 # Needed: an NVIDIA driver, NVRTC (a toolkit's or PyTorch's), and for bench, tune and end-to-end g++ and PyTorch (python3's, or LIBTORCH_DIR).
 # No .NET, no network. A part that fails does not keep the others from running, but conformance: where a primitive is wrong nothing
-# after it means anything (--keep-going runs the rest all the same).
+# after it means anything (--keep-going runs the rest all the same). Each part leaves time for those after it. The results have cache.tar.xz.
 # Exit code: 0 all parts passed, 1 one did not or was not run, 2 this script could not start them, 3 no GPU.
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -21,14 +22,15 @@ root=$(cd "$here/../.." && pwd)
 
 fail() { echo "run.sh: $*" >&2; exit 2; }
 
-parts=() options=() out=${OUT:-} seconds=540 device=0 packed= work= keep_going=
+parts=() options=() out=${OUT:-} seconds=540 device=0 packed= cache= work= keep_going=
 while [[ $# -gt 0 ]]; do
   case $1 in
-    conformance | verify | bench | end-to-end | tune) parts+=("$1") ;;
+    conformance | precompile | bench | verify | end-to-end | tune) parts+=("$1") ;;
     --out) out=${2:?}; shift ;;
     --seconds) seconds=${2:?}; shift ;;
     --device) device=${2:?}; shift ;;
     --packed) packed=${2:?}; shift ;;
+    --cache) cache=${2:?}; shift ;;
     --work) work=${2:?}; shift ;;
     --keep-going) keep_going=1 ;;
     --) shift; options=("$@"); break ;;
@@ -37,7 +39,7 @@ while [[ $# -gt 0 ]]; do
   esac
   shift
 done
-[[ ${#parts[@]} -gt 0 ]] || parts=(conformance verify bench end-to-end)
+[[ ${#parts[@]} -gt 0 ]] || parts=(conformance precompile bench verify end-to-end)
 [[ ${#options[@]} -eq 0 || ${#parts[@]} -eq 1 ]] || fail "options behind -- go with one part"
 out=${out:-$root/artifacts/gpu-results}
 started=$SECONDS
@@ -71,6 +73,17 @@ chmod +x "$program"
 export DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1 DOTNET_EnableDiagnostics=0
 export TORCHFLASH_CACHE=${TORCHFLASH_CACHE:-$folder/cache}
 
+# ---- kernels that a run before has compiled
+if [[ -z $cache ]]; then
+  for candidate in "$(dirname "${packed:-$here/.}")/cache.tar.xz" "$root/artifacts/gpu/cache.tar.xz"; do
+    [[ ! -f $candidate ]] || { cache=$candidate; break; }
+  done
+fi
+mkdir -p "$TORCHFLASH_CACHE"
+if [[ -n $cache ]]; then
+  tar -C "$TORCHFLASH_CACHE" -xf "$cache" --no-same-owner --skip-old-files && echo "== kernels from $cache" || echo "== $cache could not be unpacked"
+fi
+
 echo "== TorchFlash $(cat "$folder/version.txt"), $(date -u +%FT%TZ), $(uname -srm), $(nproc) processors"
 echo "== parts: ${parts[*]}; $seconds s; out: $out"
 if command -v nvidia-smi > /dev/null; then
@@ -81,7 +94,7 @@ fi
 
 # ---- libtorch, for the parts that use its tensors
 needs_torch=
-for part in "${parts[@]}"; do [[ $part != conformance && $part != verify ]] && needs_torch=1; done
+for part in "${parts[@]}"; do [[ $part != conformance && $part != precompile && $part != verify ]] && needs_torch=1; done
 python=$(command -v python3 || true)
 if [[ -z ${LIBTORCH_DIR:-} && -n $python ]]; then
   LIBTORCH_DIR=$("$python" -c 'import importlib.util as u, os; s = u.find_spec("torch"); print(os.path.dirname(s.origin) if s else "")' 2> /dev/null || true)
@@ -132,9 +145,24 @@ have_bridge() {
   [[ -n $torch_ready ]]
 }
 
+# Seconds that a part leaves for those after it.
+reserve() {
+  local seconds=0 part
+  for part in "$@"; do
+    case $part in
+      precompile) seconds=$((seconds + 110)) ;;
+      bench | tune) seconds=$((seconds + 120)) ;;
+      verify) seconds=$((seconds + 130)) ;;
+      end-to-end) seconds=$((seconds + 70)) ;;
+    esac
+  done
+  echo "$seconds"
+}
+
 # ---- the parts
 status=0 no_gpu=
-for part in "${parts[@]}"; do
+for ((index = 0; index < ${#parts[@]}; index++)); do
+  part=${parts[index]}
   echo
   echo "== $part ($(left) s left)"
   rm -f "$out/$part.json"
@@ -144,15 +172,13 @@ for part in "${parts[@]}"; do
     continue
   fi
   case $part in
-    conformance | verify) ;;
+    conformance | precompile | verify) ;;
     *)
       have_bridge || { echo "== $part: NOT RUN, there is no libtorch"; [[ $status -ne 0 ]] || status=1; continue; }
       [[ $part != end-to-end ]] || arguments+=(--text "$folder/text.txt")
       ;;
   esac
-  budget=$(left)
-  # The measurements may take what is left but for the end-to-end checks that follow them.
-  [[ $part != bench || " ${parts[*]} " != *" end-to-end "* ]] || budget=$((budget - 90))
+  budget=$(($(left) - $(reserve "${parts[@]:index+1}")))
   if [[ $budget -lt 10 ]]; then
     echo "== $part: NOT RUN, the time is over"
     status=1
@@ -175,6 +201,7 @@ for part in "${parts[@]}"; do
   esac
 done
 [[ -z $building ]] || wait "$building"
+[[ -z $(ls -A "$TORCHFLASH_CACHE") ]] || XZ_OPT='-T0 -2' tar -C "$TORCHFLASH_CACHE" -cJf "$out/cache.tar.xz" . || echo "== the cache could not be packed"
 if [[ -z $no_gpu ]]; then
   "$program" summary "${parts[@]}" --out "$out" || { [[ $status -ne 0 ]] || status=1; }
 fi

@@ -46,7 +46,9 @@ public sealed unsafe partial class CudaEngine
             throw new NotSupportedException("The cuda engine takes no gradient of the log-sum-exp.");
         byte[] captures = Captures(problem, arguments.ScoreTensors);
         bool aligned = _choice.IsAligned(problem.HeadDim, problem.ValueDim, query, key, value, output, outputGradient, queryGradient, keyGradient, valueGradient);
-        bool mappable = query.IsMappable && key.IsMappable && value.IsMappable && outputGradient.IsMappable;
+        MappedView[] mapped =
+            [MappedView.OfQueries("Q", query), MappedView.OfKeys("K", key), MappedView.OfKeys("V", value), MappedView.OfQueries("dO", outputGradient)];
+        bool mappable = AreMappable(problem, mapped);
 
         // All of them before the first launch: one that does not compile must not leave half a pass behind.
         LoadedKernel prepare = Modules[_choice.BackwardPrepare(problem, aligned, options.Deterministic)];
@@ -55,8 +57,7 @@ public sealed unsafe partial class CudaEngine
 
         using CudaDevice.Scope scope = _device.Enter();
         Launch(prepare, QueryUnits(problem, prepare), options.Stream, parameters);
-        Launch(ofKeys, KeyUnits(problem, ofKeys), options.Stream, parameters, captures, problem.ElementType,
-            [MappedView.OfQueries(query), MappedView.OfKeys(key), MappedView.OfKeys(value), MappedView.OfQueries(outputGradient)]);
+        Launch(ofKeys, KeyUnits(problem, ofKeys), options.Stream, parameters, captures, problem.ElementType, mapped);
         Launch(ofQueries, QueryUnits(problem, ofQueries), options.Stream, parameters, captures);
     }
 }

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Globalization;
 
 namespace TorchFlash.Kernels.Cuda;
@@ -15,6 +16,7 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
     private readonly CudaDevice _device;
     private readonly KernelCompiler _compiler;
     private readonly KernelChoice _choice;
+    private readonly ConcurrentDictionary<string, byte> _layoutNotes = new();
 
     internal CudaEngine(CudaDevice device, KernelCompiler compiler, KernelTuning tuning)
     {
@@ -50,9 +52,12 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
 
     internal KernelModules Modules { get; }
 
+    /// <summary>What about operands has kept calls from the fastest kernels.</summary>
+    internal IEnumerable<string> LayoutNotes => _layoutNotes.Keys.Order(StringComparer.Ordinal);
+
     /// <inheritdoc/>
     public string Describe() => string.Create(CultureInfo.InvariantCulture,
-        $"cuda:{Device}: {CudaRuntime.Describe(_device)}, NVRTC {_compiler.Nvrtc.Version}, {Modules.Variants.Count} kernels loaded");
+        $"cuda:{Device}: {CudaRuntime.Describe(_device)}, NVRTC {_compiler.Nvrtc.Version}, {Modules.Variants.Count} kernels loaded{string.Concat(LayoutNotes.Select(note => $"; {note}"))}");
 
     /// <inheritdoc/>
     public string? Refusal(in AttentionProblem problem)
@@ -115,12 +120,12 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
             ScaleLog2 = ScaleLog2(problem),
             Scale = problem.Scale,
         };
-        bool mappable = query.IsMappable && key.IsMappable && value.IsMappable && output.IsMappable;
+        MappedView[] mapped = [MappedView.OfQueries("Q", query), MappedView.OfKeys("K", key), MappedView.OfKeys("V", value)];
+        bool mappable = AreMappable(problem, mapped);
         byte[] captures = Captures(problem, arguments.ScoreTensors);
         LoadedKernel kernel = Modules[_choice.Forward(problem, _choice.IsAligned(problem.HeadDim, problem.ValueDim, query, key, value, output), mappable)];
         using CudaDevice.Scope scope = _device.Enter();
-        Launch(kernel, QueryUnits(problem, kernel), options.Stream, parameters, captures, problem.ElementType,
-            [MappedView.OfQueries(query), MappedView.OfKeys(key), MappedView.OfKeys(value), MappedView.OfQueries(output)]);
+        Launch(kernel, QueryUnits(problem, kernel), options.Stream, parameters, captures, problem.ElementType, mapped);
     }
 
     /// <inheritdoc/>
@@ -171,6 +176,21 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
         long units = problem.Batch * Units(problem.QueryLength, kernel.Shape.UnitLength) * Units(problem.KeyLength, kernel.Shape.UnitKeys);
         using CudaDevice.Scope scope = _device.Enter();
         Launch(kernel, units, options.Stream, parameters, captures);
+    }
+
+    /// <summary>Whether tensor maps can describe the operands. On a GPU with kernels that need them, why not is remembered.</summary>
+    private bool AreMappable(in AttentionProblem problem, ReadOnlySpan<MappedView> operands)
+    {
+        bool all = true;
+        foreach (MappedView operand in operands)
+        {
+            if (operand.View.WhyNotMappable is not { } reason)
+                continue;
+            all = false;
+            if (_choice.HasHopper && !KernelChoice.IsExact(problem) && problem.KeyLength > 0 && problem.QueryLength > 0 && problem.HeadDim % 8 == 0 && problem.ValueDim % 8 == 0)
+                _layoutNotes.TryAdd($"{operand.Name} had {reason}: such calls take the slower kernels with mma.sync; a contiguous copy would not", 0);
+        }
+        return all;
     }
 
     /// <summary>What follows a kernel's parameters; nothing without a score program.</summary>

@@ -17,7 +17,6 @@ internal sealed class CudaRuntime
     private readonly CudaDevice?[] _devices = [];
     private readonly string[] _refusals = [];
     private readonly CudaEngine?[] _engines = [];
-    private readonly KernelCompiler? _compiler;
     private readonly string? _whyOff;
     private readonly KernelTuning _tuning;
 
@@ -50,7 +49,7 @@ internal sealed class CudaRuntime
             _whyOff = $"no NVRTC, NVIDIA's run-time compiler, of version {oldest} or later ({string.Join("; ", _libraries.Attempts)}; {LibrarySearch.NvrtcVariable} can name one)";
             return;
         }
-        _compiler = new KernelCompiler(sources, nvrtc, cache);
+        Compiler = new KernelCompiler(sources, nvrtc, cache);
     }
 
     /// <summary>That of this process; finding and loading the libraries starts with the first use.</summary>
@@ -60,7 +59,7 @@ internal sealed class CudaRuntime
     public CudaDriver? Driver { get; }
 
     /// <summary>Null where there is no driver or no NVRTC.</summary>
-    public KernelCompiler? Compiler => _compiler;
+    public KernelCompiler? Compiler { get; }
 
     /// <summary>The engine of a device, or null and the reason.</summary>
     public CudaEngine? Engine(int device, out string reason)
@@ -71,7 +70,7 @@ internal sealed class CudaRuntime
         if (reason.Length > 0)
             return null;
         lock (_engines)
-            return _engines[device] ??= new CudaEngine(_devices[device]!, _compiler!, _tuning);
+            return _engines[device] ??= new CudaEngine(_devices[device]!, Compiler!, _tuning);
     }
 
     /// <summary>Lines for people: driver, compiler, cache, devices, what was compiled, or why there is no engine.</summary>
@@ -86,16 +85,20 @@ internal sealed class CudaRuntime
             return text.ToString();
         }
         for (int i = 0; i < _devices.Length; i++)
-            Line("device", _devices[i] is { } device ? $"{i}: {Describe(device)}" : $"{i}: off, {_refusals[i]}");
-        if (_compiler is not null)
         {
-            Line("nvrtc", $"CUDA {_compiler.Nvrtc.Version}, {_compiler.Nvrtc.Path}");
-            Line("cache", _compiler.Cache.ToString());
-            IReadOnlyList<CompiledKernel> compiled = _compiler.Compiled;
+            Line("device", _devices[i] is { } device ? $"{i}: {Describe(device)}" : $"{i}: off, {_refusals[i]}");
+            foreach (string note in _engines[i]?.LayoutNotes ?? [])
+                Line("layout", $"{i}: {note}");
+        }
+        if (Compiler is not null)
+        {
+            Line("nvrtc", $"CUDA {Compiler.Nvrtc.Version}, {Compiler.Nvrtc.Path}");
+            Line("cache", Compiler.Cache.ToString());
+            IReadOnlyList<CompiledKernel> compiled = Compiler.Compiled;
             Line("kernels", string.Create(CultureInfo.InvariantCulture,
-                $"{compiled.Count} compiled in {_compiler.Time.TotalSeconds:F1} s, {_compiler.CacheHits} out of the cache"));
-            foreach (CompiledKernel kernel in compiled.Where(c => c.Log.Length > 0))
-                Line("warning", $"{kernel.Variant}: {kernel.Log}");
+                $"{compiled.Count} compiled in {Compiler.Time.TotalSeconds:F1} s, {Compiler.CacheHits} out of the cache"));
+            foreach ((KernelVariant variant, string log) in Compiler.Warnings)
+                Line("warning", $"{variant}: {log}");
         }
         return text.ToString();
 

@@ -64,6 +64,16 @@ internal sealed class EngineSet
         }
     }
 
+    /// <summary>What the compiler said of kernels that must not be: see <see cref="CompilerLog.Complaints"/>.</summary>
+    public IReadOnlyList<string> Complaints
+    {
+        get
+        {
+            lock (_tuned)
+                return [.. from runtime in _runtimes from said in runtime.Compiler!.Warnings from line in CompilerLog.Complaints(said.Log) select $"{said.Variant}: {line}"];
+        }
+    }
+
     /// <summary>Null, with the reason, where there is no engine.</summary>
     public static EngineSet? TryCreate(int device, out string reason)
     {

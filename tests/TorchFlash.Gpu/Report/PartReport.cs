@@ -27,10 +27,14 @@ internal sealed record PartReport(string Part, bool Passed, string Device, bool 
     public double Seconds { get; init; }
 
     /// <summary>Writes the report and returns the exit code.</summary>
-    public int Write(DirectoryInfo folder)
+    /// <param name="folder">Where to.</param>
+    /// <param name="quiet">Into the file only.</param>
+    public int Write(DirectoryInfo folder, bool quiet = false)
     {
         folder.Create();
         File.WriteAllText(Path.Combine(folder.FullName, Part + ".json"), JsonSerializer.Serialize(this, Json));
+        if (quiet)
+            return Passed ? ExitCode.Passed : ExitCode.Failed;
         Console.WriteLine();
         foreach (string failure in Failures.Take(40))
             Console.WriteLine($"FAILED  {failure}");
@@ -39,6 +43,9 @@ internal sealed record PartReport(string Part, bool Passed, string Device, bool 
         Console.WriteLine($"{Part}: {(Passed ? "PASSED" : "FAILED")}, {Checks} checked, {Failures.Count} failed, {Seconds:F1} s, on {Device}{(IsEmulated ? " (EMULATED: no hardware ran)" : "")}");
         return Passed ? ExitCode.Passed : ExitCode.Failed;
     }
+
+    /// <summary>The numbers of a report that was read.</summary>
+    public T? DetailsAs<T>() => ((JsonElement)Details!).Deserialize<T>(Json);
 
     /// <summary>Reads what <see cref="Write"/> wrote; null where there is none.</summary>
     public static PartReport? Read(DirectoryInfo folder, string part)

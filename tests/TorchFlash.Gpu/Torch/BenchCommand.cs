@@ -85,6 +85,7 @@ internal sealed class Benchmark(TorchGpu gpu, int rounds, double seconds)
             Console.WriteLine($"not measured, the time was over: {skipped}");
         if (_results.Count == 0)
             _failures.Add("nothing was measured");
+        _failures.AddRange(gpu.Engines.Complaints);
         object details = new
         {
             Libtorch = __version__,

@@ -45,7 +45,7 @@ internal static class VerifyCommand
                     $"{++done,4}/{cases.Count}  {(result.Passed ? "ok    " : "FAILED")}  {result.Case}{(worst is null ? "" : $"  worst {worst.Name} {worst.Error:G3} of {worst.Bar:G3}")}"));
             }
         });
-        List<string> failures = [];
+        List<string> failures = [.. engines.Complaints];
         for (int i = 0; i < cases.Count; i++)
         {
             if (results[i] is not { } result)

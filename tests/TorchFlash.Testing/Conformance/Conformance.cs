@@ -35,9 +35,9 @@ internal sealed record ConformanceSection(string Name, uint[] Words, ulong Expec
 /// </summary>
 internal static unsafe partial class Conformance
 {
-    private const string Kernel = "conformance";
-    private const int Words = 1 << 18, InputLength = 65536, TensorOffset = 1408; // TENSOR in conformance.cu
-    private const int NoSwizzle = 0, Swizzle64 = 2, Swizzle128 = 3; // CUtensorMapSwizzle
+    private const string Kernel = "conformance", Hopper = "sm_90a";
+    private const int Words = 1 << 18, InputLength = 65536;
+    private const int Swizzle128 = 3; // CUtensorMapSwizzle: 64 is one less, 32 two
 
     /// <summary>The source, beside those of the kernels.</summary>
     public static KernelSources Sources { get; } = KernelSources.Embedded.With(Kernel + ".cu", ReadSource());
@@ -51,20 +51,27 @@ internal static unsafe partial class Conformance
         return hopper ? [.. names[..core], .. names[(core + 1)..^1]] : names[..core];
     }
 
+    /// <summary>The kernel for a GPU.</summary>
+    public static KernelVariant Variant(string target, int sharedLimit) =>
+        KernelVariant.Create(Kernel, target, [("K_HOPPER", target == Hopper ? 1 : 0), ("K_SHARED_LIMIT", sharedLimit)]);
+
     /// <summary>Compiles and runs it.</summary>
+    /// <param name="device">Where.</param>
+    /// <param name="nvrtc">The compiler.</param>
+    /// <param name="complaints">See <see cref="CompilerLog.Complaints"/>.</param>
     /// <exception cref="CudaException">It does not compile, or the launch fails.</exception>
-    public static IReadOnlyList<ConformanceSection> Run(CudaDevice device, Nvrtc nvrtc)
+    public static IReadOnlyList<ConformanceSection> Run(CudaDevice device, Nvrtc nvrtc, out IReadOnlyList<string> complaints)
     {
         string target = device.Target(nvrtc).Name;
-        bool hopper = target == "sm_90a";
+        bool hopper = target == Hopper;
         var compiler = new KernelCompiler(Sources, nvrtc, new DiskCache(null));
-        byte[] image = compiler.Image(KernelVariant.Create(Kernel, target, [("K_HOPPER", hopper ? 1 : 0), ("K_SHARED_LIMIT", device.SharedLimit)]), out _);
+        byte[] image = compiler.Image(Variant(target, device.SharedLimit), out _);
+        complaints = [.. compiler.Warnings.SelectMany(w => CompilerLog.Complaints(w.Log))];
         CudaDriver driver = device.Driver;
         using CudaDevice.Scope scope = device.Enter();
         nint module = driver.LoadModule(image);
         nint function = driver.Function(module, "torchflash_" + Kernel);
-        Span<int> shape = stackalloc int[KernelShape.Length];
-        driver.ReadGlobal(module, KernelShape.Variable, shape);
+        KernelShape shape = KernelShape.Of(driver, module, image);
         var memory = new GpuDriver(driver, device.Ordinal);
         nint input = memory.Allocate(InputLength * sizeof(ushort)), output = memory.Allocate(Words * sizeof(uint));
         uint[] words = new uint[Words];
@@ -72,7 +79,7 @@ internal static unsafe partial class Conformance
         {
             memory.Write(input, MemoryMarshal.AsBytes<ushort>([.. Enumerable.Range(0, InputLength).Select(i => (ushort)(i * 40503u))]));
             memory.Write(output, MemoryMarshal.AsBytes<uint>(words));
-            Launch(driver, function, KernelShape.Of(shape), input, output, hopper);
+            Launch(driver, function, shape, input, output, hopper);
             memory.Read(output, MemoryMarshal.AsBytes(words.AsSpan()));
         }
         finally
@@ -86,7 +93,7 @@ internal static unsafe partial class Conformance
 
     private static void Launch(CudaDriver driver, nint function, KernelShape shape, nint input, nint output, bool hopper)
     {
-        const int maps = 6;
+        const int maps = 3;
         driver.AllowSharedMemory(function, shape.SharedBytes);
         nint* parameters = stackalloc nint[2] { input, output };
         void** arguments = stackalloc void*[1 + maps];
@@ -97,7 +104,7 @@ internal static unsafe partial class Conformance
             for (int i = 0; i < maps; i++)
                 arguments[1 + i] = memory + i;
             if (hopper)
-                Encode(driver, memory, input, output + TensorOffset * sizeof(uint));
+                Encode(driver, memory, input);
             driver.Launch(function, 1, shape.Threads, shape.SharedBytes, 0, arguments, Kernel);
         }
         finally
@@ -106,17 +113,13 @@ internal static unsafe partial class Conformance
         }
     }
 
-    // The tensors and boxes that conformance.cu tells of.
-    private static void Encode(CudaDriver driver, TensorMap* maps, nint input, nint tensor)
+    // The tensor and the boxes that conformance.cu tells of.
+    private static void Encode(CudaDriver driver, TensorMap* maps, nint input)
     {
-        uint[][] loads = [[64, 16, 1, 1], [32, 8, 2, 1], [16, 8, 1, 2], [24, 4, 2, 2]], stores = [[32, 4, 1, 2], [8, 2, 1, 1]];
+        uint[][] boxes = [[64, 16, 1, 1], [32, 8, 2, 1], [16, 8, 1, 2]];
         ulong[] sizes = [72, 40, 3, 2], strides = [88 * 2, 3608 * 2, 10832 * 2];
-        for (int i = 0; i < loads.Length; i++)
-            Encode(driver, maps + i, input, sizes, strides, loads[i], Swizzle128 - i);
-        sizes = [20, 6, 2, 2];
-        strides = [32 * 2, 224 * 2, 480 * 2];
-        Encode(driver, maps + 4, tensor, sizes, strides, stores[0], Swizzle64);
-        Encode(driver, maps + 5, tensor, sizes, strides, stores[1], NoSwizzle);
+        for (int i = 0; i < boxes.Length; i++)
+            Encode(driver, maps + i, input, sizes, strides, boxes[i], Swizzle128 - i);
     }
 
     private static void Encode(CudaDriver driver, TensorMap* map, nint address, ulong[] sizes, ulong[] strides, uint[] box, int swizzle)

@@ -1,23 +1,21 @@
-// Every primitive of device.cuh and hopper.cuh (K_HOPPER=1) on small integers, which floats hold exactly whatever the order of a sum. The
+// Every primitive that a kernel uses of device.cuh and hopper.cuh (K_HOPPER=1) on small integers, which floats hold exactly whatever the order of a sum. The
 // words it writes must be the same, bit for bit, from a GPU and from the emulation: that pins the emulation, on which all kernels are tested,
 // to the hardware. Conformance.cs launches it: its list of sections is the enum below.
 #include "hopper.cuh"
 
 enum Section {
-  SHARED_ACCESS, GLOBAL_LOAD, GLOBAL_STORE, CP_ASYNC, LDMATRIX4, LDMATRIX4_TRANS, LDMATRIX2, LDMATRIX2_TRANS, MMA_HALF, MMA_BFLOAT16,
+  SHARED_ACCESS, GLOBAL_LOAD, GLOBAL_STORE, CP_ASYNC, LDMATRIX4, LDMATRIX4_TRANS, MMA_HALF, MMA_BFLOAT16,
   SHUFFLE, EX2, LG2, PACK_HALF, PACK_BFLOAT16, TO_FLOAT, ATOMIC_ADD, ATOMIC_ADD4, CORE_SECTIONS,
-  MBARRIER = CORE_SECTIONS, NAMED_BARRIER, STMATRIX4, STMATRIX4_TRANS, TMA_LOAD_SWIZZLE_128, TMA_LOAD_SWIZZLE_64, TMA_LOAD_SWIZZLE_32, TMA_LOAD_PLAIN,
-  TMA_STORE, BULK_LOAD, BULK_ADD,
+  MBARRIER = CORE_SECTIONS, NAMED_BARRIER, STMATRIX4, TMA_LOAD_SWIZZLE_128, TMA_LOAD_SWIZZLE_64, TMA_LOAD_SWIZZLE_32, BULK_LOAD, BULK_ADD,
   WGMMA_N16, WGMMA_N32, WGMMA_N48, WGMMA_N64, WGMMA_N80, WGMMA_N96, WGMMA_N112, WGMMA_N128,
   WGMMA_N144, WGMMA_N160, WGMMA_N176, WGMMA_N192, WGMMA_N208, WGMMA_N224, WGMMA_N240, WGMMA_N256,
-  WGMMA_PLAIN_KK, WGMMA_PLAIN_KN, WGMMA_PLAIN_MK, WGMMA_PLAIN_MN, WGMMA_SWIZZLE_32_KK, WGMMA_SWIZZLE_32_KN, WGMMA_SWIZZLE_32_MK, WGMMA_SWIZZLE_32_MN,
-  WGMMA_SWIZZLE_64_KK, WGMMA_SWIZZLE_64_KN, WGMMA_SWIZZLE_64_MK, WGMMA_SWIZZLE_64_MN,
-  WGMMA_SWIZZLE_128_KK, WGMMA_SWIZZLE_128_KN, WGMMA_SWIZZLE_128_MK, WGMMA_SWIZZLE_128_MN,
-  WGMMA_HALF, WGMMA_REGISTERS_K, WGMMA_REGISTERS_N, WGMMA_REGISTERS_HALF, WGMMA_GROUPS, SECTIONS
+  WGMMA_SWIZZLE_32_KK, WGMMA_SWIZZLE_32_KN, WGMMA_SWIZZLE_32_MN, WGMMA_SWIZZLE_64_KK, WGMMA_SWIZZLE_64_KN, WGMMA_SWIZZLE_64_MN,
+  WGMMA_SWIZZLE_128_KK, WGMMA_SWIZZLE_128_KN, WGMMA_SWIZZLE_128_MN,
+  WGMMA_HALF, WGMMA_REGISTERS, WGMMA_REGISTERS_HALF, WGMMA_GROUPS, SECTIONS
 };
 
 // Words of the output: where each section is (first word, number of words), then what is written in place, then what is recorded.
-constexpr u32 SUMS = 256, STORED = SUMS + 128, TENSOR = STORED + 1024, RECORDED = TENSOR + 512;
+constexpr u32 SUMS = 256, STORED = SUMS + 128, RECORDED = STORED + 1024;
 // Shared memory.
 constexpr u32 DATA = 65536, SHARED_BYTES = DATA + 1024;   // mbarriers behind the data
 constexpr int WORKERS = 128, THREADS = K_HOPPER ? 3 * WORKERS : WORKERS;
@@ -136,19 +134,13 @@ DEVICE void matrices(Recorder& r) {
   barrier();
   for (u32 i = r.t; i < 4096; i += WORKERS) sts<u32>(r.shared + 4 * i, i * 0x00010003u + 0x80010000u);
   barrier();
-  u32 four[4], two[2];
+  u32 four[4];
   ldmatrix4(four, r.shared + r.warp * 1024 + (r.lane * 5 % 32) * 16 + 2048);   // rows in another order than lanes, and no bank twice in eight
   for (u32 x : four) r.put(x);
   r.end(LDMATRIX4);
   ldmatrix4_trans(four, r.shared + r.warp * 512 + (r.lane ^ 3) * 16);
   for (u32 x : four) r.put(x);
   r.end(LDMATRIX4_TRANS);
-  ldmatrix2(two, r.shared + 512 * (r.lane / 16) + r.warp * 1024 + (r.lane % 16) * 16);
-  for (u32 x : two) r.put(x);
-  r.end(LDMATRIX2);
-  ldmatrix2_trans(two, r.shared + r.warp * 1024 + (r.lane % 16) * 16 + 256);
-  for (u32 x : two) r.put(x);
-  r.end(LDMATRIX2_TRANS);
 }
 
 template <bool BF> DEVICE void product(Recorder& r) {
@@ -275,14 +267,10 @@ DEVICE void matrix_stores(Recorder& r) {
   barrier();
   for (int i = 0; i < 4; i++) r.put(lds<u32>(r.shared + 4 * (r.t + WORKERS * i)));
   r.end(STMATRIX4);
-  stmatrix4_trans(r.shared + r.warp * 512 + (r.lane ^ 6) * 16, x, x + 0x1000u, x + 0x2000u, x + 0x3000u);
-  barrier();
-  for (int i = 0; i < 4; i++) r.put(lds<u32>(r.shared + 4 * (r.t + WORKERS * i)));
-  r.end(STMATRIX4_TRANS);
 }
 
 // ---- bulk copies. The maps of the loads: 72 x 40 x 3 x 2 numbers of `in`, strides 88, 3608, 10832; boxes 64 x 16 x 1 x 1 (swizzle 128),
-// 32 x 8 x 2 x 1 (64), 16 x 8 x 1 x 2 (32), 24 x 4 x 2 x 2 (none).
+// 32 x 8 x 2 x 1 (64), 16 x 8 x 1 x 2 (32).
 struct Loader {
   u32 bar, phase;
   DEVICE explicit Loader(Recorder& r) : bar(r.shared + DATA + 16), phase(0) {
@@ -323,25 +311,6 @@ struct Loader {
     r.end(section);
   }
 };
-
-/// The maps of the stores: 20 x 6 x 2 x 2 numbers, strides 32, 224, 480; boxes 32 x 4 x 1 x 2 (swizzle 64), 8 x 2 x 1 x 1 (none).
-DEVICE void tensor_stores(Recorder& r, const TensorMap* swizzled, const TensorMap* plain) {
-  barrier();
-  for (u32 i = r.t; i < 256; i += WORKERS) sts<u32>(r.shared + 4 * i, 0x00010001u * i + 0x20001000u);
-  fence_async();
-  barrier();
-  if (r.t == 0) {
-    tma_store(swizzled, r.shared, 0, 0, 0, 0);
-    tma_store(swizzled, r.shared + 512, 0, 4, 1, 0);
-    bulk_commit();
-    tma_store(plain, r.shared + 256, 16, -1, 0, 1);
-    tma_store(plain, r.shared + 128, 0, 5, 0, 0);
-    bulk_commit();
-    bulk_wait_read<1>();
-    bulk_wait<0>();
-  }
-  r.place(TMA_STORE, TENSOR, 512);
-}
 
 DEVICE void bulk_copies(Recorder& r, Loader& loader) {
   loader.poison(r, 1024);
@@ -392,8 +361,7 @@ template <int N> DEVICE void shapes(Recorder& r) {
 /// An operand of 64 rows, 32 of k, in either order; panels of it 8192 bytes apart. See matrix layouts in wgmma_descriptor.
 template <int S, bool MN> DEVICE u64 operand(u32 base, int k) {
   constexpr Swizzle W = (Swizzle)S;
-  if constexpr (MN) return S == SWIZZLE_NONE ? wgmma_descriptor<W>(base + k * S, 8 * S, 1024) : wgmma_descriptor<W>(base + k * S, 8192, 8 * S);
-  else if constexpr (S == SWIZZLE_NONE) return wgmma_descriptor<W>(base + k / 8 * 1024, 1024, 8 * S);
+  if constexpr (MN) return wgmma_descriptor<W>(base + k * S, 8192, 8 * S);
   else return wgmma_descriptor<W>(base + k * 2 / S * 8192 + k * 2 % S, 16, 8 * S);
 }
 template <int S, bool TA, bool TB, bool BF> DEVICE void layout(Recorder& r, int section) {
@@ -407,19 +375,18 @@ template <int S, bool TA, bool TB, bool BF> DEVICE void layout(Recorder& r, int 
 template <int S> DEVICE void layouts(Recorder& r, int section) {
   layout<S, false, false, true>(r, section);
   layout<S, false, true, true>(r, section + 1);
-  layout<S, true, false, true>(r, section + 2);
-  layout<S, true, true, true>(r, section + 3);
+  layout<S, true, true, true>(r, section + 2);
 }
 
-template <bool BF, bool TB> DEVICE void from_registers(Recorder& r, int section) {
+template <bool BF> DEVICE void from_registers(Recorder& r, int section) {
   float d[32];
   u32 a[2][4];
   begin_accumulators(r, d, section);
   UNROLL for (int k = 0; k < 2; k++) UNROLL for (int i = 0; i < 4; i++)
     a[k][i] = pack2<BF>(number((u32)(r.t * 8 + k * 4 + i)), number((u32)(r.t * 9 + k * 5 + i)));
   wgmma_fence();
-  wgmma_rs<64, BF, TB>(d, a[0], operand<SWIZZLE_128, TB>(r.shared, 0), true);
-  wgmma_rs<64, BF, TB>(d, a[1], operand<SWIZZLE_128, TB>(r.shared, 16), true);
+  wgmma_rs<64, BF, true>(d, a[0], operand<SWIZZLE_128, true>(r.shared, 0), true);
+  wgmma_rs<64, BF, true>(d, a[1], wgmma_advance(operand<SWIZZLE_128, true>(r.shared, 0), 16 * SWIZZLE_128 / 16), true);
   record_accumulators(r, d, section);
 }
 
@@ -445,16 +412,14 @@ DEVICE void groups(Recorder& r) {
 DEVICE void products(Recorder& r) {
   r.fill<true>(5);
   shapes<16>(r);
-  layouts<SWIZZLE_NONE>(r, WGMMA_PLAIN_KK);
   layouts<SWIZZLE_32>(r, WGMMA_SWIZZLE_32_KK);
   layouts<SWIZZLE_64>(r, WGMMA_SWIZZLE_64_KK);
   layouts<SWIZZLE_128>(r, WGMMA_SWIZZLE_128_KK);
-  from_registers<true, false>(r, WGMMA_REGISTERS_K);
-  from_registers<true, true>(r, WGMMA_REGISTERS_N);
+  from_registers<true>(r, WGMMA_REGISTERS);
   groups(r);
   r.fill<false>(6);
   layout<SWIZZLE_128, false, true, false>(r, WGMMA_HALF);
-  from_registers<false, true>(r, WGMMA_REGISTERS_HALF);
+  from_registers<false>(r, WGMMA_REGISTERS_HALF);
 }
 #endif
 
@@ -475,7 +440,7 @@ DEVICE void core(Recorder& r) {
 
 #if K_HOPPER
 KERNEL(torchflash_conformance, THREADS, 1, PARAMETER(ConformanceParameters) p, PARAMETER(TensorMap) load128, PARAMETER(TensorMap) load64,
-       PARAMETER(TensorMap) load32, PARAMETER(TensorMap) load_plain, PARAMETER(TensorMap) store64, PARAMETER(TensorMap) store_plain) {
+       PARAMETER(TensorMap) load32) {
   if (thread_id() >= WORKERS) {   // they only give their registers away
     registers_decrease<24>();
     return;
@@ -491,8 +456,6 @@ KERNEL(torchflash_conformance, THREADS, 1, PARAMETER(ConformanceParameters) p, P
   loader.boxes(r, &load128, 2048, TMA_LOAD_SWIZZLE_128);
   loader.boxes(r, &load64, 1024, TMA_LOAD_SWIZZLE_64);
   loader.boxes(r, &load32, 512, TMA_LOAD_SWIZZLE_32);
-  loader.boxes(r, &load_plain, 768, TMA_LOAD_PLAIN);
-  tensor_stores(r, &store64, &store_plain);
   bulk_copies(r, loader);
   products(r);
 }

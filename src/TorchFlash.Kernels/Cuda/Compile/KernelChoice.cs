@@ -9,7 +9,7 @@ internal sealed class KernelChoice(KernelTarget target, KernelTuning tuning)
     public const int MaxHeadDim = 256;
 
     /// <summary>Whether the kernels with wgmma and TMA can run here.</summary>
-    private bool HasHopper => target.Architecture == 90 && target.HasTensorMaps && !tuning.AvoidHopper;
+    public bool HasHopper => target.Architecture == 90 && target.HasTensorMaps && !tuning.AvoidHopper;
 
     /// <summary>O, m, l.</summary>
     /// <param name="problem">The problem.</param>

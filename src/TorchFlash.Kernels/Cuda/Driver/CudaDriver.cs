@@ -30,6 +30,9 @@ internal sealed unsafe class CudaDriver
     // Missing in drivers before CUDA 12.0, which know no Hopper either.
     private readonly delegate* unmanaged<TensorMap*, int, uint, nint, ulong*, ulong*, uint*, uint*, int, int, int, int, int> _tensorMapEncodeTiled;
 
+    // What this thread may call while a graph is captured.
+    private readonly delegate* unmanaged<int*, int> _threadExchangeStreamCaptureMode;
+
     // The emulated GPU only: what it found wrong with the kernel of the last launch.
     private readonly delegate* unmanaged<byte*> _emulationLastError;
 
@@ -60,6 +63,7 @@ internal sealed unsafe class CudaDriver
         _memcpyDeviceToHost = (delegate* unmanaged<void*, nint, nuint, int>)Export("cuMemcpyDtoH_v2");
         _funcSetAttribute = (delegate* unmanaged<nint, int, int, int>)Export("cuFuncSetAttribute");
         _launchKernel = (delegate* unmanaged<nint, uint, uint, uint, uint, uint, uint, uint, nint, void**, void**, int>)Export("cuLaunchKernel");
+        _threadExchangeStreamCaptureMode = (delegate* unmanaged<int*, int>)Export("cuThreadExchangeStreamCaptureMode");
         _tensorMapEncodeTiled = (delegate* unmanaged<TensorMap*, int, uint, nint, ulong*, ulong*, uint*, uint*, int, int, int, int, int>)Optional("cuTensorMapEncodeTiled");
         _emulationLastError = (delegate* unmanaged<byte*>)Optional("emulation_last_error");
 
@@ -132,11 +136,22 @@ internal sealed unsafe class CudaDriver
         _ = _ctxPopCurrent(&context);
     }
 
+    /// <summary>Loads machine code or PTX, also while some stream of the process is being captured into a graph, whose work this is not.</summary>
     public nint LoadModule(ReadOnlySpan<byte> image)
     {
+        const int relaxed = 2;
         nint module;
-        fixed (byte* data = image)
-            Check(_moduleLoadData(&module, data), "cuModuleLoadData");
+        int mode = relaxed;
+        Check(_threadExchangeStreamCaptureMode(&mode), "cuThreadExchangeStreamCaptureMode");
+        try
+        {
+            fixed (byte* data = image)
+                Check(_moduleLoadData(&module, data), "cuModuleLoadData");
+        }
+        finally
+        {
+            _ = _threadExchangeStreamCaptureMode(&mode);
+        }
         return module;
     }
 

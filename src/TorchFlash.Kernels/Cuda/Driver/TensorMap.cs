@@ -46,11 +46,17 @@ internal readonly struct SizedView
     /// <summary>Whether every row starts at a multiple of 16 bytes, with strides of whole multiples of 8 elements.</summary>
     public bool IsAligned => View.Data % 16 == 0 && View.Batch % 8 == 0 && View.Head % 8 == 0 && View.Row % 8 == 0;
 
-    /// <summary>Whether a tensor map can describe it (16-bit elements): strides above 0 and below 2^40 bytes.</summary>
-    public bool IsMappable =>
-        IsAligned && Batch > 0 && Heads > 0 && Length > 0 && IsMappableStride(Batch, View.Batch) && IsMappableStride(Heads, View.Head) && IsMappableStride(Length, View.Row);
+    /// <summary>Why no tensor map can describe it (16-bit elements), null where one can: strides must be above 0 and below 2^40 bytes.</summary>
+    public string? WhyNotMappable =>
+        !IsAligned ? "rows that do not all start at multiples of 16 bytes"
+        : !HasElements ? "no elements"
+        : Unmappable(Batch, View.Batch) ?? Unmappable(Heads, View.Head) ?? Unmappable(Length, View.Row);
 
-    private static bool IsMappableStride(int size, long stride) => size == 1 || stride > 0 && stride < (1L << 40) / sizeof(ushort);
+    private bool HasElements => Batch > 0 && Heads > 0 && Length > 0;
+
+    private static string? Unmappable(int size, long stride) =>
+        size == 1 || stride > 0 && stride < (1L << 40) / sizeof(ushort) ? null
+        : stride == 0 ? "a stride of 0 (expanded)" : stride < 0 ? "a negative stride" : "a stride of a TiB";
 
     /// <summary>Fills the map.</summary>
     public unsafe void Encode(CudaDriver driver, TensorMap* map, ElementType type, int boxColumns, int boxLength)
@@ -74,10 +80,10 @@ internal readonly struct SizedView
     private ulong Stride(int size, long stride) => size == 1 ? (ulong)(Width + 7) / 8 * 16 : (ulong)stride * sizeof(ushort);
 }
 
-/// <summary>An operand that a kernel gets a tensor map of; the boxes of queries (Q, O, dO) and keys (K, V) differ in height.</summary>
-internal readonly record struct MappedView(SizedView View, bool IsOfKeys)
+/// <summary>An operand that a kernel gets a tensor map of; the boxes of queries (Q, dO) and keys (K, V) differ in height.</summary>
+internal readonly record struct MappedView(string Name, SizedView View, bool IsOfKeys)
 {
-    public static MappedView OfQueries(in SizedView view) => new(view, false);
+    public static MappedView OfQueries(string name, in SizedView view) => new(name, view, false);
 
-    public static MappedView OfKeys(in SizedView view) => new(view, true);
+    public static MappedView OfKeys(string name, in SizedView view) => new(name, view, true);
 }

@@ -10,13 +10,13 @@ internal sealed partial class KernelSources(IReadOnlyDictionary<string, string> 
     public static KernelSources Embedded { get; } = new(ReadEmbedded());
 
     /// <summary>Texts by name.</summary>
-    public IReadOnlyDictionary<string, string> Files => files;
+    public IReadOnlyDictionary<string, string> Files { get; } = files;
 
-    public string this[string name] => files.TryGetValue(name, out string? text) ? text
-        : throw new InvalidOperationException($"This build of TorchFlash has no CUDA source '{name}'; it has {string.Join(", ", files.Keys.Order(StringComparer.Ordinal))}.");
+    public string this[string name] => Files.TryGetValue(name, out string? text) ? text
+        : throw new InvalidOperationException($"This build of TorchFlash has no CUDA source '{name}'; it has {string.Join(", ", Files.Keys.Order(StringComparer.Ordinal))}.");
 
     /// <summary>The same with another text for one file.</summary>
-    public KernelSources With(string name, string text) => new(new Dictionary<string, string>(files) { [name] = text });
+    public KernelSources With(string name, string text) => new(new Dictionary<string, string>(Files) { [name] = text });
 
     /// <summary>Every header that a file includes, directly or not, in the order of their names.</summary>
     public IReadOnlyList<(string Name, string Text)> HeadersOf(string name)
@@ -29,7 +29,7 @@ internal sealed partial class KernelSources(IReadOnlyDictionary<string, string> 
             {
                 string header = match.Groups["name"].Value;
                 // Not ours: a header that only a host compiler gets to see.
-                if (files.TryGetValue(header, out string? text) && found.TryAdd(header, text))
+                if (Files.TryGetValue(header, out string? text) && found.TryAdd(header, text))
                     open.Push(header);
             }
         }

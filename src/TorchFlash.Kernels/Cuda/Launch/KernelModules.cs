@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Runtime.InteropServices;
 
 namespace TorchFlash.Kernels.Cuda;
 
@@ -22,7 +23,20 @@ internal readonly record struct KernelShape(
     public const string Variable = "torchflash_shape";
     public const int Length = 16;
 
-    public static KernelShape Of(ReadOnlySpan<int> values) =>
+    /// <summary>That of a kernel: read from machine code where it is some, from the loaded module else (PTX, the emulated GPU).</summary>
+    public static KernelShape Of(CudaDriver driver, nint module, ReadOnlySpan<byte> image)
+    {
+        if (Cubin.Is(image))
+            return Of(image);
+        Span<int> values = stackalloc int[Length];
+        driver.ReadGlobal(module, Variable, values);
+        return Of(values);
+    }
+
+    /// <summary>That of a kernel in machine code.</summary>
+    public static KernelShape Of(ReadOnlySpan<byte> cubin) => Of(MemoryMarshal.Cast<byte, int>(Cubin.Symbol(cubin, Variable)));
+
+    private static KernelShape Of(ReadOnlySpan<int> values) =>
         new(values[0], values[1], values[2], values[3], values[4] != 0, values[5], values[6], values[7], values[8]);
 
     /// <summary>Whether the kernel takes tensor maps after its parameters.</summary>
@@ -82,9 +96,7 @@ internal sealed class KernelModules(CudaDevice device, KernelCompiler compiler)
         CudaDriver driver = device.Driver;
         nint module = driver.LoadModule(image);
         nint function = driver.Function(module, variant.EntryPoint);
-        Span<int> values = stackalloc int[KernelShape.Length];
-        driver.ReadGlobal(module, KernelShape.Variable, values);
-        KernelShape shape = KernelShape.Of(values);
+        KernelShape shape = KernelShape.Of(driver, module, image);
         if (shape.SharedBytes > device.SharedLimit)
         {
             throw new InvalidOperationException(

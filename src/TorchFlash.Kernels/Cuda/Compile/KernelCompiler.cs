@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Diagnostics;
 using System.Globalization;
 using System.Security.Cryptography;
@@ -10,10 +11,11 @@ namespace TorchFlash.Kernels.Cuda;
 internal sealed class KernelCompiler(KernelSources sources, Nvrtc nvrtc, DiskCache cache)
 {
     /// <summary>Raised when what is cached means something else than before.</summary>
-    private const int FormatVersion = 1;
+    private const int FormatVersion = 3;
 
     private readonly Lock _lock = new();
     private readonly List<CompiledKernel> _compiled = [];
+    private readonly List<(KernelVariant Variant, string Log)> _warnings = [];
     private readonly Stopwatch _busy = new();
     private int _running, _cacheHits;
 
@@ -28,6 +30,16 @@ internal sealed class KernelCompiler(KernelSources sources, Nvrtc nvrtc, DiskCac
         {
             lock (_lock)
                 return [.. _compiled];
+        }
+    }
+
+    /// <summary>What the compiler said of kernels, also of those that came out of the cache.</summary>
+    public IReadOnlyList<(KernelVariant Variant, string Log)> Warnings
+    {
+        get
+        {
+            lock (_lock)
+                return [.. _warnings];
         }
     }
 
@@ -50,10 +62,12 @@ internal sealed class KernelCompiler(KernelSources sources, Nvrtc nvrtc, DiskCac
     /// <exception cref="CudaCompilationException">It does not compile.</exception>
     public byte[] Image(KernelVariant variant, out bool isCached)
     {
-        if (cache.Find(Key(variant)) is { } image)
+        if (cache.Find(Key(variant)) is { } entry)
         {
             Interlocked.Increment(ref _cacheHits);
             isCached = true;
+            (byte[] image, string log) = Unpack(entry);
+            Note(variant, log);
             return image;
         }
         isCached = false;
@@ -91,14 +105,38 @@ internal sealed class KernelCompiler(KernelSources sources, Nvrtc nvrtc, DiskCac
             KernelSources own = SourcesOf(variant);
             (byte[] image, string log) = nvrtc.Compile(variant.FileName, own[variant.FileName], own.HeadersOf(variant.FileName), variant.Options, variant.IsPtx, variant.ToString());
             lock (_lock)
-                _compiled.Add(new CompiledKernel(variant, clock.Elapsed, log));
-            cache.Keep(Key(variant), image);
+                _compiled.Add(new CompiledKernel(variant, clock.Elapsed));
+            Note(variant, log);
+            cache.Keep(Key(variant), Pack(image, log));
             return image;
         }
         finally
         {
             End();
         }
+    }
+
+    /// <summary>An entry of the cache: the image, what the compiler said, the length of the image.</summary>
+    private static byte[] Pack(byte[] image, string log)
+    {
+        byte[] length = new byte[sizeof(int)];
+        BinaryPrimitives.WriteInt32LittleEndian(length, image.Length);
+        return [.. image, .. Encoding.UTF8.GetBytes(log), .. length];
+    }
+
+    /// <summary>An entry that is none is taken for an image, which the driver will refuse.</summary>
+    private static (byte[] Image, string Log) Unpack(byte[] entry)
+    {
+        int end = entry.Length - sizeof(int), length = end < 0 ? -1 : BinaryPrimitives.ReadInt32LittleEndian(entry.AsSpan(end));
+        return length < 0 || length > end ? (entry, "") : (entry[..length], Encoding.UTF8.GetString(entry.AsSpan(length, end - length)));
+    }
+
+    private void Note(KernelVariant variant, string log)
+    {
+        if (log.Length == 0)
+            return;
+        lock (_lock)
+            _warnings.Add((variant, log));
     }
 
     private void Begin()
@@ -119,5 +157,4 @@ internal sealed class KernelCompiler(KernelSources sources, Nvrtc nvrtc, DiskCac
 /// <summary>A kernel that was compiled.</summary>
 /// <param name="Variant">What.</param>
 /// <param name="Time">How long it took, which is longer when others are being compiled: NVRTC does no two at a time.</param>
-/// <param name="Log">What the compiler said: warnings.</param>
-internal sealed record CompiledKernel(KernelVariant Variant, TimeSpan Time, string Log);
+internal sealed record CompiledKernel(KernelVariant Variant, TimeSpan Time);
