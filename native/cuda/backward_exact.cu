@@ -64,9 +64,8 @@ struct RowScalars {
     if (query >= p.query_length) return;
     const i64 row = (i64)batch * p.heads + head;
     m = ldg((const Real *)p.maximum + row * p.query_length + query);
-    inverse = 1 / ldg((const Real *)p.sum + row * p.query_length + query);
+    inverse = inverse_of_sum(ldg((const Real *)p.sum + row * p.query_length + query), m);
     delta = ldg((const Real *)p.delta + row * p.padded_queries + query);
-    empty_row(m, inverse);
   }
   DEVICE void write(u32 shared, int i) const {
     constexpr int SIZE = sizeof(Real);
@@ -133,18 +132,14 @@ struct Backward {
   }
 
   template <bool MASKED> DEVICE void step(const Scores &scores, int tile, u32 shared, BackwardStream &stream) {
-    auto mask = [&](int query) {
-      if constexpr (MASKED && K_CAUSAL) return From{first + lane.ty - visible.diagonal - tile * M - query};
-      else return Everything{};
-    };
     Real s[R][C], dp[R][C];
     Slopes<R, C> slopes;
     stream_rows<PANELS_QK, SPAN>(s, shared + SHARED_KEY, stream, lane);
     probabilities<MASKED>(s, slopes, scores, tile, shared);
-    stream_bands<ColumnsV, BAND_G>(dv, s, shared + SHARED_P, stream, lane, mask);
+    stream_bands<ColumnsV, BAND_G>(dv, s, shared + SHARED_P, stream, lane);
     stream_rows<PANELS_V, SPAN>(dp, shared + SHARED_VALUE, stream, lane);
     score_gradients<MASKED>(dp, s, slopes, scores, tile, shared);
-    stream_bands<ColumnsQK, BAND_Q>(dk, dp, shared + SHARED_P, stream, lane, mask);
+    stream_bands<ColumnsQK, BAND_Q>(dk, dp, shared + SHARED_P, stream, lane);
   }
 };
 

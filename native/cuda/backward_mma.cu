@@ -6,7 +6,6 @@
 #include "tile_size.cuh"
 #include "masking.cuh"
 #include "softmax.cuh"
-#include "non_finite.cuh"
 #include "epilogue.cuh"
 
 static constexpr BackwardShape SHAPE = backward_shape();
@@ -189,40 +188,11 @@ struct Backward {
       UNROLL for (int i = 0; i < 4; i++) atomic_add(to + (row + i / 2 * 8) * p.padded_dim + pair * 2 + i % 2, x[i]);
   }
 
-  // ---- NaN and infinity in masked tiles
-  /// What is not finite of dO goes into dV of the keys that the row sees; then 0 takes its place, and in Q too: dS of a row with a
-  /// NaN in Q or dO is NaN without its help.
-  DEVICE void take_non_finite(const Step& now, u32 query, u32 gradient) {
-    int from[M][2];
-    seen_from(from);
-    add_non_finite<VALUE_DIM>(dv, gradient + group_begin(VALUE_DIM, DV, group) * 2, QUERIES,
-        [&](int row, int m, int r) { return now.tile * QUERIES + row >= from[m][r]; });
-    sync_threads();
-    make_finite(query_loader, query);
-    make_finite(gradient_loader, gradient);
-    sync_threads();
-  }
-  /// dQ of a masked tile where K is not all finite: the product takes 0 in its place, and K is loaded again.
-  DEVICE void query_gradient_of_finite(const Step& now) const {
-    make_finite(key_loader, shared + KEY);
-    sync_threads();
-    query_gradient(now);
-    sync_threads();
-    key_loader.template load<false>(shared + KEY, p.key_length - first);
-    cp_async_commit();
-  }
-
   /// One tile of queries. MASKED: some of them do not see all of the keys, or some keys do not exist.
   template <bool MASKED> DEVICE void step(const Step& now, const Step& following, bool more) {
     const int query_stage = now.turn % SHAPE.query_stages, gradient_stage = now.turn % SHAPE.gradient_stages;
     const u32 query = shared + QUERY + query_stage * QUERY_BYTES, gradient = shared + GRADIENT + gradient_stage * GRADIENT_BYTES;
-    constexpr bool GUARDED = MASKED && K_CAUSAL;   // there are hidden pairs of queries and keys that exist
-    const WarpFlags<HEAD_DIM, WARPS> spoiled = {shared + KEY}, spoiled_key = {shared + KEY + 4 * HEAD_STRIDE};
     cp_async_wait<0>();
-    if (GUARDED) {
-      spoiled.raise(now.turn, finds_non_finite(query_loader, query) | finds_non_finite(gradient_loader, gradient));
-      spoiled_key.raise(now.turn, finds_non_finite(key_loader, shared + KEY));
-    }
     sync_threads();                        // this step's Q and dO have landed for all, and all are done with the step before
 
     float s[M][N][4], dp[M][N][4];
@@ -238,7 +208,6 @@ struct Backward {
     differentiate<MASKED>(dp, s, shared + DELTA + gradient_stage * QUERIES * 4);
     pack_left<BF>(ds, dp);
     share(shared + DS, ds);
-    if (GUARDED && spoiled.raised(now.turn)) take_non_finite(now, query, gradient);
     accumulate_own<VALUE_DIM, DV>(dv, weights, gradient);
     accumulate_own<HEAD_DIM, DK>(dk, ds, query);
     sync_threads();                        // Pᵀ and dSᵀ are whole
@@ -250,8 +219,7 @@ struct Backward {
       load_gradient(following, more);
       cp_async_commit();
     }
-    if (K_DETERMINISTIC) return;
-    if (GUARDED && spoiled_key.raised(now.turn)) query_gradient_of_finite(now); else query_gradient(now);
+    if (!K_DETERMINISTIC) query_gradient(now);
   }
 
   /// The first tile that needs no mask: its first query sees the last key.

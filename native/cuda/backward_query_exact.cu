@@ -55,9 +55,8 @@ struct BackwardQuery {
       m[r] = inverse[r] = delta[r] = 0;
       if (query(r) < p.query_length) {
         m[r] = ldg((const Real *)p.maximum + rows * p.query_length + query(r));
-        inverse[r] = 1 / ldg((const Real *)p.sum + rows * p.query_length + query(r));
+        inverse[r] = inverse_of_sum(ldg((const Real *)p.sum + rows * p.query_length + query(r)), m[r]);
         delta[r] = ldg((const Real *)p.delta + rows * p.padded_queries + query(r));
-        empty_row(m[r], inverse[r]);
       }
     }
   }
@@ -91,10 +90,7 @@ struct BackwardQuery {
     probabilities(s, slopes, tile);
     stream_rows<PANELS_V, SPAN>(dp, shared + SHARED_GRADIENT, stream, lane);
     score_gradients<MASKED>(dp, s, slopes, tile);
-    stream_bands<ColumnsQK, BAND>(dq, dp, shared + SHARED_DS, stream, lane, [&](int key) {
-      if constexpr (MASKED && K_CAUSAL) return UpTo{query(0) + visible.diagonal - tile * N - key};
-      else return Everything{};
-    });
+    stream_bands<ColumnsQK, BAND>(dq, dp, shared + SHARED_DS, stream, lane);
   }
 };
 
@@ -125,6 +121,9 @@ KERNEL(torchflash_backward_query_exact, THREADS, 1, PARAMETER(Scored<BackwardPar
   cp_async_wait<0>();
 
   Real scale[R];
-  UNROLL for (int r = 0; r < R; r++) scale[r] = (Real)p.scale;
+  UNROLL for (int r = 0; r < R; r++) {
+    scale[r] = (Real)p.scale;
+    if (backward.inverse[r] == 0) clear_row(backward.dq, scale[r], r); // nothing to attend to: 0, whatever the hidden keys are
+  }
   store_rows<ColumnsQK, K_HEAD_DIM>(p.query_gradient, work.batch, work.head, first, p.query_length, backward.dq, scale, backward.lane);
 }

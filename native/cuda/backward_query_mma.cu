@@ -3,7 +3,6 @@
 //   S = Q Kᵀ, P = exp2(S scale_log2 - log_sum), dP = dO Vᵀ, dS = P o (dP - delta), dQ <- dQ + dS K;  at the end scale * dQ.
 #include "tile_size.cuh"
 #include "softmax.cuh"
-#include "non_finite.cuh"
 #include "epilogue.cuh"
 
 static constexpr QueryShape SHAPE = choose_query_shape();
@@ -105,21 +104,13 @@ struct BackwardQuery {
 
   template <bool MASKED> DEVICE void tile(int j) {
     const u32 key = shared + KEY + j % STAGES * KEY_BYTES, value = shared + VALUE + j % STAGES * VALUE_BYTES;
-    constexpr bool GUARDED = MASKED && K_CAUSAL;   // there are hidden pairs of rows and keys that exist
-    const WarpFlags<HEAD_DIM, SHAPE.warps> spoiled = {shared + QUERY};
     cp_async_wait<0>();
-    if (GUARDED) spoiled.raise(j, finds_non_finite(key_loader, key));
     sync_threads();                      // tile j has landed for all, and (two stages) all are done with tile j + 1
     if (STAGES == 2 && j > 0) { load(j - 1); cp_async_commit(); }
     float s[1][N][4], dp[1][N][4];
     scores<HEAD_DIM>(s, shared + QUERY, key);
     scores<VALUE_DIM>(dp, shared + GRADIENT, value);
     differentiate<MASKED>(s, dp, j * COLUMNS);
-    if (GUARDED && spoiled.raised(j)) {  // (dS of a row that sees a NaN in K is NaN without its help)
-      sync_threads();
-      make_finite(key_loader, key);
-      sync_threads();
-    }
     accumulate(s, key);
     if (STAGES == 1 && j > 0) {
       sync_threads();                    // all are done with tile j
@@ -134,7 +125,9 @@ struct BackwardQuery {
     NO_UNROLL for (; j >= 0 && (j + 1) * COLUMNS > keys.whole; j--) tile<true>(j);
     NO_UNROLL for (; j >= 0; j--) tile<false>(j);
     sync_threads();                      // all are done with the operands: dQ is staged in their place
-    const float scale[1][2] = {{(float)p.scale, (float)p.scale}};
+    float scale[1][2] = {{(float)p.scale, (float)p.scale}};
+    UNROLL for (int r = 0; r < 2; r++)
+      if (log_sum[r] == infinity()) clear_row(dq, scale[0][r], 0, r);   // nothing to attend to: 0, whatever the hidden keys are
     store_rows<K_HEAD_DIM>(dq, scale, shared + thread_id() / 32 * staging_bytes(1, HEAD_DIM / 8),
         head_of<u16>(p.query_gradient, unit.batch, unit.head) + warp_first * p.query_gradient.row, p.query_gradient.row, p.query_length - warp_first);
   }

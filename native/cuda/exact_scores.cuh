@@ -72,9 +72,10 @@ template <class Parameters> DEVICE Real factor_of_scores(const Parameters &p) {
   else return exponent_factor(p);
 }
 
-/// A row of nothing, m = -inf and l = 0, has P = exp2(x - 0) 0: its scores are -inf or hidden.
-DEVICE void empty_row(Real &m, Real &inverse) {
-  if (HAS_PROGRAM && m == -infinity()) m = inverse = 0;
+/// 1 / l. A row without keys, or with none but scores of -inf, has m = -inf and l = 0: it gets P = exp2(-inf - 0) 0.
+DEVICE Real inverse_of_sum(Real l, Real &m) {
+  if (l != 0) return 1 / l;
+  return m = 0;
 }
 
 /// The derivatives of a thread's modified scores, from the time they are modified until dS is known; nothing where they are all 1.

@@ -117,10 +117,9 @@ template <int PANELS, int SPAN, int R, int C, class S> DEVICE void stream_rows(R
 }
 
 /// D += P B, P in registers and B the next bands of the stream, of ROWS rows each. The rows of P belong to one half of a warp: some
-/// columns of them at a time go through shared memory (`shared_p`), without a barrier of the block. mask(k): what is visible of the
-/// rows of B from k on.
-template <class Cols, int ROWS, int R, int C, class S, class Mask>
-DEVICE void stream_bands(Real (&d)[R][Cols::COUNT], const Real (&p)[R][C], u32 shared_p, S &stream, Lane lane, Mask mask) {
+/// columns of them at a time go through shared memory (`shared_p`), without a barrier of the block.
+template <class Cols, int ROWS, int R, int C, class S>
+DEVICE void stream_bands(Real (&d)[R][Cols::COUNT], const Real (&p)[R][C], u32 shared_p, S &stream, Lane lane) {
   constexpr int PART = part_of_band(ROWS), BYTES = PART * (int)sizeof(Real), GROUP = SIDE * VECTOR, LANES = PART / VECTOR;
   u32 b = 0;
   UNROLL for (int g = 0; g < C / VECTOR; g++) // a loop that stays would index registers
@@ -130,7 +129,7 @@ DEVICE void stream_bands(Real (&d)[R][Cols::COUNT], const Real (&p)[R][C], u32 s
         UNROLL for (int r = 0; r < R; r++)
           store_shared<VECTOR>(shared_p + Panel<BYTES>::at(lane.ty + SIDE * r, lane.tx % LANES), p[r] + g * VECTOR);
       sync_warp();
-      product_with_rows<Cols, PART>(d, shared_p, b, lane, mask(g * GROUP + part * PART));
+      product_with_rows<Cols, PART>(d, shared_p, b, lane);
       sync_warp();
     }
 }

@@ -92,18 +92,15 @@ struct Forward {
     stream_rows<PANELS_QK, SPAN>(s, shared + SHARED_QUERY, stream, lane);
     mask<MASKED>(s, tile);
     softmax<MASKED>(s, tile);
-    stream_bands<ColumnsV, BAND>(o, s, shared + SHARED_P, stream, lane, [&](int key) {
-      if constexpr (MASKED && K_CAUSAL) return UpTo{query(0) + visible.diagonal - tile * N - key};
-      else return Everything{};
-    });
+    stream_bands<ColumnsV, BAND>(o, s, shared + SHARED_P, stream, lane);
   }
 
   DEVICE void finish(const ForwardParameters &p, const Work &work) {
     Real inverse[R];
     UNROLL for (int r = 0; r < R; r++) {
       const Real row_m = m.get(r, lane), row_l = l.get(r, lane);
-      // Only -inf scores: l = 0, O = NaN, but for a program 0.
-      inverse[r] = (HAS_PROGRAM ? row_l != 0 : visible.any_key(query(r))) ? 1 / row_l : Real(0);
+      inverse[r] = 1 / row_l;
+      if (row_l == 0) clear_row(o, inverse[r], r); // no key, or none but scores of -inf: 0, whatever the hidden values are
       if (lane.tx == 0 && query(r) < p.query_length) {
         const i64 row = ((i64)work.batch * p.heads + work.head) * p.query_length + query(r);
         stg((Real *)p.maximum + row, row_m);

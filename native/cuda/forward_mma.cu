@@ -3,7 +3,6 @@
 //   S = Q Kᵀ,  m <- max(m, rowmax S),  P = exp(|scale| (S - m)),  l <- l + rowsum P,  O <- O + P V;  at the end O / l.
 #include "tile_size.cuh"
 #include "softmax.cuh"
-#include "non_finite.cuh"
 #include "epilogue.cuh"
 
 static constexpr ForwardShape SHAPE = forward_shape();
@@ -97,24 +96,10 @@ struct Forward {
         [&](u32 (&f)[4], int k, int n) { ldmatrix4_trans(f, value + k * 16 * tile_stride(VALUE_DIM) + n * 32); });
   }
 
-  /// What is not finite of V in tile j goes into O of the rows that see it, and 0 takes its place.
-  DEVICE void take_non_finite(int j, u32 value, bool idle) {
-    int seen[M][2];
-    seen_keys(seen);
-    if (!idle) add_non_finite<VALUE_DIM>(o, value, COLUMNS, [&](int row, int m, int r) { return j * COLUMNS + row < seen[m][r]; });
-    sync_threads();
-    make_finite(value_loader, value);
-    sync_threads();
-  }
-
   /// One tile of keys. MASKED: some rows do not see all of it; it may also be the operand's last and short.
   template <bool MASKED> DEVICE void tile(int j) {
-    constexpr bool GUARDED = MASKED && K_CAUSAL;   // there are hidden pairs of rows and keys that exist
     const int stage = j % STAGES;
-    const u32 value = shared + VALUE + stage * VALUE_BYTES;
-    const WarpFlags<HEAD_DIM, SHAPE.warps> spoiled = {shared + QUERY};
     cp_async_wait<0>();
-    if (GUARDED && STAGES == 2) spoiled.raise(j, finds_non_finite(value_loader, value));
     sync_threads();                      // tile j (with one stage: its K) has landed for all, and all are done with tile j + 1
     if (STAGES == 2) {
       if (j > 0) { load_key<true>(j - 1); load_value<true>(j - 1); }
@@ -133,25 +118,20 @@ struct Forward {
     }
     if (STAGES == 1) {
       cp_async_wait<0>();
-      if (GUARDED) spoiled.raise(j, finds_non_finite(value_loader, value));
       sync_threads();                    // V of tile j has landed for all, and all are done with its K
       if (j > 0) load_key<true>(j - 1);
       cp_async_commit();
     }
-    if (!idle) {
-      softmax.follow_maximum(s, o, scale_log2);
-      softmax.exponentiate(s, scale_log2);
-    }
-    if (GUARDED && spoiled.raised(j)) take_non_finite(j, value, idle);
-    if (!idle) accumulate(s, stage);
+    if (idle) return;
+    softmax.follow_maximum(s, o, scale_log2);
+    softmax.exponentiate(s, scale_log2);
+    accumulate(s, stage);
   }
 
   /// O / l, m and l.
   DEVICE void finish() {
-    int seen[M][2];
-    seen_keys(seen);
     float factor[M][2];
-    softmax.finish(factor, seen);
+    softmax.finish(factor, o);
     const int warp = thread_id() / 32, lane = thread_id() % 32;
     if (lane % 4 == 0)
       UNROLL for (int m = 0; m < M; m++) UNROLL for (int r = 0; r < 2; r++) {

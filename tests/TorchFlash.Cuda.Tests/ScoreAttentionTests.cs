@@ -81,8 +81,8 @@ public class ScoreAttentionTests
         { "all", "exact_scores.cuh", "const Real s = product * scale;", "const Real s = product;" },
         { "all", "exact_scores.cuh", "{ if (ds != 0) ds *= x[r][c]; }", "{}" },
         { "all", "exact_scores.cuh", "return Real(1.4426950408889634073599);", "return exponent_factor(p);" },
-        { "minusInfinity", "exact_scores.cuh", "m = inverse = 0;", ";" },
-        { "minusInfinity", "forward_exact.cu", "HAS_PROGRAM ? row_l != 0 : ", "" },
+        { "minusInfinity", "exact_scores.cuh", "  return m = 0;", "  return 0;" },
+        { "minusInfinity", "forward_exact.cu", "if (row_l == 0) clear_row(o, inverse[r], r);", "" },
         { "all", "weights.cu", "if (scores.exists(query(r), key)) w", "w" },
     };
 
