@@ -32,7 +32,11 @@ struct QueriesAndGradients {
   /// From here on to the first tile with a pair that may exist.
   DEVICE void skip() {
     if constexpr (score::HIDES)
-      NO_UNROLL while (head < heads && (tile >= tiles || Scores(p, batch, head).cover(tile * M, M, first_key, N) == Cover::None)) advance();
+      NO_UNROLL for (; head < heads; head++, tile = first_tile) {
+        const Scores scores(p, batch, head);
+        tile = find_tile(tile, tiles, [&](int first, int many) { return scores.cover(first * M, many * M, first_key, N); }).tile;
+        if (tile < tiles) break;
+      }
   }
   DEVICE void advance() {
     if (++tile < tiles) return;

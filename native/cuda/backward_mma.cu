@@ -6,6 +6,7 @@
 #include "tile_size.cuh"
 #include "masking.cuh"
 #include "softmax.cuh"
+#include "scores.cuh"
 #include "epilogue.cuh"
 
 static constexpr BackwardShape SHAPE = backward_shape();
@@ -28,9 +29,9 @@ struct Backward {
   using GradientLoader = TileLoader<QUERIES, K_VALUE_DIM, THREADS>;
 
   /// A tile of queries: of the group's head `head`, the tile-th; their Q and dO are in the buffers of `turn`.
-  struct Step { int head, tile, turn; };
+  struct Step { int head, tile, turn; Cover cover; };
 
-  const BackwardParameters& p;
+  const Scored<BackwardParameters>& p;
   const WorkUnit unit;                     // head: a key head
   const int first, warp, key_group, group; // first key; the warp's groups
   const int first_tile, tiles;             // of the queries that see a key of this block
@@ -41,7 +42,7 @@ struct Backward {
   const float scale_log2;
   float dk[M][DK / 8][4], dv[M][DV / 8][4];
 
-  DEVICE Backward(const BackwardParameters& parameters)
+  DEVICE Backward(const Scored<BackwardParameters>& parameters)
       : p(parameters), unit(work_by_head(block_id(), (p.key_length + KEYS - 1) / KEYS, p.heads / p.group)), first(unit.tile * KEYS),
         warp(thread_id() / 32), key_group(warp / GROUPS), group(warp % GROUPS),
         first_tile(first_query(p, first) / QUERIES), tiles((p.query_length + QUERIES - 1) / QUERIES),
@@ -55,9 +56,22 @@ struct Backward {
 
   DEVICE bool next(Step& step) const {
     step.turn++;
-    if (++step.tile < tiles) return true;
+    if (++step.tile < tiles) return find(step);
     step.tile = first_tile;
-    return ++step.head < p.group;
+    return ++step.head < p.group && find(step);
+  }
+  DEVICE Scores program(const Step& step) const { return Scores(p, unit.batch, unit.head * p.group + step.head); }
+  /// From here on to the first tile in which a pair may exist; whether there is one.
+  DEVICE bool find(Step& step) const {
+    if constexpr (score::HIDES)
+      NO_UNROLL for (; step.head < p.group; step.head++, step.tile = first_tile) {
+        const Scores scores = program(step);
+        const FoundTile found = find_tile(step.tile, tiles, [&](int tile, int many) { return scores.cover(tile * QUERIES, many * QUERIES, first, KEYS); });
+        step.tile = found.tile;
+        step.cover = found.cover;
+        if (found.tile < tiles) break;
+      }
+    return step.head < p.group;
   }
   /// Row `tile * QUERIES` of a row-wise array of the workspace.
   DEVICE i64 row_of(const Step& step) const {
@@ -132,6 +146,27 @@ struct Backward {
       from[m][r] = key < p.key_length && query < p.query_length ? query : 0x7fffffff;
     }
   }
+  /// Sᵀ -> Pᵀ, in 16 bits, through the program; s becomes Pᵀ o ∂S'/∂S, which dPᵀ - delta is multiplied by. Hidden pairs have 0 in both.
+  template <bool MASKED> DEVICE void run_program(float (&s)[M][N][4], u32 (&weights)[M][N / 2][4], const Step& now, u32 log_sum) const {
+    const Scores program = this->program(now);
+    const int lane = thread_id() % 32, query = now.tile * QUERIES + group * OWN + lane % 4 * 2, key = first + key_group * M * 16 + lane / 4;
+    int from[M][2];
+    seen_from(from);
+    UNROLL for (int n = 0; n < N; n++) {
+      const V2 two = lds<V2>(log_sum + (group * OWN + n * 8 + lane % 4 * 2) * 4);
+      UNROLL for (int m = 0; m < M; m++) {
+        float weight[4];
+        UNROLL for (int e = 0; e < 4; e++) {
+          const int i = query + n * 8 + e % 2, j = key + m * 16 + e / 2 * 8;
+          float slope = 1.f;
+          weight[e] = ex2(program(s[m][n][e], i, j, &slope) * scale_log2 - as_float(e % 2 ? two.y : two.x));
+          if (MASKED && !(i >= from[m][e / 2] && program.exists(i, j))) weight[e] = 0.f;
+          s[m][n][e] = score::BENDS && weight[e] != 0.f ? weight[e] * slope : weight[e];   // (of what has no weight the slope may be anything)
+        }
+        UNROLL for (int r = 0; r < 2; r++) weights[m][n / 2][n % 2 * 2 + r] = pack2<BF>(weight[2 * r], weight[2 * r + 1]);
+      }
+    }
+  }
   /// Sᵀ -> Pᵀ. The lane's columns are queries: their log-sums come from shared memory, two at a time.
   template <bool MASKED> DEVICE void exponentiate(float (&s)[M][N][4], u32 log_sum, int query) const {
     UNROLL for (int n = 0; n < N; n++) {
@@ -201,9 +236,12 @@ struct Backward {
     if (SHAPE.gradient_stages == 2) load_gradient(following, more);
     cp_async_commit();
     scores<VALUE_DIM>(dp, shared + VALUE, gradient);
-    exponentiate<MASKED>(s, shared + LOG_SUM + query_stage * QUERIES * 4, now.tile * QUERIES);
     u32 weights[M][N / 2][4], ds[M][N / 2][4];
-    pack_left<BF>(weights, s);
+    if constexpr (HAS_PROGRAM) run_program<MASKED>(s, weights, now, shared + LOG_SUM + query_stage * QUERIES * 4);
+    else {
+      exponentiate<MASKED>(s, shared + LOG_SUM + query_stage * QUERIES * 4, now.tile * QUERIES);
+      pack_left<BF>(weights, s);
+    }
     share(shared + WEIGHTS, weights);
     differentiate<MASKED>(dp, s, shared + DELTA + gradient_stage * QUERIES * 4);
     pack_left<BF>(ds, dp);
@@ -242,14 +280,14 @@ struct Backward {
   }
 
   DEVICE void run() {
-    Step now = {0, first_tile, 0};
-    bool more = first_tile < tiles;
+    Step now = {0, first_tile, 0, Cover::All};
+    bool more = first_tile < tiles && find(now);
     if (more) begin(now);
     const int whole = first_whole_tile();
     while (more) {
       Step following = now;
       more = next(following);
-      if (now.tile < whole) step<true>(now, following, more); else step<false>(now, following, more);
+      if (now.tile < whole || (score::HIDES && now.cover != Cover::All)) step<true>(now, following, more); else step<false>(now, following, more);
       now = following;
     }
     finish();
@@ -260,4 +298,4 @@ static_assert(Backward::WARPS * larger_constant(staging_bytes(Backward::M, Backw
 
 KERNEL_SHAPE(Backward::THREADS, SHAPE.shared_bytes(), Backward::KEYS, 0, 0, 1);
 
-KERNEL(torchflash_backward_mma, Backward::THREADS, 1, PARAMETER(BackwardParameters) p) { Backward(p).run(); }
+KERNEL(torchflash_backward_mma, Backward::THREADS, 1, PARAMETER(Scored<BackwardParameters>) p) { Backward(p).run(); }

@@ -19,7 +19,7 @@ struct ForwardParameters {
   int query_length, key_length;
   int diagonal;               // K_CAUSAL: query i sees the keys j <= i + diagonal (0: top-left, Nk - Nq: bottom-right; may be negative)
   int head_dim, value_dim;    // d of query and key, d_v of value and output; equal to K_HEAD_DIM, K_VALUE_DIM
-  float scale_log2;           // |scale| log2(e), in float
+  float scale_log2;           // |scale| log2(e), in float; log2(e) with a program that modifies scores, which then have the scale
   double scale;
 };
 

@@ -64,7 +64,7 @@ public class ExactPlantedBugs
         { In.MinusInfinity, "exact_scores.cuh", "  return m = 0;", "  return 0;" },
         { In.Values, "exact_product.cuh", "mask == 1 ? 4 : mask * 2) x += ", "mask * 2) x += " },
         { In.Values, "exact_product.cuh", "mine = lane.tx == r ? value : mine;", "mine = lane.tx == r + 1 ? value : mine;" },
-        { In.NegativeScale, "exact_scores.cuh", "return K_NEGATE ? -product : product;", "return product;" },
+        { In.NegativeScale, "scores.cuh", "return K_NEGATE ? -product : product;", "return product;" },
         // What is visible.
         { In.LowScores, "forward_exact.cu", "s[r][c] = -infinity();", ";" },
         { In.NoScale, "forward_exact.cu", "s[r][c] = 0; // (with", "; // (with" },

@@ -65,13 +65,8 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
             return "the cuda engine has no gradients of captured tensors and of the log-sum-exp.";
         if (problem.HasHeadWeights)
             return "the cuda engine has no weights of single heads.";
-        if (ScoreText.Of(problem.Score) is { } score)
-        {
-            if (!KernelChoice.IsExact(problem))
-                return $"the cuda engine takes score programs for {nameof(ElementType.Float32)} and {nameof(ElementType.Float64)} only, not for {problem.ElementType}.";
-            if (score.CaptureBytes > ScoreText.MaxCaptureBytes)
-                return $"the score program captures {score.CaptureBytes} bytes of numbers and descriptions of tensors; a kernel takes {ScoreText.MaxCaptureBytes}.";
-        }
+        if (ScoreText.Of(problem.Score) is { } score && score.CaptureBytes > ScoreText.MaxCaptureBytes)
+            return $"the score program captures {score.CaptureBytes} bytes of numbers and descriptions of tensors; a kernel takes {ScoreText.MaxCaptureBytes}.";
         Int128 units = (Int128)problem.Batch * problem.Heads * Units(Math.Max(problem.QueryLength, problem.KeyLength), ShortestUnit);
         return units <= int.MaxValue ? Validation.RefusalOfScores(this, problem with { Score = null })
             : $"Batch x Heads x {Math.Max(problem.QueryLength, problem.KeyLength)} rows make more blocks than a GPU takes at once.";
@@ -184,7 +179,9 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
 
     private static SizedView Output(in AttentionProblem problem, in TensorView view) => new(view, problem.Batch, problem.Heads, problem.QueryLength, problem.ValueDim);
 
-    private static float ScaleLog2(in AttentionProblem problem) => (float)(Math.Abs(problem.Scale) * double.Log2(Math.E));
+    /// <summary>The factor of the exponents of 2; a program that modifies scores has the scale in them.</summary>
+    private static float ScaleLog2(in AttentionProblem problem) =>
+        (float)((problem.Score is { OnlyHides: false } ? 1 : Math.Abs(problem.Scale)) * double.Log2(Math.E));
 
     /// <summary>ceil(length / unitLength).</summary>
     private static long Units(int length, int unitLength) => (length + (long)unitLength - 1) / unitLength;

@@ -85,7 +85,11 @@ internal sealed class CudaRuntime
             return text.ToString();
         }
         for (int i = 0; i < _devices.Length; i++)
+        {
             Line("device", _devices[i] is { } device ? $"{i}: {Describe(device)}" : $"{i}: off, {_refusals[i]}");
+            if (_devices[i] is { Architecture: 90 })
+                Line("", $"{i}: 16-bit types with a score program take the mma.sync kernels there, not those with wgmma");
+        }
         if (_compiler is not null)
         {
             Line("nvrtc", $"CUDA {_compiler.Nvrtc.Version}, {_compiler.Nvrtc.Path}");

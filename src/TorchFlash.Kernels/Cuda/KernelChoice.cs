@@ -16,7 +16,7 @@ internal sealed class KernelChoice(KernelTarget target, KernelTuning tuning)
     /// <param name="isAligned">See K_ALIGNED.</param>
     /// <param name="isMappable">Whether tensor maps can describe Q, K, V and O.</param>
     public KernelVariant Forward(in AttentionProblem problem, bool isAligned, bool isMappable) =>
-        Variant(IsExact(problem) ? "forward_exact" : UsesHopper(isAligned, isMappable) ? "forward_hopper" : "forward_mma", problem, isAligned);
+        Variant(IsExact(problem) ? "forward_exact" : UsesHopper(problem, isAligned, isMappable) ? "forward_hopper" : "forward_mma", problem, isAligned);
 
     /// <summary>delta (all types), log_sum and zeros for the sums of dQ (16-bit types).</summary>
     public KernelVariant BackwardPrepare(in AttentionProblem problem, bool isAligned, bool deterministic) =>
@@ -24,11 +24,11 @@ internal sealed class KernelChoice(KernelTarget target, KernelTuning tuning)
 
     /// <summary>dK, dV, and sums of dQ (16-bit types, not deterministic).</summary>
     public KernelVariant Backward(in AttentionProblem problem, bool isAligned, bool isMappable, bool deterministic) =>
-        Variant(IsExact(problem) ? "backward_exact" : UsesHopper(isAligned, isMappable) ? "backward_hopper" : "backward_mma", problem, isAligned, deterministic);
+        Variant(IsExact(problem) ? "backward_exact" : UsesHopper(problem, isAligned, isMappable) ? "backward_hopper" : "backward_mma", problem, isAligned, deterministic);
 
     /// <summary>dQ from its sums.</summary>
     public KernelVariant BackwardFinish(in AttentionProblem problem, bool isAligned) =>
-        Variant("backward_finish", problem with { Causal = CausalMask.None }, isAligned);
+        Variant("backward_finish", problem with { Causal = CausalMask.None, Score = null }, isAligned);
 
     /// <summary>dQ in a fixed order.</summary>
     public KernelVariant BackwardQuery(in AttentionProblem problem, bool isAligned) =>
@@ -65,7 +65,9 @@ internal sealed class KernelChoice(KernelTarget target, KernelTuning tuning)
         return aligned;
     }
 
-    private bool UsesHopper(bool isAligned, bool isMappable) => HasHopper && isAligned && isMappable;
+    /// <summary>Score programs take the kernels for every GPU.</summary>
+    private bool UsesHopper(in AttentionProblem problem, bool isAligned, bool isMappable) =>
+        HasHopper && isAligned && isMappable && ScoreText.Of(problem.Score) is null;
 
     /// <summary>Every macro is always defined; those that a kernel does not look at have one value, so that it is compiled once.</summary>
     private KernelVariant Variant(string kernel, in AttentionProblem problem, bool isAligned, bool deterministic = false)

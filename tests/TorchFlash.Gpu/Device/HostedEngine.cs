@@ -104,7 +104,7 @@ internal sealed class HostedEngine(IAttentionEngine inner, GpuDriver gpu) : IAtt
         /// <summary>The tensors that the score program captured, gaps included.</summary>
         public CapturedView[]? ScoreTensors(CapturedView[]? views) => views?.Zip(_problem.Score!.Tensors, (view, tensor) =>
         {
-            int size = tensor.Kind switch { ScoreKind.Real => _problem.ElementType.Size(), ScoreKind.Int => sizeof(long), _ => sizeof(bool) };
+            int size = tensor.Kind switch { ScoreKind.Real => _problem.ElementType.ComputeSize(), ScoreKind.Int => sizeof(long), _ => sizeof(bool) };
             long[] extents = [.. tensor.Shape.Zip((long[])[view.Stride0, view.Stride1, view.Stride2, view.Stride3], (length, stride) => (length - 1) * stride)];
             long first = extents.Sum(extent => Math.Min(extent, 0)) * size, last = extents.Sum(extent => Math.Max(extent, 0)) * size;
             return tensor.Shape.Contains(0) ? view : view with { Data = Copy(view.Data + (nint)first, last - first + size, isWritten: false) - (nint)first };
