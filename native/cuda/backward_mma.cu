@@ -146,8 +146,11 @@ struct Backward {
       from[m][r] = key < p.key_length && query < p.query_length ? query : 0x7fffffff;
     }
   }
-  /// Sᵀ -> Pᵀ, in 16 bits, through the program; s becomes Pᵀ o ∂S'/∂S, which dPᵀ - delta is multiplied by. Hidden pairs have 0 in both.
-  template <bool MASKED> DEVICE void run_program(float (&s)[M][N][4], u32 (&weights)[M][N / 2][4], const Step& now, u32 log_sum) const {
+  static constexpr int BLOCKS = DROPS ? M * N : 0;   // of Pᵀ, whose dropped elements are kept in mind, eight blocks to a word
+  struct Kept { u32 words[BLOCKS / 8 + 1]; };
+
+  /// Sᵀ -> Zᵀ o Pᵀ, in 16 bits, through the program; s becomes Pᵀ o ∂S'/∂S, which Zᵀ o dPᵀ - delta is multiplied by. Hidden pairs have 0 in both.
+  template <bool MASKED> DEVICE void run_program(float (&s)[M][N][4], u32 (&weights)[M][N / 2][4], Kept& kept, const Step& now, u32 log_sum) const {
     const Scores program = this->program(now);
     const int lane = thread_id() % 32, query = now.tile * QUERIES + group * OWN + lane % 4 * 2, key = first + key_group * M * 16 + lane / 4;
     int from[M][2];
@@ -162,6 +165,12 @@ struct Backward {
           weight[e] = ex2(program(s[m][n][e], i, j, &slope) * scale_log2 - as_float(e % 2 ? two.y : two.x));
           if (MASKED && !(i >= from[m][e / 2] && program.exists(i, j))) weight[e] = 0.f;
           s[m][n][e] = score::BENDS && weight[e] != 0.f ? weight[e] * slope : weight[e];   // (of what has no weight the slope may be anything)
+        }
+        if constexpr (DROPS) {
+          const u32 bits = program.dropout.of_transposed_block(first + key_group * M * 16 + m * 16, query + n * 8);
+          const int block = n * M + m;
+          kept.words[block / 8] = (block % 8 ? kept.words[block / 8] : 0) | bits << block % 8 * 4;
+          UNROLL for (int e = 0; e < 4; e++) if (!(bits >> e & 1)) weight[e] = 0.f;
         }
         UNROLL for (int r = 0; r < 2; r++) weights[m][n / 2][n % 2 * 2 + r] = pack2<BF>(weight[2 * r], weight[2 * r + 1]);
       }
@@ -178,6 +187,13 @@ struct Backward {
       int from[M][2];
       seen_from(from);
       hide_queries(s, from, query + group * OWN);
+    }
+  }
+  /// dPᵀ -> Zᵀ o dPᵀ.
+  DEVICE void drop(float (&dp)[M][N][4], const Kept& kept) const {
+    UNROLL for (int n = 0; n < N; n++) UNROLL for (int m = 0; m < M; m++) UNROLL for (int i = 0; i < 4; i++) {
+      const int block = n * M + m;
+      dp[m][n][i] = kept.words[block / 8] >> (block % 8 * 4 + i) & 1 ? dp[m][n][i] * p.kept() : 0.f;
     }
   }
   /// dPᵀ -> dSᵀ = Pᵀ o (dPᵀ - delta); a hidden pair has none, whatever its dP is.
@@ -237,8 +253,11 @@ struct Backward {
     cp_async_commit();
     scores<VALUE_DIM>(dp, shared + VALUE, gradient);
     u32 weights[M][N / 2][4], ds[M][N / 2][4];
-    if constexpr (HAS_PROGRAM) run_program<MASKED>(s, weights, now, shared + LOG_SUM + query_stage * QUERIES * 4);
-    else {
+    if constexpr (HAS_PROGRAM || DROPS) {
+      Kept kept;
+      run_program<MASKED>(s, weights, kept, now, shared + LOG_SUM + query_stage * QUERIES * 4);
+      if (DROPS) drop(dp, kept);
+    } else {
       exponentiate<MASKED>(s, shared + LOG_SUM + query_stage * QUERIES * 4, now.tile * QUERIES);
       pack_left<BF>(weights, s);
     }
@@ -270,7 +289,7 @@ struct Backward {
     cp_async_wait<0>();
     sync_threads();                        // all are done with the operands: dK and dV are staged in their place
     float scale[M][2], one[M][2];
-    UNROLL for (int m = 0; m < M; m++) UNROLL for (int r = 0; r < 2; r++) { scale[m][r] = (float)p.scale; one[m][r] = 1.f; }
+    UNROLL for (int m = 0; m < M; m++) UNROLL for (int r = 0; r < 2; r++) { scale[m][r] = (float)p.scale; one[m][r] = p.kept(); }
     const int key = first + key_group * M * 16;
     const u32 staging = shared + warp * larger_constant(staging_bytes(M, DK / 8), staging_bytes(M, DV / 8));
     store_rows<K_HEAD_DIM>(dk, scale, staging, head_of<u16>(p.key_gradient, unit.batch, unit.head) + key * p.key_gradient.row,

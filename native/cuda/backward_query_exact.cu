@@ -43,12 +43,12 @@ struct BackwardQuery {
   const Visibility visible;
   const Scores &scores;
   const Lane lane;
-  const Real factor;
+  const Real factor, kept;
   const int first; // query of the block
   Real dq[R][ColumnsQK::COUNT], m[R], inverse[R], delta[R];
 
-  DEVICE BackwardQuery(const BackwardParameters &p, const Scores &scores, const Work &work, int first)
-      : visible(p.query_length, p.key_length, p.diagonal), scores(scores), factor(factor_of_scores(p)), first(first) {
+  DEVICE BackwardQuery(const Scored<BackwardParameters> &p, const Scores &scores, const Work &work, int first)
+      : visible(p.query_length, p.key_length, p.diagonal), scores(scores), factor(factor_of_scores(p)), kept(kept_factor(p)), first(first) {
     const i64 rows = (i64)work.batch * p.heads + work.head;
     UNROLL for (int r = 0; r < R; r++) {
       UNROLL for (int n = 0; n < ColumnsQK::COUNT; n++) dq[r][n] = 0;
@@ -83,12 +83,21 @@ struct BackwardQuery {
     }
   }
 
+  /// dP -> Z o dP
+  DEVICE void drop(Real (&dp)[R][C], int tile) const {
+    UNROLL for (int r = 0; r < R; r++) UNROLL for (int c = 0; c < C; c += VECTOR) {
+      const u32 bits = scores.dropout.of_keys(query(r), key_of(tile, c));
+      UNROLL for (int e = 0; e < VECTOR; e++) dp[r][c + e] = bits >> e & 1 ? dp[r][c + e] * kept : Real(0);
+    }
+  }
+
   template <bool MASKED> DEVICE void step(int tile, u32 shared, BackwardStream &stream) {
     Real s[R][C], dp[R][C];
     Slopes<R, C> slopes;
     stream_rows<PANELS_QK, SPAN>(s, shared + SHARED_QUERY, stream, lane);
     probabilities(s, slopes, tile);
     stream_rows<PANELS_V, SPAN>(dp, shared + SHARED_GRADIENT, stream, lane);
+    if (DROPS) drop(dp, tile);
     score_gradients<MASKED>(dp, s, slopes, tile);
     stream_bands<ColumnsQK, BAND>(dq, dp, shared + SHARED_DS, stream, lane);
   }

@@ -113,6 +113,14 @@ struct BackwardQuery {
     }
   }
 
+  /// dP -> Z o dP.
+  DEVICE void drop(float (&dp)[1][N][4], int column) const {
+    UNROLL for (int n = 0; n < N; n++) {
+      const u32 kept = program.dropout.of_block(warp_first + thread_id() % 32 / 4, column + n * 8);
+      UNROLL for (int i = 0; i < 4; i++) dp[0][n][i] = kept >> i & 1 ? dp[0][n][i] * p.kept() : 0.f;
+    }
+  }
+
   /// dQ += dS K.
   DEVICE void accumulate(const float (&s)[1][N][4], u32 key) {
     u32 ds[1][N / 2][4];
@@ -131,6 +139,7 @@ struct BackwardQuery {
     float s[1][N][4], dp[1][N][4];
     scores<HEAD_DIM>(s, shared + QUERY, key);
     scores<VALUE_DIM>(dp, shared + GRADIENT, value);
+    if (DROPS) drop(dp, j * COLUMNS);
     if constexpr (HAS_PROGRAM) run_program<MASKED>(s, dp, j * COLUMNS);
     else differentiate<MASKED>(s, dp, j * COLUMNS);
     accumulate(s, key);

@@ -87,19 +87,28 @@ struct Forward {
     }
   }
 
+  /// Gives the weights that are dropped a negative sign.
+  DEVICE void drop(Real (&s)[R][C], int tile) const {
+    UNROLL for (int r = 0; r < R; r++) UNROLL for (int c = 0; c < C; c += VECTOR) {
+      const u32 kept = scores.dropout.of_keys(query(r), key_of(tile, c));
+      UNROLL for (int e = 0; e < VECTOR; e++) if (!(kept >> e & 1)) s[r][c + e] = -s[r][c + e];
+    }
+  }
+
   template <bool MASKED> DEVICE void step(int tile, u32 shared, ForwardStream &stream) {
     Real s[R][C];
     stream_rows<PANELS_QK, SPAN>(s, shared + SHARED_QUERY, stream, lane);
     mask<MASKED>(s, tile);
     softmax<MASKED>(s, tile);
-    stream_bands<ColumnsV, BAND>(o, s, shared + SHARED_P, stream, lane);
+    if (DROPS) drop(s, tile);
+    stream_bands<ColumnsV, BAND, true>(o, s, shared + SHARED_P, stream, lane);
   }
 
-  DEVICE void finish(const ForwardParameters &p, const Work &work) {
+  DEVICE void finish(const Scored<ForwardParameters> &p, const Work &work) {
     Real inverse[R];
     UNROLL for (int r = 0; r < R; r++) {
       const Real row_m = m.get(r, lane), row_l = l.get(r, lane);
-      inverse[r] = 1 / row_l;
+      inverse[r] = kept_factor(p) / row_l;
       if (row_l == 0) clear_row(o, inverse[r], r); // no key, or none but scores of -inf: 0, whatever the hidden values are
       if (lane.tx == 0 && query(r) < p.query_length) {
         const i64 row = ((i64)work.batch * p.heads + work.head) * p.query_length + query(r);

@@ -100,6 +100,14 @@ struct Forward {
     }
   }
 
+  /// P -> Z o P: the dropped weights are 0.
+  DEVICE void drop(float (&s)[M][N][4], int column) const {
+    UNROLL for (int m = 0; m < M; m++) UNROLL for (int n = 0; n < N; n++) {
+      const u32 kept = program.dropout.of_block(warp_first + m * 16 + thread_id() % 32 / 4, column + n * 8);
+      UNROLL for (int i = 0; i < 4; i++) if (!(kept >> i & 1)) s[m][n][i] = 0.f;
+    }
+  }
+
   /// O += P V.
   DEVICE void accumulate(const float (&s)[M][N][4], int stage) {
     u32 weights[M][N / 2][4];
@@ -140,6 +148,7 @@ struct Forward {
     if (idle) return;
     softmax.follow_maximum(s, o, scale_log2);
     softmax.exponentiate(s, scale_log2);
+    if (DROPS) drop(s, j * COLUMNS);
     accumulate(s, stage);
   }
 
@@ -147,6 +156,7 @@ struct Forward {
   DEVICE void finish() {
     float factor[M][2];
     softmax.finish(factor, o);
+    if (DROPS) UNROLL for (int m = 0; m < M; m++) UNROLL for (int r = 0; r < 2; r++) factor[m][r] *= p.kept();
     const int warp = thread_id() / 32, lane = thread_id() % 32;
     if (lane % 4 == 0)
       UNROLL for (int m = 0; m < M; m++) UNROLL for (int r = 0; r < 2; r++) {

@@ -1,17 +1,26 @@
 // The score program's part of the kernels: what a score becomes, which pairs exist besides those that are causal, and which tiles can be left
 // out. Without a program nothing of it remains.
 #pragma once
+#include "dropout.cuh"
 #include "parameters.cuh"
 #include "score_program.cuh"
 
 enum : bool { HAS_PROGRAM = score::MODIFIES || score::HIDES };
 
-/// The parameters of a kernel, followed by what the program captured.
-template <class Parameters, bool = HAS_PROGRAM> struct Scored : Parameters {
+template <bool> struct CapturedPart {};
+template <> struct CapturedPart<true> { score::Captures captures; };
+template <bool> struct DropoutPart {};
+template <> struct DropoutPart<true> { DropoutParameters dropout; };
+
+/// The parameters of a kernel, followed by those of dropout and by what the program captured.
+template <class Parameters> struct Scored : Parameters, DropoutPart<DROPS>, CapturedPart<HAS_PROGRAM> {
   static_assert(sizeof(Parameters) % 8 == 0, "");
-  score::Captures captures;
+  /// What kept weights are multiplied by.
+  DEVICE float kept() const {
+    if constexpr (DROPS) return (float)this->dropout.factor;
+    else return 1.f;
+  }
 };
-template <class Parameters> struct Scored<Parameters, false> : Parameters {};
 
 /// How many pairs of a tile exist.
 enum class Cover { None, Some, All };
@@ -38,9 +47,12 @@ struct Scores {
   const score::Captures *captures;
   Real scale;
   int batch, head, queries, keys;
+  Dropout dropout;
 
   template <class Parameters> DEVICE Scores(const Parameters &p, int b, int h) {
     if constexpr (HAS_PROGRAM) captures = &p.captures, scale = (Real)p.scale, batch = b, head = h, queries = p.query_length, keys = p.key_length;
+    if constexpr (DROPS)
+      dropout = {(u32)p.dropout.seed, (u32)(p.dropout.seed >> 32), (u32)h, (u32)b, (int)p.dropout.threshold};
   }
 
   // Queries and keys beyond the last one read what the last one reads.

@@ -27,6 +27,7 @@ public sealed unsafe partial class CudaEngine
             Delta = arguments.Workspace,
             LogSum = KernelChoice.IsExact(problem) ? 0 : arguments.Workspace + (nint)layout.LogSumOffset,
             QueryAccumulator = layout.HasAccumulator ? arguments.Workspace + (nint)layout.AccumulatorOffset : 0,
+            LogSumExpGradient = arguments.LogSumExpGradient,
             Batch = problem.Batch,
             Heads = problem.Heads,
             Group = problem.Group,
@@ -42,8 +43,6 @@ public sealed unsafe partial class CudaEngine
         };
         if (Array.Exists(arguments.ScoreTensorGradients ?? [], gradient => gradient != 0))
             throw new NotSupportedException("The cuda engine has no gradients of the tensors that a score program captured.");
-        if (arguments.LogSumExpGradient != 0)
-            throw new NotSupportedException("The cuda engine takes no gradient of the log-sum-exp.");
         byte[] captures = Captures(problem, arguments.ScoreTensors);
         bool aligned = _choice.IsAligned(problem.HeadDim, problem.ValueDim, query, key, value, output, outputGradient, queryGradient, keyGradient, valueGradient);
         bool mappable = query.IsMappable && key.IsMappable && value.IsMappable && outputGradient.IsMappable;

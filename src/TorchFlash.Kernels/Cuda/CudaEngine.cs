@@ -1,4 +1,6 @@
 using System.Globalization;
+using System.Runtime.InteropServices;
+using TorchFlash.Kernels.Scores;
 
 namespace TorchFlash.Kernels.Cuda;
 
@@ -62,13 +64,13 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
         if (problem.ValueDim > KernelChoice.MaxHeadDim)
             return $"ValueDim is {problem.ValueDim}; on a GPU it may be {KernelChoice.MaxHeadDim} at most.";
         if (problem.HasScoreGradients)
-            return "the cuda engine has no gradients of captured tensors and of the log-sum-exp.";
+            return "the cuda engine has no gradients of the tensors that a score program captured.";
         if (problem.HasHeadWeights)
             return "the cuda engine has no weights of single heads.";
         if (ScoreText.Of(problem.Score) is { } score && score.CaptureBytes > ScoreText.MaxCaptureBytes)
             return $"the score program captures {score.CaptureBytes} bytes of numbers and descriptions of tensors; a kernel takes {ScoreText.MaxCaptureBytes}.";
         Int128 units = (Int128)problem.Batch * problem.Heads * Units(Math.Max(problem.QueryLength, problem.KeyLength), ShortestUnit);
-        return units <= int.MaxValue ? Validation.RefusalOfScores(this, problem with { Score = null })
+        return units <= int.MaxValue ? Validation.RefusalOfScores(this, problem with { Score = null, Dropout = 0 })
             : $"Batch x Heads x {Math.Max(problem.QueryLength, problem.KeyLength)} rows make more blocks than a GPU takes at once.";
     }
 
@@ -168,8 +170,15 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
         Launch(kernel, units, options.Stream, parameters, captures);
     }
 
-    /// <summary>What follows a kernel's parameters; nothing without a score program.</summary>
-    private static byte[] Captures(in AttentionProblem problem, CapturedView[]? tensors) => ScoreText.Of(problem.Score)?.Captures(problem.ElementType, tensors) ?? [];
+    /// <summary>What follows a kernel's parameters: those of dropout (DropoutParameters in dropout.cuh), and what the score program captured.</summary>
+    private static byte[] Captures(in AttentionProblem problem, CapturedView[]? tensors)
+    {
+        byte[] captures = ScoreText.Of(problem.Score)?.Captures(problem.ElementType, tensors) ?? [];
+        if (problem.Dropout == 0)
+            return captures;
+        long[] dropout = [(long)problem.DropoutSeed, Dropout.Threshold(problem.Dropout), BitConverter.DoubleToInt64Bits(Dropout.Factor(problem.Dropout))];
+        return [.. MemoryMarshal.AsBytes(dropout.AsSpan()), .. captures];
+    }
 
     private static SizedView Query(in AttentionProblem problem, in TensorView view) => new(view, problem.Batch, problem.Heads, problem.QueryLength, problem.HeadDim);
 

@@ -20,7 +20,7 @@ internal sealed class KernelChoice(KernelTarget target, KernelTuning tuning)
 
     /// <summary>delta (all types), log_sum and zeros for the sums of dQ (16-bit types).</summary>
     public KernelVariant BackwardPrepare(in AttentionProblem problem, bool isAligned, bool deterministic) =>
-        Variant(IsExact(problem) ? "backward_prepare_exact" : "backward_prepare", problem with { Causal = CausalMask.None, Score = null }, isAligned, deterministic);
+        Variant(IsExact(problem) ? "backward_prepare_exact" : "backward_prepare", Unscored(problem), isAligned, deterministic);
 
     /// <summary>dK, dV, and sums of dQ (16-bit types, not deterministic).</summary>
     public KernelVariant Backward(in AttentionProblem problem, bool isAligned, bool isMappable, bool deterministic) =>
@@ -28,7 +28,7 @@ internal sealed class KernelChoice(KernelTarget target, KernelTuning tuning)
 
     /// <summary>dQ from its sums.</summary>
     public KernelVariant BackwardFinish(in AttentionProblem problem, bool isAligned) =>
-        Variant("backward_finish", problem with { Causal = CausalMask.None, Score = null }, isAligned);
+        Variant("backward_finish", Unscored(problem), isAligned);
 
     /// <summary>dQ in a fixed order.</summary>
     public KernelVariant BackwardQuery(in AttentionProblem problem, bool isAligned) =>
@@ -65,11 +65,14 @@ internal sealed class KernelChoice(KernelTarget target, KernelTuning tuning)
         return aligned;
     }
 
-    /// <summary>Score programs take the kernels for every GPU.</summary>
+    /// <summary>Score programs and dropout take the kernels for every GPU.</summary>
     private bool UsesHopper(in AttentionProblem problem, bool isAligned, bool isMappable) =>
-        HasHopper && isAligned && isMappable && ScoreText.Of(problem.Score) is null;
+        HasHopper && isAligned && isMappable && problem.Dropout == 0 && ScoreText.Of(problem.Score) is null;
 
-    /// <summary>Every macro is always defined; those that a kernel does not look at have one value, so that it is compiled once.</summary>
+    /// <summary>For kernels that look at no score.</summary>
+    private static AttentionProblem Unscored(in AttentionProblem problem) => problem with { Causal = CausalMask.None, Score = null, Dropout = 0 };
+
+    /// <summary>Every macro but K_DROPOUT is always defined; those that a kernel does not look at have one value, so that it is compiled once.</summary>
     private KernelVariant Variant(string kernel, in AttentionProblem problem, bool isAligned, bool deterministic = false)
     {
         (string, int)[] macros =
@@ -82,6 +85,7 @@ internal sealed class KernelChoice(KernelTarget target, KernelTuning tuning)
             ("K_ALIGNED", isAligned ? 1 : 0),
             ("K_DETERMINISTIC", deterministic && !IsExact(problem) ? 1 : 0),
             ("K_SHARED_LIMIT", target.SharedLimit),
+            .. problem.Dropout > 0 ? [("K_DROPOUT", 1)] : Array.Empty<(string, int)>(),
             .. tuning.Macros.GetValueOrDefault(kernel, []),
         ];
         return KernelVariant.Create(kernel, target.Name, macros) with { Score = ScoreText.Of(problem.Score)?.Text };

@@ -48,7 +48,7 @@ internal sealed class HostedEngine(IAttentionEngine inner, GpuDriver gpu) : IAtt
             ValueGradient = copies.Value(arguments.ValueGradient, isWritten: true),
             ScoreTensors = copies.ScoreTensors(arguments.ScoreTensors),
             ScoreTensorGradients = arguments.ScoreTensorGradients,
-            LogSumExpGradient = arguments.LogSumExpGradient,
+            LogSumExpGradient = copies.LogSumExpGradient(arguments.LogSumExpGradient),
             Workspace = copies.Workspace(arguments.Workspace, inner.BackwardWorkspace(problem, options)),
         }, options);
         copies.Return();
@@ -100,6 +100,9 @@ internal sealed class HostedEngine(IAttentionEngine inner, GpuDriver gpu) : IAtt
             long bytes = (long)_problem.Batch * _problem.Heads * _problem.QueryLength * _problem.ElementType.ComputeSize();
             return new RowStatistics(Copy(host.Max, bytes, isWritten), Copy(host.Sum, bytes, isWritten));
         }
+
+        public nint LogSumExpGradient(nint host) =>
+            host == 0 ? 0 : Copy(host, (long)_problem.Batch * _problem.Heads * _problem.QueryLength * _problem.ElementType.ComputeSize(), isWritten: false);
 
         /// <summary>The tensors that the score program captured, gaps included.</summary>
         public CapturedView[]? ScoreTensors(CapturedView[]? views) => views?.Zip(_problem.Score!.Tensors, (view, tensor) =>
