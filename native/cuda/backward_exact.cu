@@ -87,7 +87,7 @@ struct Backward {
   Real dk[R][ColumnsQK::COUNT], dv[R][ColumnsV::COUNT];
 
   DEVICE Backward(const Scored<BackwardParameters> &p, int first)
-      : visible(p.query_length, p.key_length, p.diagonal), factor(factor_of_scores(p)), kept(kept_factor(p)), first(first) {
+      : visible(p.query_length, p.key_length, p.diagonal), factor(factor_of_scores(p)), kept(p.kept()), first(first) {
     UNROLL for (int r = 0; r < R; r++) {
       UNROLL for (int n = 0; n < ColumnsQK::COUNT; n++) dk[r][n] = 0;
       UNROLL for (int n = 0; n < ColumnsV::COUNT; n++) dv[r][n] = 0;

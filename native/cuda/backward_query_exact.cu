@@ -48,7 +48,7 @@ struct BackwardQuery {
   Real dq[R][ColumnsQK::COUNT], m[R], inverse[R], delta[R];
 
   DEVICE BackwardQuery(const Scored<BackwardParameters> &p, const Scores &scores, const Work &work, int first)
-      : visible(p.query_length, p.key_length, p.diagonal), scores(scores), factor(factor_of_scores(p)), kept(kept_factor(p)), first(first) {
+      : visible(p.query_length, p.key_length, p.diagonal), scores(scores), factor(factor_of_scores(p)), kept(p.kept()), first(first) {
     const i64 rows = (i64)work.batch * p.heads + work.head;
     UNROLL for (int r = 0; r < R; r++) {
       UNROLL for (int n = 0; n < ColumnsQK::COUNT; n++) dq[r][n] = 0;

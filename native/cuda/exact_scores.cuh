@@ -9,12 +9,6 @@ template <class Parameters> DEVICE Real factor_of_scores(const Parameters &p) {
   else return exponent_factor(p);
 }
 
-/// What kept weights are multiplied by.
-template <class Parameters> DEVICE Real kept_factor(const Parameters &p) {
-  if constexpr (DROPS) return (Real)p.dropout.factor;
-  else return 1;
-}
-
 /// 1 / l. A row without keys, or with none but scores of -inf, has m = -inf and l = 0: it gets P = exp2(-inf - 0) 0.
 DEVICE Real inverse_of_sum(Real l, Real &m) {
   if (l != 0) return 1 / l;

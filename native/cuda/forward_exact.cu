@@ -106,10 +106,12 @@ struct Forward {
 
   DEVICE void finish(const Scored<ForwardParameters> &p, const Work &work) {
     Real inverse[R];
+    const Real sink = p.sink(work.head, factor);
     UNROLL for (int r = 0; r < R; r++) {
-      const Real row_m = m.get(r, lane), row_l = l.get(r, lane);
-      inverse[r] = kept_factor(p) / row_l;
-      if (row_l == 0) clear_row(o, inverse[r], r); // no key, or none but scores of -inf: 0, whatever the hidden values are
+      Real row_m = m.get(r, lane), row_l = l.get(r, lane);
+      const bool empty = row_l == 0; // no key, or none but scores of -inf
+      inverse[r] = p.kept() * add_sink(row_m, row_l, sink, factor) / row_l;
+      if (empty) clear_row(o, inverse[r], r); // 0, whatever the hidden values are
       if (lane.tx == 0 && query(r) < p.query_length) {
         const i64 row = ((i64)work.batch * p.heads + work.head) * p.query_length + query(r);
         stg((Real *)p.maximum + row, row_m);

@@ -156,7 +156,13 @@ struct Forward {
   DEVICE void finish() {
     float factor[M][2];
     softmax.finish(factor, o);
-    if (DROPS) UNROLL for (int m = 0; m < M; m++) UNROLL for (int r = 0; r < 2; r++) factor[m][r] *= p.kept();
+    if (SINKS || DROPS) {
+      const float sink = p.sink(unit.head, scale_log2);
+      UNROLL for (int m = 0; m < M; m++) UNROLL for (int r = 0; r < 2; r++) {
+        const float before = softmax.sum[m][r], rescale = add_sink(softmax.maximum[m][r], softmax.sum[m][r], sink, scale_log2);
+        if (before != 0.f) factor[m][r] = p.kept() * rescale / softmax.sum[m][r];
+      }
+    }
     const int warp = thread_id() / 32, lane = thread_id() % 32;
     if (lane % 4 == 0)
       UNROLL for (int m = 0; m < M; m++) UNROLL for (int r = 0; r < 2; r++) {

@@ -1,5 +1,5 @@
-// The score program's part of the kernels: what a score becomes, which pairs exist besides those that are causal, and which tiles can be left
-// out. Without a program nothing of it remains.
+// What decides on scores and weights besides Q Kᵀ and the causal mask: the score program (what a score becomes, which pairs exist, and so which
+// tiles can be left out), dropout, sinks. Of what a kernel is compiled without nothing remains.
 #pragma once
 #include "dropout.cuh"
 #include "parameters.cuh"
@@ -7,20 +7,43 @@
 
 enum : bool { HAS_PROGRAM = score::MODIFIES || score::HIDES };
 
+#ifndef K_SINKS
+#define K_SINKS 0
+#endif
+/// Attention sinks (forward only): every row has one more key, whose score is its head's and whose value is 0.
+static constexpr bool SINKS = K_SINKS != 0;
+
 template <bool> struct CapturedPart {};
 template <> struct CapturedPart<true> { score::Captures captures; };
 template <bool> struct DropoutPart {};
 template <> struct DropoutPart<true> { DropoutParameters dropout; };
+template <bool> struct SinkPart {};
+template <> struct SinkPart<true> { const Real *sinks; };   // [H]
 
-/// The parameters of a kernel, followed by those of dropout and by what the program captured.
-template <class Parameters> struct Scored : Parameters, DropoutPart<DROPS>, CapturedPart<HAS_PROGRAM> {
+/// The parameters of a kernel, followed by those of dropout, the sinks, and what the program captured.
+template <class Parameters> struct Scored : Parameters, DropoutPart<DROPS>, SinkPart<SINKS>, CapturedPart<HAS_PROGRAM> {
   static_assert(sizeof(Parameters) % 8 == 0, "");
   /// What kept weights are multiplied by.
-  DEVICE float kept() const {
-    if constexpr (DROPS) return (float)this->dropout.factor;
-    else return 1.f;
+  DEVICE Real kept() const {
+    if constexpr (DROPS) return (Real)this->dropout.factor;
+    else return 1;
+  }
+  /// The score of a head's sink in the unit of m, which the exponents' factor of 2 belongs to; -inf without sinks.
+  DEVICE Real sink(int head, Real factor) const {
+    if constexpr (SINKS) return ldg(this->sinks + head) * Real(1.4426950408889634073599) / factor;
+    else return -infinity();
   }
 };
+
+/// m and l of a row with its sink; returns what O is multiplied by to be relative to them.
+DEVICE Real add_sink(Real &m, Real &l, Real sink, Real factor) {
+  if (!SINKS || sink == -infinity()) return 1;
+  const Real before = m;
+  m = larger_of(m, sink);
+  const Real rescale = exp2_of((before - m) * factor);   // (0 for a row of nothing)
+  l = l * rescale + exp2_of((sink - m) * factor);
+  return rescale;
+}
 
 /// How many pairs of a tile exist.
 enum class Cover { None, Some, All };

@@ -58,7 +58,7 @@ struct Weights {
       if (query(r) < p.query_length) {
         const i64 row = ((i64)batch * p.heads + head) * p.query_length + query(r);
         m[r] = ldg((const Real *)p.maximum + row);
-        inverse[r] = kept_factor(p) * inverse_of_sum(p.heads * ldg((const Real *)p.sum + row), m[r]);
+        inverse[r] = p.kept() * inverse_of_sum(p.heads * ldg((const Real *)p.sum + row), m[r]);
       }
     }
     Real s[R][C];

@@ -24,8 +24,8 @@ public static partial class flash
             text.AppendLine($"    {line.TrimEnd()}");
         text.AppendLine($"  deterministic {(are_deterministic_algorithms_enabled() ? "on" : "off")} (flash.use_deterministic_algorithms): whether dQ of 16-bit types on CUDA is summed in a fixed order");
         text.AppendLine("  fused     float32, float64, float16 and bfloat16; on the CPU with everything: score programs, masks, biases, dropout, windows, blocks,");
-        text.AppendLine("            sinks, weights, log-sum-exp, and the gradients of all of it; on CUDA the same but sinks, weights of single heads and gradients");
-        text.AppendLine("            of captured tensors, with head dimensions up to 256; memory O(Nq + Nk) forward and backward,");
+        text.AppendLine("            sinks, weights, log-sum-exp, and the gradients of all of it; on CUDA the same but weights of single heads and gradients of");
+        text.AppendLine("            captured tensors, with head dimensions up to 256; memory O(Nq + Nk) forward and backward,");
         text.AppendLine("            O(Nq Nk) only for weights, captured tensors of that size, and gradients that can be differentiated again (libtorch's operators)");
         text.AppendLine("  Each of the following is announced once:");
         text.AppendLine("  libtorch  torch.nn.functional.scaled_dot_product_attention, for the output alone: on CUDA with programs of additions whose captured");

@@ -73,7 +73,7 @@ public class DropoutTests
         { ElementType.BFloat16, "dropout.cuh", "query + (odd ? 8 : 0)", "query" },
         { ElementType.BFloat16, "dropout.cuh", "shuffle_xor(pair, 8);", "pair;" },
         { ElementType.BFloat16, "dropout.cuh", "mine / 2 * 8 + lane / 16 * 4", "mine / 2 * 8" },
-        { ElementType.BFloat16, "forward_mma.cu", "factor[m][r] *= p.kept();", ";" },
+        { ElementType.BFloat16, "forward_mma.cu", "p.kept() * rescale / softmax.sum[m][r]", "rescale / softmax.sum[m][r]" },
         { ElementType.BFloat16, "forward_mma.cu", "    if (DROPS) drop(s, j * COLUMNS);\n", "" },
         { ElementType.BFloat16, "backward_mma.cu", "if (!(bits >> e & 1)) weight[e] = 0.f;", ";" },
         { ElementType.BFloat16, "backward_mma.cu", "      if (DROPS) drop(dp, kept);\n", "" },
@@ -82,12 +82,12 @@ public class DropoutTests
         { ElementType.Float32, "dropout.cuh", "return bits(w) >> key % 4;", "return bits(w);" },
         { ElementType.Float32, "exact_stream.cuh", "OF_WEIGHTS && DROPS && is_dropped(p[r][g * VECTOR + e]) ? Real(0) : ", "" },
         { ElementType.Float32, "exact_stream.cuh", "DROPS && is_dropped(p) ? -p : p;", "p;" },
-        { ElementType.Float32, "forward_exact.cu", "inverse[r] = kept_factor(p) / row_l;", "inverse[r] = 1 / row_l;" },
+        { ElementType.Float32, "forward_exact.cu", "inverse[r] = p.kept() * add_sink", "inverse[r] = add_sink" },
         { ElementType.Float32, "backward_exact.cu", "one[r] = backward.kept;", "one[r] = 1;" },
         { ElementType.Float32, "backward_exact.cu", "dropped(x, p[r][c + e], kept)", "x" },
         { ElementType.Float32, "backward_query_exact.cu", "    if (DROPS) drop(dp, tile);\n", "" },
         { ElementType.Float32, "weights.cu", "if (DROPS && !(kept >> c % VECTOR & 1)) continue;", "" },
-        { ElementType.Float32, "weights.cu", "kept_factor(p) * inverse_of_sum", "inverse_of_sum" },
+        { ElementType.Float32, "weights.cu", "p.kept() * inverse_of_sum", "inverse_of_sum" },
     };
 
     [EmulatedTheory]

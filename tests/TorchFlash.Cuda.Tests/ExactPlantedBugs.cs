@@ -60,7 +60,7 @@ public class ExactPlantedBugs
         { In.Values, "forward_exact.cu", "fused(l.get(r, lane), rescale, sum_in_row(sum))", "l.get(r, lane) + sum_in_row(sum)" },
         { In.Values, "forward_exact.cu", "m.set(r, largest, lane);", "m.set(r, m.get(r, lane), lane);" },
         { In.Values, "forward_exact.cu", "largest = largest_in_row(largest);", "" },
-        { In.EmptyRows, "forward_exact.cu", "if (row_l == 0) clear_row(o, inverse[r], r);", "" },
+        { In.EmptyRows, "forward_exact.cu", "if (empty) clear_row(o, inverse[r], r);", "" },
         { In.MinusInfinity, "exact_scores.cuh", "  return m = 0;", "  return 0;" },
         { In.Values, "exact_product.cuh", "mask == 1 ? 4 : mask * 2) x += ", "mask * 2) x += " },
         { In.Values, "exact_product.cuh", "mine = lane.tx == r ? value : mine;", "mine = lane.tx == r + 1 ? value : mine;" },

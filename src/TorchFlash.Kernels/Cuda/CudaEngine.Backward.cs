@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+
 namespace TorchFlash.Kernels.Cuda;
 
 public sealed unsafe partial class CudaEngine
@@ -52,11 +54,18 @@ public sealed unsafe partial class CudaEngine
         LoadedKernel ofKeys = Modules[_choice.Backward(problem, aligned, mappable, options.Deterministic)];
         LoadedKernel ofQueries = Modules[layout.HasAccumulator ? _choice.BackwardFinish(problem, aligned) : _choice.BackwardQuery(problem, aligned)];
 
+        LoadedKernel? ofSinks = arguments.SinkGradient == 0 ? null : Modules[_choice.BackwardSinks(problem)];
+
         using CudaDevice.Scope scope = _device.Enter();
         Launch(prepare, QueryUnits(problem, prepare), options.Stream, parameters);
         Launch(ofKeys, KeyUnits(problem, ofKeys), options.Stream, parameters, captures, problem.ElementType,
             [MappedView.OfQueries(query), MappedView.OfKeys(key), MappedView.OfKeys(value), MappedView.OfQueries(outputGradient)]);
         Launch(ofQueries, QueryUnits(problem, ofQueries), options.Stream, parameters, captures);
+        if (ofSinks is not null)
+        {
+            ReadOnlySpan<nint> sinks = [arguments.Sinks, arguments.SinkGradient];
+            Launch(ofSinks, problem.Heads, options.Stream, parameters, MemoryMarshal.AsBytes(sinks));
+        }
     }
 }
 

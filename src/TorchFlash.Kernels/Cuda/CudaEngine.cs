@@ -67,10 +67,12 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
             return "the cuda engine has no gradients of the tensors that a score program captured.";
         if (problem.HasHeadWeights)
             return "the cuda engine has no weights of single heads.";
+        if (problem.HasSinks && problem.Scale == 0)
+            return "the cuda engine takes no attention sinks beside a Scale of 0.";
         if (ScoreText.Of(problem.Score) is { } score && score.CaptureBytes > ScoreText.MaxCaptureBytes)
             return $"the score program captures {score.CaptureBytes} bytes of numbers and descriptions of tensors; a kernel takes {ScoreText.MaxCaptureBytes}.";
         Int128 units = (Int128)problem.Batch * problem.Heads * Units(Math.Max(problem.QueryLength, problem.KeyLength), ShortestUnit);
-        return units <= int.MaxValue ? Validation.RefusalOfScores(this, problem with { Score = null, Dropout = 0 })
+        return units <= int.MaxValue ? null
             : $"Batch x Heads x {Math.Max(problem.QueryLength, problem.KeyLength)} rows make more blocks than a GPU takes at once.";
     }
 
@@ -113,7 +115,7 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
             Scale = problem.Scale,
         };
         bool mappable = query.IsMappable && key.IsMappable && value.IsMappable && output.IsMappable;
-        byte[] captures = Captures(problem, arguments.ScoreTensors);
+        byte[] captures = Captures(problem, arguments.ScoreTensors, arguments.Sinks);
         LoadedKernel kernel = Modules[_choice.Forward(problem, _choice.IsAligned(problem.HeadDim, problem.ValueDim, query, key, value, output), mappable)];
         using CudaDevice.Scope scope = _device.Enter();
         Launch(kernel, QueryUnits(problem, kernel), options.Stream, parameters, captures, problem.ElementType,
@@ -129,7 +131,7 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
         Validation.Check(problem, arguments, options);
         var layout = new WorkspaceLayout(problem, options.Deterministic);
         Validation.CheckWorkspace(arguments.Workspace, layout.Bytes, WorkspaceLayout.Alignment);
-        if ((long)problem.Batch * problem.Heads > 0)
+        if ((long)problem.Batch * problem.Heads > 0 || arguments.SinkGradient != 0)
             Backward(problem, arguments, options, layout);
     }
 
@@ -170,14 +172,15 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
         Launch(kernel, units, options.Stream, parameters, captures);
     }
 
-    /// <summary>What follows a kernel's parameters: those of dropout (DropoutParameters in dropout.cuh), and what the score program captured.</summary>
-    private static byte[] Captures(in AttentionProblem problem, CapturedView[]? tensors)
+    /// <summary>What follows a kernel's parameters (Scored in scores.cuh): those of dropout, the sinks of a forward pass, what the score program captured.</summary>
+    private static byte[] Captures(in AttentionProblem problem, CapturedView[]? tensors, nint sinks = 0)
     {
-        byte[] captures = ScoreText.Of(problem.Score)?.Captures(problem.ElementType, tensors) ?? [];
-        if (problem.Dropout == 0)
-            return captures;
-        long[] dropout = [(long)problem.DropoutSeed, Dropout.Threshold(problem.Dropout), BitConverter.DoubleToInt64Bits(Dropout.Factor(problem.Dropout))];
-        return [.. MemoryMarshal.AsBytes(dropout.AsSpan()), .. captures];
+        long[] words =
+        [
+            .. problem.Dropout == 0 ? [] : new long[] { (long)problem.DropoutSeed, Dropout.Threshold(problem.Dropout), BitConverter.DoubleToInt64Bits(Dropout.Factor(problem.Dropout)) },
+            .. sinks == 0 ? [] : new long[] { sinks },
+        ];
+        return [.. MemoryMarshal.AsBytes(words.AsSpan()), .. ScoreText.Of(problem.Score)?.Captures(problem.ElementType, tensors) ?? []];
     }
 
     private static SizedView Query(in AttentionProblem problem, in TensorView view) => new(view, problem.Batch, problem.Heads, problem.QueryLength, problem.HeadDim);

@@ -88,7 +88,7 @@ internal sealed class CudaRuntime
         {
             Line("device", _devices[i] is { } device ? $"{i}: {Describe(device)}" : $"{i}: off, {_refusals[i]}");
             if (_devices[i] is { Architecture: 90 })
-                Line("", $"{i}: 16-bit types with a score program or dropout take the mma.sync kernels there, not those with wgmma");
+                Line("", $"{i}: 16-bit types with a score program, dropout or sinks take the mma.sync kernels there, not those with wgmma");
         }
         if (_compiler is not null)
         {

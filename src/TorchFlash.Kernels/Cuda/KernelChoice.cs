@@ -34,6 +34,13 @@ internal sealed class KernelChoice(KernelTarget target, KernelTuning tuning)
     public KernelVariant BackwardQuery(in AttentionProblem problem, bool isAligned) =>
         Variant(IsExact(problem) ? "backward_query_exact" : "backward_query_mma", problem, isAligned, deterministic: true);
 
+    /// <summary>The gradient of the sinks.</summary>
+    public KernelVariant BackwardSinks(in AttentionProblem problem) =>
+        Variant("backward_sinks", problem with
+        {
+            ElementType = IsExact(problem) ? problem.ElementType : ElementType.Float32, HeadDim = 1, ValueDim = 1, Causal = CausalMask.None, Scale = 1, Dropout = 0,
+        }, isAligned: true);
+
     /// <summary>Averaged weights.</summary>
     public KernelVariant Weights(in AttentionProblem problem, bool isAligned) =>
         Variant("weights", problem with { ValueDim = problem.HeadDim }, isAligned);
@@ -48,6 +55,8 @@ internal sealed class KernelChoice(KernelTarget target, KernelTuning tuning)
             yield return BackwardPrepare(problem, aligned, options.Deterministic);
             yield return Backward(problem, aligned, isMappable: true, options.Deterministic);
             yield return exact || options.Deterministic ? BackwardQuery(problem, aligned) : BackwardFinish(problem, aligned);
+            if (problem.HasSinks)
+                yield return BackwardSinks(problem);
         }
         if (options.Weights)
             yield return Weights(problem, IsAligned(problem.HeadDim, problem.HeadDim) && !options.Misaligned);
@@ -65,14 +74,14 @@ internal sealed class KernelChoice(KernelTarget target, KernelTuning tuning)
         return aligned;
     }
 
-    /// <summary>Score programs and dropout take the kernels for every GPU.</summary>
+    /// <summary>Score programs, sinks and dropout take the kernels for every GPU.</summary>
     private bool UsesHopper(in AttentionProblem problem, bool isAligned, bool isMappable) =>
-        HasHopper && isAligned && isMappable && problem.Dropout == 0 && ScoreText.Of(problem.Score) is null;
+        HasHopper && isAligned && isMappable && !problem.HasSinks && problem.Dropout == 0 && ScoreText.Of(problem.Score) is null;
 
     /// <summary>For kernels that look at no score.</summary>
     private static AttentionProblem Unscored(in AttentionProblem problem) => problem with { Causal = CausalMask.None, Score = null, Dropout = 0 };
 
-    /// <summary>Every macro but K_DROPOUT is always defined; those that a kernel does not look at have one value, so that it is compiled once.</summary>
+    /// <summary>Every macro but K_DROPOUT and K_SINKS is always defined; those that a kernel does not look at have one value, so that it is compiled once.</summary>
     private KernelVariant Variant(string kernel, in AttentionProblem problem, bool isAligned, bool deterministic = false)
     {
         (string, int)[] macros =
@@ -85,6 +94,7 @@ internal sealed class KernelChoice(KernelTarget target, KernelTuning tuning)
             ("K_ALIGNED", isAligned ? 1 : 0),
             ("K_DETERMINISTIC", deterministic && !IsExact(problem) ? 1 : 0),
             ("K_SHARED_LIMIT", target.SharedLimit),
+            .. problem.HasSinks && kernel is "forward_exact" or "forward_mma" ? [("K_SINKS", 1)] : Array.Empty<(string, int)>(),
             .. problem.Dropout > 0 ? [("K_DROPOUT", 1)] : Array.Empty<(string, int)>(),
             .. tuning.Macros.GetValueOrDefault(kernel, []),
         ];

@@ -28,6 +28,7 @@ internal sealed class HostedEngine(IAttentionEngine inner, GpuDriver gpu) : IAtt
             Output = copies.Output(arguments.Output, isWritten: true),
             Statistics = copies.Statistics(arguments.Statistics, isWritten: true),
             ScoreTensors = copies.ScoreTensors(arguments.ScoreTensors),
+            Sinks = copies.OfHeads(arguments.Sinks),
         }, options);
         copies.Return();
     }
@@ -48,6 +49,8 @@ internal sealed class HostedEngine(IAttentionEngine inner, GpuDriver gpu) : IAtt
             ValueGradient = copies.Value(arguments.ValueGradient, isWritten: true),
             ScoreTensors = copies.ScoreTensors(arguments.ScoreTensors),
             ScoreTensorGradients = arguments.ScoreTensorGradients,
+            Sinks = copies.OfHeads(arguments.Sinks),
+            SinkGradient = copies.OfHeads(arguments.SinkGradient, isWritten: true),
             LogSumExpGradient = copies.LogSumExpGradient(arguments.LogSumExpGradient),
             Workspace = copies.Workspace(arguments.Workspace, inner.BackwardWorkspace(problem, options)),
         }, options);
@@ -100,6 +103,8 @@ internal sealed class HostedEngine(IAttentionEngine inner, GpuDriver gpu) : IAtt
             long bytes = (long)_problem.Batch * _problem.Heads * _problem.QueryLength * _problem.ElementType.ComputeSize();
             return new RowStatistics(Copy(host.Max, bytes, isWritten), Copy(host.Sum, bytes, isWritten));
         }
+
+        public nint OfHeads(nint host, bool isWritten = false) => host == 0 ? 0 : Copy(host, (long)_problem.Heads * _problem.ElementType.ComputeSize(), isWritten);
 
         public nint LogSumExpGradient(nint host) =>
             host == 0 ? 0 : Copy(host, (long)_problem.Batch * _problem.Heads * _problem.QueryLength * _problem.ElementType.ComputeSize(), isWritten: false);
