@@ -97,8 +97,8 @@ public class ExactPlantedBugs
         { In.Values, "backward_prepare_exact.cu", "mask < SIDE; mask *= 2", "mask < SIDE / 2; mask *= 2" },
         { In.Values, "backward_exact.cu", "M) rows.write(shared + SHARED_ROWS, thread_id()); // all", "M - 1) rows.write(shared + SHARED_ROWS, thread_id()); // all" },
         { In.Values, "backward_exact.cu", "rows.read(p, work.batch, head + last, (last", "rows.read(p, work.batch, head, (last" },
-        { In.Values, "backward_exact.cu", "x = p[r][c + e] * (x - delta[e]);", "x = p[r][c + e] * (x + delta[e]);" },
-        { In.Values, "backward_exact.cu", "scale[r] = (Real)p.scale, one[r] = 1;", "scale[r] = 1, one[r] = 1;" },
+        { In.Values, "backward_exact.cu", "p[r][c + e], kept) - delta[e]);", "p[r][c + e], kept) + delta[e]);" },
+        { In.Values, "backward_exact.cu", "scale[r] = (Real)p.scale, one[r] = backward.kept;", "scale[r] = 1, one[r] = backward.kept;" },
         { In.Values, "backward_query_exact.cu", "dp[r][c] = p[r][c] * (dp[r][c] - delta[r]);", "dp[r][c] = p[r][c] * dp[r][c];" },
         { In.Values, "backward_query_exact.cu", "chunk - PANELS_OF_V);", "0);" },
         // Averaged weights.

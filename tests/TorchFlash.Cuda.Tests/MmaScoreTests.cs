@@ -86,7 +86,14 @@ public class MmaScoreTests
         const int N = 1500, Size = 256;
         AttentionProblem problem = Plain with
         {
-            Batch = 1, Heads = 1, KeyHeads = 1, QueryLength = N, KeyLength = N, HeadDim = 8, ValueDim = 8, ElementType = type,
+            Batch = 1,
+            Heads = 1,
+            KeyHeads = 1,
+            QueryLength = N,
+            KeyLength = N,
+            HeadDim = 8,
+            ValueDim = 8,
+            ElementType = type,
             Score = documents ? Documents(N) : Window(60),
         };
         using var attention = new GpuCase(EmulatedDevices.Ampere, problem, scores: new() { Values = (_, index) => index[0] / Size, WantsGradient = _ => false });

@@ -1,5 +1,5 @@
-using TorchFlash.Kernels.Cuda;
 using TorchFlash.Kernels.Cpu;
+using TorchFlash.Kernels.Cuda;
 
 namespace TorchFlash.Cuda.Tests;
 

@@ -38,7 +38,12 @@ internal sealed class KernelChoice(KernelTarget target, KernelTuning tuning)
     public KernelVariant BackwardSinks(in AttentionProblem problem) =>
         Variant("backward_sinks", problem with
         {
-            ElementType = IsExact(problem) ? problem.ElementType : ElementType.Float32, HeadDim = 1, ValueDim = 1, Causal = CausalMask.None, Scale = 1, Dropout = 0,
+            ElementType = IsExact(problem) ? problem.ElementType : ElementType.Float32,
+            HeadDim = 1,
+            ValueDim = 1,
+            Causal = CausalMask.None,
+            Scale = 1,
+            Dropout = 0,
         }, isAligned: true);
 
     /// <summary>Averaged weights.</summary>
