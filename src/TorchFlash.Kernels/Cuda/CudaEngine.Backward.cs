@@ -53,7 +53,6 @@ public sealed unsafe partial class CudaEngine
         LoadedKernel prepare = Modules[_choice.BackwardPrepare(problem, aligned, options.Deterministic)];
         LoadedKernel ofKeys = Modules[_choice.Backward(problem, aligned, mappable, options.Deterministic)];
         LoadedKernel ofQueries = Modules[layout.HasAccumulator ? _choice.BackwardFinish(problem, aligned) : _choice.BackwardQuery(problem, aligned)];
-
         LoadedKernel? ofSinks = arguments.SinkGradient == 0 ? null : Modules[_choice.BackwardSinks(problem)];
 
         using CudaDevice.Scope scope = _device.Enter();

@@ -115,7 +115,7 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
             Scale = problem.Scale,
         };
         bool mappable = query.IsMappable && key.IsMappable && value.IsMappable && output.IsMappable;
-        byte[] captures = Captures(problem, arguments.ScoreTensors, arguments.Sinks);
+        byte[] captures = Captures(problem, arguments.ScoreTensors, problem.HasSinks ? arguments.Sinks : 0);
         LoadedKernel kernel = Modules[_choice.Forward(problem, _choice.IsAligned(problem.HeadDim, problem.ValueDim, query, key, value, output), mappable)];
         using CudaDevice.Scope scope = _device.Enter();
         Launch(kernel, QueryUnits(problem, kernel), options.Stream, parameters, captures, problem.ElementType,
