@@ -32,7 +32,11 @@ struct QueriesAndGradients {
   /// From here on to the first tile with a pair that may exist.
   DEVICE void skip() {
     if constexpr (score::HIDES)
-      NO_UNROLL while (head < heads && (tile >= tiles || Scores(p, batch, head).cover(tile * M, M, first_key, N) == Cover::None)) advance();
+      NO_UNROLL for (; head < heads; head++, tile = first_tile) {
+        const Scores scores(p, batch, head);
+        tile = find_tile(tile, tiles, [&](int first, int many) { return scores.cover(first * M, many * M, first_key, N); }).tile;
+        if (tile < tiles) break;
+      }
   }
   DEVICE void advance() {
     if (++tile < tiles) return;
@@ -64,9 +68,8 @@ struct RowScalars {
     if (query >= p.query_length) return;
     const i64 row = (i64)batch * p.heads + head;
     m = ldg((const Real *)p.maximum + row * p.query_length + query);
-    inverse = 1 / ldg((const Real *)p.sum + row * p.query_length + query);
+    inverse = inverse_of_sum(ldg((const Real *)p.sum + row * p.query_length + query), m);
     delta = ldg((const Real *)p.delta + row * p.padded_queries + query);
-    empty_row(m, inverse);
   }
   DEVICE void write(u32 shared, int i) const {
     constexpr int SIZE = sizeof(Real);
@@ -79,12 +82,12 @@ struct RowScalars {
 struct Backward {
   const Visibility visible;
   const Lane lane;
-  const Real factor;
+  const Real factor, kept;
   const int first; // key of the block
   Real dk[R][ColumnsQK::COUNT], dv[R][ColumnsV::COUNT];
 
-  DEVICE Backward(const BackwardParameters &p, int first)
-      : visible(p.query_length, p.key_length, p.diagonal), factor(factor_of_scores(p)), first(first) {
+  DEVICE Backward(const Scored<BackwardParameters> &p, int first)
+      : visible(p.query_length, p.key_length, p.diagonal), factor(factor_of_scores(p)), kept(p.kept()), first(first) {
     UNROLL for (int r = 0; r < R; r++) {
       UNROLL for (int n = 0; n < ColumnsQK::COUNT; n++) dk[r][n] = 0;
       UNROLL for (int n = 0; n < ColumnsV::COUNT; n++) dv[r][n] = 0;
@@ -113,6 +116,7 @@ struct Backward {
         Real &x = s[r][c + e];
         x = exp2_of((scores(x, query_of(tile, c + e), key(r), slopes.at(r, c + e)) - m[e]) * factor) * inverse[e];
         if (MASKED && !sees(scores, tile, c + e, r)) x = 0;
+        if (DROPS && !(scores.dropout.of_keys(query_of(tile, c + e), key(r)) & 1)) x = -x;
       }
     }
   }
@@ -125,7 +129,7 @@ struct Backward {
       row_scalars(delta, shared, 2, c);
       UNROLL for (int e = 0; e < VECTOR; e++) UNROLL for (int r = 0; r < R; r++) {
         Real &x = dp[r][c + e];
-        x = p[r][c + e] * (x - delta[e]);
+        x = weight_of(p[r][c + e]) * (dropped(x, p[r][c + e], kept) - delta[e]);
         slopes.apply(x, r, c + e);
         if (MASKED && !sees(scores, tile, c + e, r)) x = 0; // dP may be NaN
       }
@@ -133,18 +137,14 @@ struct Backward {
   }
 
   template <bool MASKED> DEVICE void step(const Scores &scores, int tile, u32 shared, BackwardStream &stream) {
-    auto mask = [&](int query) {
-      if constexpr (MASKED && K_CAUSAL) return From{first + lane.ty - visible.diagonal - tile * M - query};
-      else return Everything{};
-    };
     Real s[R][C], dp[R][C];
     Slopes<R, C> slopes;
     stream_rows<PANELS_QK, SPAN>(s, shared + SHARED_KEY, stream, lane);
     probabilities<MASKED>(s, slopes, scores, tile, shared);
-    stream_bands<ColumnsV, BAND_G>(dv, s, shared + SHARED_P, stream, lane, mask);
+    stream_bands<ColumnsV, BAND_G, true>(dv, s, shared + SHARED_P, stream, lane);
     stream_rows<PANELS_V, SPAN>(dp, shared + SHARED_VALUE, stream, lane);
     score_gradients<MASKED>(dp, s, slopes, scores, tile, shared);
-    stream_bands<ColumnsQK, BAND_Q>(dk, dp, shared + SHARED_P, stream, lane, mask);
+    stream_bands<ColumnsQK, BAND_Q>(dk, dp, shared + SHARED_P, stream, lane);
   }
 };
 
@@ -195,7 +195,7 @@ KERNEL(torchflash_backward_exact, THREADS, 1, PARAMETER(Scored<BackwardParameter
   cp_async_wait<0>();
 
   Real scale[R], one[R];
-  UNROLL for (int r = 0; r < R; r++) scale[r] = (Real)p.scale, one[r] = 1;
+  UNROLL for (int r = 0; r < R; r++) scale[r] = (Real)p.scale, one[r] = backward.kept;
   store_rows<ColumnsQK, K_HEAD_DIM>(p.key_gradient, work.batch, work.head, first, p.key_length, backward.dk, scale, backward.lane);
   store_rows<ColumnsV, K_VALUE_DIM>(p.value_gradient, work.batch, work.head, first, p.key_length, backward.dv, one, backward.lane);
 }

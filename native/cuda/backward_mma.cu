@@ -6,7 +6,7 @@
 #include "tile_size.cuh"
 #include "masking.cuh"
 #include "softmax.cuh"
-#include "non_finite.cuh"
+#include "scores.cuh"
 #include "epilogue.cuh"
 
 static constexpr BackwardShape SHAPE = backward_shape();
@@ -29,9 +29,9 @@ struct Backward {
   using GradientLoader = TileLoader<QUERIES, K_VALUE_DIM, THREADS>;
 
   /// A tile of queries: of the group's head `head`, the tile-th; their Q and dO are in the buffers of `turn`.
-  struct Step { int head, tile, turn; };
+  struct Step { int head, tile, turn; Cover cover; };
 
-  const BackwardParameters& p;
+  const Scored<BackwardParameters>& p;
   const WorkUnit unit;                     // head: a key head
   const int first, warp, key_group, group; // first key; the warp's groups
   const int first_tile, tiles;             // of the queries that see a key of this block
@@ -42,7 +42,7 @@ struct Backward {
   const float scale_log2;
   float dk[M][DK / 8][4], dv[M][DV / 8][4];
 
-  DEVICE Backward(const BackwardParameters& parameters)
+  DEVICE Backward(const Scored<BackwardParameters>& parameters)
       : p(parameters), unit(work_by_head(block_id(), (p.key_length + KEYS - 1) / KEYS, p.heads / p.group)), first(unit.tile * KEYS),
         warp(thread_id() / 32), key_group(warp / GROUPS), group(warp % GROUPS),
         first_tile(first_query(p, first) / QUERIES), tiles((p.query_length + QUERIES - 1) / QUERIES),
@@ -56,9 +56,22 @@ struct Backward {
 
   DEVICE bool next(Step& step) const {
     step.turn++;
-    if (++step.tile < tiles) return true;
+    if (++step.tile < tiles) return find(step);
     step.tile = first_tile;
-    return ++step.head < p.group;
+    return ++step.head < p.group && find(step);
+  }
+  DEVICE Scores program(const Step& step) const { return Scores(p, unit.batch, unit.head * p.group + step.head); }
+  /// From here on to the first tile in which a pair may exist; whether there is one.
+  DEVICE bool find(Step& step) const {
+    if constexpr (score::HIDES)
+      NO_UNROLL for (; step.head < p.group; step.head++, step.tile = first_tile) {
+        const Scores scores = program(step);
+        const FoundTile found = find_tile(step.tile, tiles, [&](int tile, int many) { return scores.cover(tile * QUERIES, many * QUERIES, first, KEYS); });
+        step.tile = found.tile;
+        step.cover = found.cover;
+        if (found.tile < tiles) break;
+      }
+    return step.head < p.group;
   }
   /// Row `tile * QUERIES` of a row-wise array of the workspace.
   DEVICE i64 row_of(const Step& step) const {
@@ -133,6 +146,36 @@ struct Backward {
       from[m][r] = key < p.key_length && query < p.query_length ? query : 0x7fffffff;
     }
   }
+  static constexpr int BLOCKS = DROPS ? M * N : 0;   // of Pᵀ, whose dropped elements are kept in mind, eight blocks to a word
+  struct Kept { u32 words[BLOCKS / 8 + 1]; };
+
+  /// Sᵀ -> Zᵀ o Pᵀ, in 16 bits, through the program; s becomes Pᵀ o ∂S'/∂S, which Zᵀ o dPᵀ - delta is multiplied by. Hidden pairs have 0 in both.
+  template <bool MASKED> DEVICE void run_program(float (&s)[M][N][4], u32 (&weights)[M][N / 2][4], Kept& kept, const Step& now, u32 log_sum) const {
+    const Scores program = this->program(now);
+    const int lane = thread_id() % 32, query = now.tile * QUERIES + group * OWN + lane % 4 * 2, key = first + key_group * M * 16 + lane / 4;
+    int from[M][2];
+    seen_from(from);
+    UNROLL for (int n = 0; n < N; n++) {
+      const V2 two = lds<V2>(log_sum + (group * OWN + n * 8 + lane % 4 * 2) * 4);
+      UNROLL for (int m = 0; m < M; m++) {
+        float weight[4];
+        UNROLL for (int e = 0; e < 4; e++) {
+          const int i = query + n * 8 + e % 2, j = key + m * 16 + e / 2 * 8;
+          float slope = 1.f;
+          weight[e] = ex2(program(s[m][n][e], i, j, &slope) * scale_log2 - as_float(e % 2 ? two.y : two.x));
+          if (MASKED && !(i >= from[m][e / 2] && program.exists(i, j))) weight[e] = 0.f;
+          s[m][n][e] = score::BENDS && weight[e] != 0.f ? weight[e] * slope : weight[e];   // (of what has no weight the slope may be anything)
+        }
+        if constexpr (DROPS) {
+          const u32 bits = program.dropout.of_transposed_block(first + key_group * M * 16 + m * 16, query + n * 8);
+          const int block = n * M + m;
+          kept.words[block / 8] = (block % 8 ? kept.words[block / 8] : 0) | bits << block % 8 * 4;
+          UNROLL for (int e = 0; e < 4; e++) if (!(bits >> e & 1)) weight[e] = 0.f;
+        }
+        UNROLL for (int r = 0; r < 2; r++) weights[m][n / 2][n % 2 * 2 + r] = pack2<BF>(weight[2 * r], weight[2 * r + 1]);
+      }
+    }
+  }
   /// Sᵀ -> Pᵀ. The lane's columns are queries: their log-sums come from shared memory, two at a time.
   template <bool MASKED> DEVICE void exponentiate(float (&s)[M][N][4], u32 log_sum, int query) const {
     UNROLL for (int n = 0; n < N; n++) {
@@ -144,6 +187,13 @@ struct Backward {
       int from[M][2];
       seen_from(from);
       hide_queries(s, from, query + group * OWN);
+    }
+  }
+  /// dPᵀ -> Zᵀ o dPᵀ.
+  DEVICE void drop(float (&dp)[M][N][4], const Kept& kept) const {
+    UNROLL for (int n = 0; n < N; n++) UNROLL for (int m = 0; m < M; m++) UNROLL for (int i = 0; i < 4; i++) {
+      const int block = n * M + m;
+      dp[m][n][i] = kept.words[block / 8] >> (block % 8 * 4 + i) & 1 ? dp[m][n][i] * p.kept() : 0.f;
     }
   }
   /// dPᵀ -> dSᵀ = Pᵀ o (dPᵀ - delta); a hidden pair has none, whatever its dP is.
@@ -189,40 +239,11 @@ struct Backward {
       UNROLL for (int i = 0; i < 4; i++) atomic_add(to + (row + i / 2 * 8) * p.padded_dim + pair * 2 + i % 2, x[i]);
   }
 
-  // ---- NaN and infinity in masked tiles
-  /// What is not finite of dO goes into dV of the keys that the row sees; then 0 takes its place, and in Q too: dS of a row with a
-  /// NaN in Q or dO is NaN without its help.
-  DEVICE void take_non_finite(const Step& now, u32 query, u32 gradient) {
-    int from[M][2];
-    seen_from(from);
-    add_non_finite<VALUE_DIM>(dv, gradient + group_begin(VALUE_DIM, DV, group) * 2, QUERIES,
-        [&](int row, int m, int r) { return now.tile * QUERIES + row >= from[m][r]; });
-    sync_threads();
-    make_finite(query_loader, query);
-    make_finite(gradient_loader, gradient);
-    sync_threads();
-  }
-  /// dQ of a masked tile where K is not all finite: the product takes 0 in its place, and K is loaded again.
-  DEVICE void query_gradient_of_finite(const Step& now) const {
-    make_finite(key_loader, shared + KEY);
-    sync_threads();
-    query_gradient(now);
-    sync_threads();
-    key_loader.template load<false>(shared + KEY, p.key_length - first);
-    cp_async_commit();
-  }
-
   /// One tile of queries. MASKED: some of them do not see all of the keys, or some keys do not exist.
   template <bool MASKED> DEVICE void step(const Step& now, const Step& following, bool more) {
     const int query_stage = now.turn % SHAPE.query_stages, gradient_stage = now.turn % SHAPE.gradient_stages;
     const u32 query = shared + QUERY + query_stage * QUERY_BYTES, gradient = shared + GRADIENT + gradient_stage * GRADIENT_BYTES;
-    constexpr bool GUARDED = MASKED && K_CAUSAL;   // there are hidden pairs of queries and keys that exist
-    const WarpFlags<HEAD_DIM, WARPS> spoiled = {shared + KEY}, spoiled_key = {shared + KEY + 4 * HEAD_STRIDE};
     cp_async_wait<0>();
-    if (GUARDED) {
-      spoiled.raise(now.turn, finds_non_finite(query_loader, query) | finds_non_finite(gradient_loader, gradient));
-      spoiled_key.raise(now.turn, finds_non_finite(key_loader, shared + KEY));
-    }
     sync_threads();                        // this step's Q and dO have landed for all, and all are done with the step before
 
     float s[M][N][4], dp[M][N][4];
@@ -231,14 +252,19 @@ struct Backward {
     if (SHAPE.gradient_stages == 2) load_gradient(following, more);
     cp_async_commit();
     scores<VALUE_DIM>(dp, shared + VALUE, gradient);
-    exponentiate<MASKED>(s, shared + LOG_SUM + query_stage * QUERIES * 4, now.tile * QUERIES);
     u32 weights[M][N / 2][4], ds[M][N / 2][4];
-    pack_left<BF>(weights, s);
+    if constexpr (HAS_PROGRAM || DROPS) {
+      Kept kept;
+      run_program<MASKED>(s, weights, kept, now, shared + LOG_SUM + query_stage * QUERIES * 4);
+      if (DROPS) drop(dp, kept);
+    } else {
+      exponentiate<MASKED>(s, shared + LOG_SUM + query_stage * QUERIES * 4, now.tile * QUERIES);
+      pack_left<BF>(weights, s);
+    }
     share(shared + WEIGHTS, weights);
     differentiate<MASKED>(dp, s, shared + DELTA + gradient_stage * QUERIES * 4);
     pack_left<BF>(ds, dp);
     share(shared + DS, ds);
-    if (GUARDED && spoiled.raised(now.turn)) take_non_finite(now, query, gradient);
     accumulate_own<VALUE_DIM, DV>(dv, weights, gradient);
     accumulate_own<HEAD_DIM, DK>(dk, ds, query);
     sync_threads();                        // Pᵀ and dSᵀ are whole
@@ -250,8 +276,7 @@ struct Backward {
       load_gradient(following, more);
       cp_async_commit();
     }
-    if (K_DETERMINISTIC) return;
-    if (GUARDED && spoiled_key.raised(now.turn)) query_gradient_of_finite(now); else query_gradient(now);
+    if (!K_DETERMINISTIC) query_gradient(now);
   }
 
   /// The first tile that needs no mask: its first query sees the last key.
@@ -264,7 +289,7 @@ struct Backward {
     cp_async_wait<0>();
     sync_threads();                        // all are done with the operands: dK and dV are staged in their place
     float scale[M][2], one[M][2];
-    UNROLL for (int m = 0; m < M; m++) UNROLL for (int r = 0; r < 2; r++) { scale[m][r] = (float)p.scale; one[m][r] = 1.f; }
+    UNROLL for (int m = 0; m < M; m++) UNROLL for (int r = 0; r < 2; r++) { scale[m][r] = (float)p.scale; one[m][r] = p.kept(); }
     const int key = first + key_group * M * 16;
     const u32 staging = shared + warp * larger_constant(staging_bytes(M, DK / 8), staging_bytes(M, DV / 8));
     store_rows<K_HEAD_DIM>(dk, scale, staging, head_of<u16>(p.key_gradient, unit.batch, unit.head) + key * p.key_gradient.row,
@@ -274,14 +299,14 @@ struct Backward {
   }
 
   DEVICE void run() {
-    Step now = {0, first_tile, 0};
-    bool more = first_tile < tiles;
+    Step now = {0, first_tile, 0, Cover::All};
+    bool more = first_tile < tiles && find(now);
     if (more) begin(now);
     const int whole = first_whole_tile();
     while (more) {
       Step following = now;
       more = next(following);
-      if (now.tile < whole) step<true>(now, following, more); else step<false>(now, following, more);
+      if (now.tile < whole || (score::HIDES && now.cover != Cover::All)) step<true>(now, following, more); else step<false>(now, following, more);
       now = following;
     }
     finish();
@@ -292,4 +317,4 @@ static_assert(Backward::WARPS * larger_constant(staging_bytes(Backward::M, Backw
 
 KERNEL_SHAPE(Backward::THREADS, SHAPE.shared_bytes(), Backward::KEYS, 0, 0, 1);
 
-KERNEL(torchflash_backward_mma, Backward::THREADS, 1, PARAMETER(BackwardParameters) p) { Backward(p).run(); }
+KERNEL(torchflash_backward_mma, Backward::THREADS, 1, PARAMETER(Scored<BackwardParameters>) p) { Backward(p).run(); }

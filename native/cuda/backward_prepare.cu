@@ -1,4 +1,4 @@
-// Before the backward kernels of the 16-bit types: for each query delta = rowsum(dO o O) and its log-sum, so that
+// Before the backward kernels of the 16-bit types: for each query delta = rowsum(dO o O) - dLSE and its log-sum, so that
 // P = exp2(s scale_log2 - log_sum); zeroes the sums of dQ. Rows beyond the last query and rows that see no key get
 // log_sum = +inf, delta = 0: their P and dS are 0.
 #include "work.cuh"
@@ -38,7 +38,11 @@ struct Prepare {
     if (row < p.query_length) {
       const i64 at = ((i64)unit.batch * p.heads + unit.head) * p.query_length + row;
       const float m = ldg((const float*)p.maximum + at), l = ldg((const float*)p.sum + at);
-      if (l != 0.f) log_sum = m * p.scale_log2 + lg2(l); else delta = 0.f;   // (NaN is not 0)
+      if (l == 0.f) delta = 0.f;
+      else {                                                                   // (NaN is not 0)
+        log_sum = m * p.scale_log2 + lg2(l);
+        if (p.log_sum_exp_gradient) delta -= ldg((const float*)p.log_sum_exp_gradient + at);
+      }
     }
     stg(p.log_sum + rows + row, log_sum);
     stg((float*)p.delta + rows + row, delta);

@@ -1,4 +1,4 @@
-// delta_i = sum_x dO_ix O_ix for float and double operands: the first step of the backward pass. 16 threads for each row.
+// delta_i = sum_x dO_ix O_ix - dLSE_i for float and double operands: the first step of the backward pass. 16 threads for each row.
 #include "exact_product.cuh"
 #include "exact_work.cuh"
 
@@ -30,6 +30,11 @@ KERNEL(torchflash_backward_prepare_exact, THREADS, 2, PARAMETER(BackwardParamete
     const int row = work.tile * ROWS + i + thread_id() / SIDE, part = thread_id() % SIDE;
     Real sum = row < p.query_length ? part_of_row(output + row * p.output.row, gradient + row * p.output_gradient.row, part) : Real(0);
     UNROLL for (int mask = 1; mask < SIDE; mask *= 2) sum += shuffle_xor(sum, mask);
-    if (part == 0 && row < p.query_length) stg(delta + row, sum);
+    if (part == 0 && row < p.query_length) {
+      const i64 at = ((i64)work.batch * p.heads + work.head) * p.query_length + row;
+      if (ldg((const Real *)p.sum + at) == 0) sum = 0; // nothing to attend to
+      else if (p.log_sum_exp_gradient) sum -= ldg((const Real *)p.log_sum_exp_gradient + at);
+      stg(delta + row, sum);
+    }
   }
 }

@@ -43,21 +43,20 @@ struct BackwardQuery {
   const Visibility visible;
   const Scores &scores;
   const Lane lane;
-  const Real factor;
+  const Real factor, kept;
   const int first; // query of the block
   Real dq[R][ColumnsQK::COUNT], m[R], inverse[R], delta[R];
 
-  DEVICE BackwardQuery(const BackwardParameters &p, const Scores &scores, const Work &work, int first)
-      : visible(p.query_length, p.key_length, p.diagonal), scores(scores), factor(factor_of_scores(p)), first(first) {
+  DEVICE BackwardQuery(const Scored<BackwardParameters> &p, const Scores &scores, const Work &work, int first)
+      : visible(p.query_length, p.key_length, p.diagonal), scores(scores), factor(factor_of_scores(p)), kept(p.kept()), first(first) {
     const i64 rows = (i64)work.batch * p.heads + work.head;
     UNROLL for (int r = 0; r < R; r++) {
       UNROLL for (int n = 0; n < ColumnsQK::COUNT; n++) dq[r][n] = 0;
       m[r] = inverse[r] = delta[r] = 0;
       if (query(r) < p.query_length) {
         m[r] = ldg((const Real *)p.maximum + rows * p.query_length + query(r));
-        inverse[r] = 1 / ldg((const Real *)p.sum + rows * p.query_length + query(r));
+        inverse[r] = inverse_of_sum(ldg((const Real *)p.sum + rows * p.query_length + query(r)), m[r]);
         delta[r] = ldg((const Real *)p.delta + rows * p.padded_queries + query(r));
-        empty_row(m[r], inverse[r]);
       }
     }
   }
@@ -84,17 +83,23 @@ struct BackwardQuery {
     }
   }
 
+  /// dP -> Z o dP
+  DEVICE void drop(Real (&dp)[R][C], int tile) const {
+    UNROLL for (int r = 0; r < R; r++) UNROLL for (int c = 0; c < C; c += VECTOR) {
+      const u32 bits = scores.dropout.of_keys(query(r), key_of(tile, c));
+      UNROLL for (int e = 0; e < VECTOR; e++) dp[r][c + e] = bits >> e & 1 ? dp[r][c + e] * kept : Real(0);
+    }
+  }
+
   template <bool MASKED> DEVICE void step(int tile, u32 shared, BackwardStream &stream) {
     Real s[R][C], dp[R][C];
     Slopes<R, C> slopes;
     stream_rows<PANELS_QK, SPAN>(s, shared + SHARED_QUERY, stream, lane);
     probabilities(s, slopes, tile);
     stream_rows<PANELS_V, SPAN>(dp, shared + SHARED_GRADIENT, stream, lane);
+    if (DROPS) drop(dp, tile);
     score_gradients<MASKED>(dp, s, slopes, tile);
-    stream_bands<ColumnsQK, BAND>(dq, dp, shared + SHARED_DS, stream, lane, [&](int key) {
-      if constexpr (MASKED && K_CAUSAL) return UpTo{query(0) + visible.diagonal - tile * N - key};
-      else return Everything{};
-    });
+    stream_bands<ColumnsQK, BAND>(dq, dp, shared + SHARED_DS, stream, lane);
   }
 };
 
@@ -125,6 +130,9 @@ KERNEL(torchflash_backward_query_exact, THREADS, 1, PARAMETER(Scored<BackwardPar
   cp_async_wait<0>();
 
   Real scale[R];
-  UNROLL for (int r = 0; r < R; r++) scale[r] = (Real)p.scale;
+  UNROLL for (int r = 0; r < R; r++) {
+    scale[r] = (Real)p.scale;
+    if (backward.inverse[r] == 0) clear_row(backward.dq, scale[r], r); // nothing to attend to: 0, whatever the hidden keys are
+  }
   store_rows<ColumnsQK, K_HEAD_DIM>(p.query_gradient, work.batch, work.head, first, p.query_length, backward.dq, scale, backward.lane);
 }

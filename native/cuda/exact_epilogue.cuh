@@ -3,6 +3,12 @@
 #include "exact_product.cuh"
 #include "exact_work.cuh"
 
+/// Row r becomes 0, and so does its factor.
+template <int R, int N> DEVICE void clear_row(Real (&d)[R][N], Real &factor, int r) {
+  factor = 0;
+  UNROLL for (int n = 0; n < N; n++) d[r][n] = 0;
+}
+
 /// Rows first + ty + 16 r < count of one head of `view`: the columns of this thread, each row times factor[r].
 template <class Cols, int DIM, int R> DEVICE void store_rows(
     const View &view, int batch, int head, int first, int count, const Real (&d)[R][Cols::COUNT], const Real (&factor)[R], Lane lane) {

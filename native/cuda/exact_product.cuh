@@ -80,15 +80,8 @@ template <class C> DEVICE void load_columns(Real (&y)[C::COUNT], u32 band, int k
   }
 }
 
-/// Which of the products a[ty + 16 r][k] b[k] are formed: all of them, ...
-struct Everything { DEVICE bool operator()(int, int) const { return true; } };
-/// ... or those with k <= limit + 16 r, or with k >= limit + 16 r. A masked product is left out instead of being multiplied with
-/// P = 0: a NaN or an infinity in b must not reach the rows that do not see it.
-struct UpTo { int limit; DEVICE bool operator()(int r, int k) const { return k - SIDE * r <= limit; } };
-struct From { int limit; DEVICE bool operator()(int r, int k) const { return k - SIDE * r >= limit; } };
-
 /// d[r][n] += sum over the ROWS rows of a band of a[ty + 16 r][k] b[k][column n of tx].
-template <class C, int ROWS, int R, class Visible> DEVICE void product_with_rows(Real (&d)[R][C::COUNT], u32 a, u32 b, Lane lane, Visible visible) {
+template <class C, int ROWS, int R> DEVICE void product_with_rows(Real (&d)[R][C::COUNT], u32 a, u32 b, Lane lane) {
   constexpr int BYTES = ROWS * (int)sizeof(Real);
   using P = Panel<BYTES>;
   a += lane.ty * BYTES;
@@ -99,9 +92,7 @@ template <class C, int ROWS, int R, class Visible> DEVICE void product_with_rows
     UNROLL for (int e = 0; e < VECTOR; e++) {
       Real y[C::COUNT];
       load_columns<C>(y, b, piece * VECTOR + e, lane.tx);
-      UNROLL for (int r = 0; r < R; r++)
-        if (visible(r, piece * VECTOR + e))
-          UNROLL for (int n = 0; n < C::COUNT; n++) d[r][n] = fused(x[r][e], y[n], d[r][n]);
+      UNROLL for (int r = 0; r < R; r++) UNROLL for (int n = 0; n < C::COUNT; n++) d[r][n] = fused(x[r][e], y[n], d[r][n]);
     }
   }
 }

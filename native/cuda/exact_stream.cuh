@@ -1,7 +1,15 @@
 // The stream of panels and bands through shared memory: a ring of stages, filled ahead by asynchronous copies.
 #pragma once
 #include "exact_product.cuh"
+#include "dropout.cuh"
 #include "parameters.cuh"
+
+/// A weight that is dropped keeps its value, but has a negative sign: dS needs it.
+DEVICE bool is_dropped(float p) { return as_u32(p) >> 31; }
+DEVICE bool is_dropped(double p) { return is_dropped((float)p); }
+/// Z o dP of a weight's dP.
+DEVICE Real dropped(Real dp, Real p, Real factor) { return !DROPS ? dp : is_dropped(p) ? Real(0) : dp * factor; }
+DEVICE Real weight_of(Real p) { return DROPS && is_dropped(p) ? -p : p; }
 
 /// The rows of one head of an operand.
 struct Rows {
@@ -117,20 +125,23 @@ template <int PANELS, int SPAN, int R, int C, class S> DEVICE void stream_rows(R
 }
 
 /// D += P B, P in registers and B the next bands of the stream, of ROWS rows each. The rows of P belong to one half of a warp: some
-/// columns of them at a time go through shared memory (`shared_p`), without a barrier of the block. mask(k): what is visible of the
-/// rows of B from k on.
-template <class Cols, int ROWS, int R, int C, class S, class Mask>
-DEVICE void stream_bands(Real (&d)[R][Cols::COUNT], const Real (&p)[R][C], u32 shared_p, S &stream, Lane lane, Mask mask) {
+/// columns of them at a time go through shared memory (`shared_p`), without a barrier of the block. OF_WEIGHTS: P is of weights, and those that are
+/// dropped have a negative sign.
+template <class Cols, int ROWS, bool OF_WEIGHTS = false, int R, int C, class S>
+DEVICE void stream_bands(Real (&d)[R][Cols::COUNT], const Real (&p)[R][C], u32 shared_p, S &stream, Lane lane) {
   constexpr int PART = part_of_band(ROWS), BYTES = PART * (int)sizeof(Real), GROUP = SIDE * VECTOR, LANES = PART / VECTOR;
   u32 b = 0;
   UNROLL for (int g = 0; g < C / VECTOR; g++) // a loop that stays would index registers
     NO_UNROLL for (int part = 0; part < GROUP / PART; part++) {
       b = part % (ROWS / PART) == 0 ? stream.next() : b + PART * Cols::WIDTH * (int)sizeof(Real);
       if (lane.tx / LANES == part)
-        UNROLL for (int r = 0; r < R; r++)
-          store_shared<VECTOR>(shared_p + Panel<BYTES>::at(lane.ty + SIDE * r, lane.tx % LANES), p[r] + g * VECTOR);
+        UNROLL for (int r = 0; r < R; r++) {
+          Real x[VECTOR];
+          UNROLL for (int e = 0; e < VECTOR; e++) x[e] = OF_WEIGHTS && DROPS && is_dropped(p[r][g * VECTOR + e]) ? Real(0) : p[r][g * VECTOR + e];
+          store_shared<VECTOR>(shared_p + Panel<BYTES>::at(lane.ty + SIDE * r, lane.tx % LANES), x);
+        }
       sync_warp();
-      product_with_rows<Cols, PART>(d, shared_p, b, lane, mask(g * GROUP + part * PART));
+      product_with_rows<Cols, PART>(d, shared_p, b, lane);
       sync_warp();
     }
 }

@@ -22,7 +22,6 @@ struct Visibility {
       : queries(queries), keys(keys), diagonal(K_CAUSAL ? larger(-queries, smaller(diagonal, keys)) : keys) {}
 
   DEVICE bool operator()(int query, int key) const { return key < keys && (!K_CAUSAL || key <= query + diagonal); }
-  DEVICE bool any_key(int query) const { return keys > 0 && query + diagonal >= 0; }
   /// Keys that some query of [first, first + rows) sees, and those that all of them do: both are the keys before this one.
   DEVICE int keys_of_some(int first, int rows) const {
     return K_CAUSAL ? larger(0, smaller(keys, smaller(first + rows, queries) + diagonal)) : keys;

@@ -87,23 +87,31 @@ struct Forward {
     }
   }
 
+  /// Gives the weights that are dropped a negative sign.
+  DEVICE void drop(Real (&s)[R][C], int tile) const {
+    UNROLL for (int r = 0; r < R; r++) UNROLL for (int c = 0; c < C; c += VECTOR) {
+      const u32 kept = scores.dropout.of_keys(query(r), key_of(tile, c));
+      UNROLL for (int e = 0; e < VECTOR; e++) if (!(kept >> e & 1)) s[r][c + e] = -s[r][c + e];
+    }
+  }
+
   template <bool MASKED> DEVICE void step(int tile, u32 shared, ForwardStream &stream) {
     Real s[R][C];
     stream_rows<PANELS_QK, SPAN>(s, shared + SHARED_QUERY, stream, lane);
     mask<MASKED>(s, tile);
     softmax<MASKED>(s, tile);
-    stream_bands<ColumnsV, BAND>(o, s, shared + SHARED_P, stream, lane, [&](int key) {
-      if constexpr (MASKED && K_CAUSAL) return UpTo{query(0) + visible.diagonal - tile * N - key};
-      else return Everything{};
-    });
+    if (DROPS) drop(s, tile);
+    stream_bands<ColumnsV, BAND, true>(o, s, shared + SHARED_P, stream, lane);
   }
 
-  DEVICE void finish(const ForwardParameters &p, const Work &work) {
+  DEVICE void finish(const Scored<ForwardParameters> &p, const Work &work) {
     Real inverse[R];
+    const Real sink = p.sink(work.head, factor);
     UNROLL for (int r = 0; r < R; r++) {
-      const Real row_m = m.get(r, lane), row_l = l.get(r, lane);
-      // Only -inf scores: l = 0, O = NaN, but for a program 0.
-      inverse[r] = (HAS_PROGRAM ? row_l != 0 : visible.any_key(query(r))) ? 1 / row_l : Real(0);
+      Real row_m = m.get(r, lane), row_l = l.get(r, lane);
+      const bool empty = row_l == 0; // no key, or none but scores of -inf
+      inverse[r] = p.kept() * add_sink(row_m, row_l, sink, factor) / row_l;
+      if (empty) clear_row(o, inverse[r], r); // 0, whatever the hidden values are
       if (lane.tx == 0 && query(r) < p.query_length) {
         const i64 row = ((i64)work.batch * p.heads + work.head) * p.query_length + query(r);
         stg((Real *)p.maximum + row, row_m);

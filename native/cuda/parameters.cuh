@@ -19,7 +19,7 @@ struct ForwardParameters {
   int query_length, key_length;
   int diagonal;               // K_CAUSAL: query i sees the keys j <= i + diagonal (0: top-left, Nk - Nq: bottom-right; may be negative)
   int head_dim, value_dim;    // d of query and key, d_v of value and output; equal to K_HEAD_DIM, K_VALUE_DIM
-  float scale_log2;           // |scale| log2(e), in float
+  float scale_log2;           // |scale| log2(e), in float; log2(e) with a program that modifies scores, which then have the scale
   double scale;
 };
 
@@ -28,9 +28,10 @@ struct BackwardParameters {
   View query, key, value, output, output_gradient;
   View query_gradient, key_gradient, value_gradient;   // written, in the operands' type
   void *maximum, *sum;        // m, l of the forward pass
-  void *delta;                // workspace, compute type, [B, H, padded_queries]: delta_i = sum_x dO_ix O_ix
+  void *delta;                // workspace, compute type, [B, H, padded_queries]: delta_i = sum_x dO_ix O_ix - dLSE_i, 0 for a row of nothing
   float *log_sum;             // workspace, [B, H, padded_queries] (16-bit types): m_i |scale| log2(e) + log2(l_i), +inf for a row without keys
   float *query_accumulator;   // workspace, [B, H, padded_queries, padded_dim] (16-bit types, not K_DETERMINISTIC): sum of dS K, unscaled
+  void *log_sum_exp_gradient; // [B, H, Nq], compute type: dLSE; null: none
   int batch, heads, group;
   int query_length, key_length;
   int diagonal;

@@ -125,15 +125,42 @@ DEVICE Truth operator!(Truth a) { return {!a.possible, !a.always}; }
 DEVICE Truth operator==(Truth a, Truth b) { return (a && b) || (!a && !b); }
 DEVICE Truth select(Truth c, Truth a, Truth b) { return (c && a) || (!c && b); }
 
-/// The element where all pairs of the tile read the same one, else nothing is known of what they read.
-DEVICE bool is_one_element(Ints a, Ints b, Ints c, Ints d) { return a.is_one() && b.is_one() && c.is_one() && d.is_one(); }
+/// f(element) of every element that pairs of the tile may read, dealt out over the lanes of the warp; false, and nothing, if there are too many.
+template <class T, class F> DEVICE bool scan(const Tensor<T> &t, Ints a, Ints b, Ints c, Ints d, F f) {
+  constexpr i64 MOST = 2048;
+  const i64 n[4] = {a.high - a.low + 1, b.high - b.low + 1, c.high - c.low + 1, d.high - d.low + 1};
+  if (n[0] > MOST || n[1] > MOST || n[2] > MOST || n[3] > MOST || n[0] * n[1] > MOST || n[2] * n[3] > MOST || n[0] * n[1] * n[2] * n[3] > MOST) return false;
+  const int count = int(n[0] * n[1] * n[2] * n[3]), nd = (int)n[3], nc = (int)n[2], nb = (int)n[1];
+  NO_UNROLL for (int e = thread_id() % 32; e < count; e += 32)
+    f(load(t, (int)a.low + e / (nd * nc * nb), (int)b.low + e / (nd * nc) % nb, (int)c.low + e / nd % nc, (int)d.low + e % nd));
+  return true;
+}
+/// The smallest and the largest of what the lanes of a warp have (all take part).
+DEVICE void meet(Real &low, Real &high) {
+  UNROLL for (int mask = 1; mask < 32; mask *= 2) low = min(low, shuffle_xor(low, mask)), high = max(high, shuffle_xor(high, mask));
+}
+DEVICE void meet(int &low, int &high) {
+  UNROLL for (int mask = 1; mask < 32; mask *= 2)
+    low = min(low, (int)shuffle_xor((u32)low, mask)), high = max(high, (int)shuffle_xor((u32)high, mask));
+}
 DEVICE Reals load(const Tensor<Real> &t, Ints a, Ints b = 0, Ints c = 0, Ints d = 0) {
-  return is_one_element(a, b, c, d) ? Reals(load(t, (int)a.low, (int)b.low, (int)c.low, (int)d.low)) : Reals::any();
+  Reals x(Real(0));
+  x.low = infinity(), x.high = -infinity();
+  u32 nan = 0;
+  if (!scan(t, a, b, c, d, [&](Real e) { x.low = min(x.low, e), x.high = max(x.high, e), nan |= e != e; })) return Reals::any();
+  meet(x.low, x.high);
+  x.nan = any_in_warp(nan != 0);
+  return x.nan ? Reals::any() : x;
 }
 DEVICE Ints load(const Tensor<i64> &t, Ints a, Ints b = 0, Ints c = 0, Ints d = 0) {
-  return is_one_element(a, b, c, d) ? Ints(load(t, (int)a.low, (int)b.low, (int)c.low, (int)d.low)) : Ints::any();
+  int low = 0x7fffffff, high = -low - 1;
+  if (!scan(t, a, b, c, d, [&](int e) { low = min(low, e), high = max(high, e); })) return Ints::any();
+  meet(low, high);
+  return {low, high};
 }
 DEVICE Truth load(const Tensor<u8> &t, Ints a, Ints b = 0, Ints c = 0, Ints d = 0) {
-  return is_one_element(a, b, c, d) ? Truth(load(t, (int)a.low, (int)b.low, (int)c.low, (int)d.low)) : Truth(false, true);
+  bool always = true, possible = false;
+  if (!scan(t, a, b, c, d, [&](bool e) { always = always && e, possible = possible || e; })) return {false, true};
+  return {!any_in_warp(!always), any_in_warp(possible)};
 }
 } // namespace score

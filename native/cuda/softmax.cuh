@@ -5,6 +5,12 @@
 /// |scale| log2(e), but never 0: -inf * 0 is NaN, and hidden scores are -inf.
 DEVICE float softmax_scale(float scale_log2) { return fmaxf(scale_log2, 1.17549435e-38f); }
 
+/// Row r of the m-th 16 becomes 0, and so does its factor.
+template <int M, int N> DEVICE void clear_row(float (&x)[M][N][4], float& factor, int m, int r) {
+  factor = 0.f;
+  UNROLL for (int n = 0; n < N; n++) x[m][n][2 * r] = x[m][n][2 * r + 1] = 0.f;
+}
+
 /// m, l of the rows lane / 4 and lane / 4 + 8 of M blocks of 16 rows.
 ///
 /// m follows the largest score only when that has risen above it by more than 2^8 in the exponent: P then stays below 256, which
@@ -52,14 +58,15 @@ template <int M> struct OnlineSoftmax {
     }
   }
 
-  /// Completes l and returns in `factor` what makes O of the sums: 0 for a row that sees no key. (A row whose keys all score -inf
-  /// or NaN divides by 0 or NaN.)
-  DEVICE void finish(float (&factor)[M][2], const int (&seen)[M][2]) {
+  /// Completes l and returns in `factor` what makes O of the sums. A row without keys, or with none but scores of -inf, has l = 0
+  /// and O = 0, whatever its hidden values are (0 times NaN).
+  template <int COLUMNS> DEVICE void finish(float (&factor)[M][2], float (&o)[M][COLUMNS][4]) {
     UNROLL for (int m = 0; m < M; m++) UNROLL for (int r = 0; r < 2; r++) {
       float& l = sum[m][r];
       l += shuffle_xor(l, 1);
       l += shuffle_xor(l, 2);
-      factor[m][r] = seen[m][r] > 0 ? 1.f / l : 0.f;
+      factor[m][r] = 1.f / l;
+      if (l == 0.f) clear_row(o, factor[m][r], m, r);
     }
   }
 };

@@ -44,14 +44,6 @@ template <int ROWS, int DIM, int THREADS> struct TileLoader {
     }
   }
 
-  /// f(address) for each 16 bytes that this thread loads into the tile.
-  template <class F> DEVICE void each_chunk(u32 tile, F f) const {
-    UNROLL for (int i = 0; i < ROWS; i += STEP) {
-      if (ROWS % STEP != 0 && i + row() >= ROWS) break;
-      UNROLL for (int c = 0; c < CHUNKS; c += LANES) f(tile + offset() + i * STRIDE + c * 16);
-    }
-  }
-
   /// Eight elements, c chunks right of the thread's first.
   DEVICE void copy(u32 to, const u16* p, int c, bool exists) const {
 #if K_ALIGNED

@@ -50,7 +50,7 @@ struct Weights {
 
   DEVICE int query(int r) const { return first_query + lane.ty + SIDE * r; }
 
-  /// W += P / H. What a query does not see may be anything: it is left out when W is stored.
+  /// W += Z o P / H. What a query does not see may be anything: it is left out when W is stored.
   DEVICE void add(int head, Real factor, WeightsStream &stream) {
     Real m[R], inverse[R];
     UNROLL for (int r = 0; r < R; r++) {
@@ -58,8 +58,7 @@ struct Weights {
       if (query(r) < p.query_length) {
         const i64 row = ((i64)batch * p.heads + head) * p.query_length + query(r);
         m[r] = ldg((const Real *)p.maximum + row);
-        inverse[r] = 1 / (p.heads * ldg((const Real *)p.sum + row));
-        empty_row(m[r], inverse[r]);
+        inverse[r] = p.kept() * inverse_of_sum(p.heads * ldg((const Real *)p.sum + row), m[r]);
       }
     }
     Real s[R][C];
@@ -69,9 +68,12 @@ struct Weights {
       product_of_rows(s, stage, stage + STAGE_KEY, lane);
     }
     const Scores scores(p, batch, head);
+    [[maybe_unused]] u32 kept = 0;
     UNROLL for (int r = 0; r < R; r++) UNROLL for (int c = 0; c < C; c++) {
       const int key = first_key + RowsOfB::row(c * SIDE + lane.tx);
       const Real x = exp2_of((scores(s[r][c], query(r), key) - m[r]) * factor);
+      if (DROPS && c % VECTOR == 0) kept = scores.dropout.of_keys(query(r), key);
+      if (DROPS && !(kept >> c % VECTOR & 1)) continue;
       if (scores.exists(query(r), key)) w[r][c] = fused(x, inverse[r], w[r][c]);
     }
   }

@@ -129,9 +129,9 @@ public readonly record struct WeightsArguments
 /// else float). m is kept before scaling, so that the backward pass finds the same exponents again whatever their size:
 /// m_i = max_j sign(scale) q_i·k_j and l_i = sum_j exp(|scale| (sign(scale) q_i·k_j - m_i)) over the keys that query i attends to. With a
 /// program that modifies scores m and l are of the modified ones, with 1 for the scale. A sink counts as one more key.
-/// A row that attends to nothing, for want of keys or because every score is -inf, has m = -inf, l = 0 and O = 0 (on CUDA a row of scores
-/// of -inf has O = NaN and no meaningful statistics). The log-sum-exp of a row is |scale| m + ln(l). The CUDA engine's m of 16-bit types
-/// may lie below the maximum, with an l to match: exp(|scale| (max - m)) is 2⁸ at most.
+/// A row that attends to nothing, for want of keys or because every score is -inf, has m = -inf, l = 0 and O = 0. The log-sum-exp
+/// of a row is |scale| m + ln(l). The CUDA engine's m of 16-bit types may lie below the maximum, with an l to match:
+/// exp(|scale| (max - m)) is 2⁸ at most.
 /// </summary>
 /// <param name="Max">Address of m.</param>
 /// <param name="Sum">Address of l.</param>

@@ -61,7 +61,7 @@ public readonly record struct AttentionProblem
     /// <summary>Seed of the dropout: which elements are dropped depends on it and on their batch entry, head, query and key alone.</summary>
     public ulong DropoutSeed { get; init; }
 
-    /// <summary>Whether gradients of captured tensors or of the log-sum-exp will be asked for, which not every engine has.</summary>
+    /// <summary>Whether gradients of captured tensors will be asked for, which not every engine has.</summary>
     public bool HasScoreGradients { get; init; }
 
     /// <summary>Whether weights of single heads will be asked for, which not every engine has.</summary>

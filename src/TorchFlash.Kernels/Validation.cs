@@ -59,13 +59,6 @@ internal static class Validation
             throw new NotSupportedException($"The {engine.Name} engine does not take this attention: {reason}");
     }
 
-    /// <summary>Why an engine whose passes know the causal mask and nothing else about scores does not take a problem; null where it does.</summary>
-    public static string? RefusalOfScores(IAttentionEngine engine, in AttentionProblem problem) =>
-        problem.Score is not null ? $"the {engine.Name} engine takes no score program and no mask but the causal one."
-            : problem.HasSinks ? $"the {engine.Name} engine takes no attention sinks."
-            : problem.Dropout > 0 ? $"the {engine.Name} engine takes no dropout."
-            : null;
-
     public static void CheckWorkspace(nint workspace, long bytes, int alignment)
     {
         if (bytes > 0 && workspace == 0)

@@ -29,10 +29,13 @@ public class ExactPlantedBugs
         /// <summary>Scores that overflow to -inf in a whole tile.</summary>
         Overflow,
 
-        /// <summary>A NaN in V.</summary>
+        /// <summary>Rows of scores of -inf.</summary>
+        MinusInfinity,
+
+        /// <summary>A NaN in a value that rows of its tile do not see.</summary>
         NotANumber,
 
-        /// <summary>A NaN in a key that no query sees.</summary>
+        /// <summary>A NaN in a key or value that the rows without keys share a tile with.</summary>
         NotANumberUnseen,
     }
 
@@ -57,22 +60,22 @@ public class ExactPlantedBugs
         { In.Values, "forward_exact.cu", "fused(l.get(r, lane), rescale, sum_in_row(sum))", "l.get(r, lane) + sum_in_row(sum)" },
         { In.Values, "forward_exact.cu", "m.set(r, largest, lane);", "m.set(r, m.get(r, lane), lane);" },
         { In.Values, "forward_exact.cu", "largest = largest_in_row(largest);", "" },
-        { In.EmptyRows, "forward_exact.cu", "(HAS_PROGRAM ? row_l != 0 : visible.any_key(query(r))) ? 1 / row_l : Real(0);", "1 / row_l;" },
+        { In.EmptyRows, "forward_exact.cu", "if (empty) clear_row(o, inverse[r], r);", "" },
+        { In.MinusInfinity, "exact_scores.cuh", "  return m = 0;", "  return 0;" },
         { In.Values, "exact_product.cuh", "mask == 1 ? 4 : mask * 2) x += ", "mask * 2) x += " },
         { In.Values, "exact_product.cuh", "mine = lane.tx == r ? value : mine;", "mine = lane.tx == r + 1 ? value : mine;" },
-        { In.NegativeScale, "exact_scores.cuh", "return K_NEGATE ? -product : product;", "return product;" },
+        { In.NegativeScale, "scores.cuh", "return K_NEGATE ? -product : product;", "return product;" },
         // What is visible.
         { In.LowScores, "forward_exact.cu", "s[r][c] = -infinity();", ";" },
         { In.NoScale, "forward_exact.cu", "s[r][c] = 0; // (with", "; // (with" },
-        { In.NotANumber, "forward_exact.cu", "return UpTo{query(0) + visible.diagonal - tile * N - key};", "return Everything{};" },
-        { In.Values, "exact_product.cuh", "k - SIDE * r <= limit", "k - SIDE * r < limit" },
-        { In.Values, "exact_product.cuh", "k - SIDE * r >= limit", "k - SIDE * r > limit" },
+        { In.NotANumberUnseen, "exact_epilogue.cuh", "d[r][n] = 0;", ";" },
+        { In.NotANumberUnseen, "backward_query_exact.cu", "if (backward.inverse[r] == 0) clear_row(backward.dq, scale[r], r);", "" },
         { In.Values, "forward_exact.cu", "(forward.visible.keys_of_some(first, M) + N - 1) / N", "forward.visible.keys_of_some(first, M) / N" },
         { In.Values, "forward_exact.cu", "forward.visible.keys_of_all(first) / N", "(forward.visible.keys_of_all(first) + N - 1) / N" },
         { In.Values, "exact_work.cuh", "smaller(keys, smaller(first + rows, queries) + diagonal)", "smaller(keys, first + diagonal)" },
         { In.Values, "exact_work.cuh", "first + rows - 1 - diagonal) : 0", "first - diagonal) : 0" },
-        { In.NotANumberUnseen, "backward_exact.cu", "query < visible.queries && (!K_CAUSAL", "(!K_CAUSAL" },
-        { In.NotANumberUnseen, "backward_exact.cu", "x = 0; // dP may be NaN", ";" },
+        { In.NotANumber, "backward_exact.cu", "query < visible.queries && (!K_CAUSAL", "(!K_CAUSAL" },
+        { In.NotANumber, "backward_exact.cu", "x = 0; // dP may be NaN", ";" },
         { In.LowScores, "backward_query_exact.cu", "if (MASKED && !sees(tile, r, c)) dp[r][c] = 0;", "" },
         // Where operands lie, and which head's.
         { In.Values, "forward_exact.cu", "const int key_head = work.head / p.group;", "const int key_head = work.head;" },
@@ -89,18 +92,18 @@ public class ExactPlantedBugs
         { In.Values, "exact_stream.cuh", "sync_threads(); // the chunk", "// the chunk" },
         { In.Values, "exact_stream.cuh", "(stage == 0 ? STAGES - 1 : stage - 1) * BYTES", "stage * BYTES" },
         { In.Values, "exact_stream.cuh", "sync_warp();\n      product", "product" },
-        { In.Values, "exact_stream.cuh", "part * PART));\n      sync_warp();", "part * PART));" },
+        { In.Values, "exact_stream.cuh", "shared_p, b, lane);\n      sync_warp();", "shared_p, b, lane);" },
         // The backward pass.
         { In.Values, "backward_prepare_exact.cu", "mask < SIDE; mask *= 2", "mask < SIDE / 2; mask *= 2" },
         { In.Values, "backward_exact.cu", "M) rows.write(shared + SHARED_ROWS, thread_id()); // all", "M - 1) rows.write(shared + SHARED_ROWS, thread_id()); // all" },
         { In.Values, "backward_exact.cu", "rows.read(p, work.batch, head + last, (last", "rows.read(p, work.batch, head, (last" },
-        { In.Values, "backward_exact.cu", "x = p[r][c + e] * (x - delta[e]);", "x = p[r][c + e] * (x + delta[e]);" },
-        { In.Values, "backward_exact.cu", "scale[r] = (Real)p.scale, one[r] = 1;", "scale[r] = 1, one[r] = 1;" },
+        { In.Values, "backward_exact.cu", "p[r][c + e], kept) - delta[e]);", "p[r][c + e], kept) + delta[e]);" },
+        { In.Values, "backward_exact.cu", "scale[r] = (Real)p.scale, one[r] = backward.kept;", "scale[r] = 1, one[r] = backward.kept;" },
         { In.Values, "backward_query_exact.cu", "dp[r][c] = p[r][c] * (dp[r][c] - delta[r]);", "dp[r][c] = p[r][c] * dp[r][c];" },
         { In.Values, "backward_query_exact.cu", "chunk - PANELS_OF_V);", "0);" },
         // Averaged weights.
         { In.Values, "weights.cu", "visible(query(r), key + e) ? w[r][c + e] : Real(0)", "w[r][c + e]" },
-        { In.Values, "weights.cu", "1 / (p.heads * ldg((const Real *)p.sum + row))", "1 / ldg((const Real *)p.sum + row)" },
+        { In.Values, "weights.cu", "inverse_of_sum(p.heads * ldg((const Real *)p.sum + row), m[r])", "inverse_of_sum(ldg((const Real *)p.sum + row), m[r])" },
         { In.Values, "weights.cu", "if (key + e < p.key_length) stg", "stg" },
         { In.Values, "weights.cu", "head / p.group, p.key_length), key, panel", "head, p.key_length), key, panel" },
     };
@@ -140,14 +143,19 @@ public class ExactPlantedBugs
                 Run(Causal with { KeyLength = 150, Causal = CausalMask.None }, sources, shift: 6);
                 break;
             case In.Overflow:
-                ExactNonFiniteTests.CheckOverflow(ElementType.Float32, sources);
+                NonFiniteTests.CheckOverflow(ElementType.Float32, sources);
+                break;
+            case In.MinusInfinity:
+                NonFiniteTests.CheckMinusInfinity(ElementType.Float32, sources: sources);
                 break;
             case In.NotANumber:
-                ExactNonFiniteTests.Check(ElementType.Float32, "V", 101, double.NaN, CausalMask.TopLeft, sources);
+                NonFiniteTests.Check(EmulatedDevices.Ampere, ElementType.Float32, "V", 130, double.NaN, CausalMask.TopLeft, sources);
+                NonFiniteTests.Check(EmulatedDevices.Ampere, ElementType.Float32, "V", 415, double.NaN, CausalMask.TopLeft, sources);
+                NonFiniteTests.Check(EmulatedDevices.Ampere, ElementType.Float32, "K", 415, double.NaN, CausalMask.TopLeft, sources);
                 break;
             default:
-                ExactNonFiniteTests.Check(ElementType.Float32, "K", 155, double.NaN, CausalMask.TopLeft, sources);
-                ExactNonFiniteTests.Check(ElementType.Float32, "V", 155, double.NaN, CausalMask.TopLeft, sources);
+                NonFiniteTests.CheckRowsWithoutKeys(ElementType.Float32, "K", false, sources);
+                NonFiniteTests.CheckRowsWithoutKeys(ElementType.Float32, "V", false, sources);
                 break;
         }
     };

@@ -5,7 +5,7 @@ namespace TorchFlash.Cuda.Tests;
 /// <summary>Bugs planted into the forward kernel with mma.sync and its headers: each must be found, by the emulation or by the comparison with the reference.</summary>
 public class MmaForwardPlantedBugs
 {
-    private const string Kernel = "forward_mma.cu", Tile = "tile.cuh", Softmax = "softmax.cuh", Masking = "masking.cuh", Work = "work.cuh", Epilogue = "epilogue.cuh", NonFinite = "non_finite.cuh";
+    private const string Kernel = "forward_mma.cu", Tile = "tile.cuh", Softmax = "softmax.cuh", Masking = "masking.cuh", Work = "work.cuh", Epilogue = "epilogue.cuh";
 
     private static readonly AttentionProblem Wide = MmaForwardTests.Plain with { HeadDim = 64, ValueDim = 48, KeyHeads = 1, QueryLength = 150, KeyLength = 230, Causal = CausalMask.BottomRight };
 
@@ -32,19 +32,21 @@ public class MmaForwardPlantedBugs
 
     private static void Batches(KernelSources sources) => Check(EmulatedDevices.Hopper, Wide with { Batch = 3, Heads = 2, QueryLength = 20, KeyLength = 30, Causal = CausalMask.None }, sources);
 
-    private static void NotFinite(KernelSources sources) => MmaNonFiniteTests.Check(EmulatedDevices.Ampere, ElementType.BFloat16, "V", 101, double.NaN, CausalMask.TopLeft, sources);
+    private static void NotFinite(KernelSources sources) => NonFiniteTests.CheckRowsWithoutKeys(ElementType.BFloat16, "V", deterministic: true, sources);
+
+    private static void MinusInfinity(KernelSources sources) => NonFiniteTests.CheckMinusInfinity(ElementType.BFloat16, sources: sources);
 
     private static readonly (string Bug, string File, string Text, string Replacement, Action<KernelSources>[] Checks)[] Table =
     [
         ("no barrier in the loop", Kernel, "sync_threads();                      // tile j (with", "// tile j (with", [TwoStages]),
-        ("no wait for the tile", Kernel, "cp_async_wait<0>();\n    if (GUARDED && STAGES == 2)", "if (GUARDED && STAGES == 2)", [TwoStages]),
-        ("wait for all groups but one", Kernel, "cp_async_wait<0>();\n    if (GUARDED && STAGES == 2)", "cp_async_wait<1>();\n    if (GUARDED && STAGES == 2)", [TwoStages]),
-        ("no wait for V", Kernel, "cp_async_wait<0>();\n      if (GUARDED)", "if (GUARDED)", [OneStage]),
+        ("no wait for the tile", Kernel, "cp_async_wait<0>();\n    sync_threads();                      // tile j (with", "sync_threads();                      // tile j (with", [TwoStages]),
+        ("wait for all groups but one", Kernel, "cp_async_wait<0>();\n    sync_threads();                      // tile j (with", "cp_async_wait<1>();\n    sync_threads();                      // tile j (with", [TwoStages]),
+        ("no wait for V", Kernel, "cp_async_wait<0>();\n      sync_threads();                    // V of", "sync_threads();                    // V of", [OneStage]),
         ("no barrier before V", Kernel, "sync_threads();                    // V of tile j", "// V of tile j", [OneStage]),
-        ("K into the buffer in use", Kernel, "shared + KEY + tile % STAGES * KEY_BYTES", "shared + KEY + (tile + 1) % STAGES * KEY_BYTES", [TwoStages]),
-        ("V into the buffer in use", Kernel, "shared + VALUE + tile % STAGES * VALUE_BYTES", "shared + VALUE + (tile + 1) % STAGES * VALUE_BYTES", [TwoStages]),
-        ("the first group is not committed", Kernel, "if (STAGES == 2) load_value<false>(tile);\n    cp_async_commit();", "if (STAGES == 2) load_value<false>(tile);", [TwoStages]),
-        ("the same K every time", Kernel, "    key_loader.move(-COLUMNS);\n", "", [TwoStages]),
+        ("K into the buffer in use", Kernel, "shared + KEY + turn % STAGES * KEY_BYTES", "shared + KEY + (turn + 1) % STAGES * KEY_BYTES", [TwoStages]),
+        ("V into the buffer in use", Kernel, "shared + VALUE + turn % STAGES * VALUE_BYTES", "shared + VALUE + (turn + 1) % STAGES * VALUE_BYTES", [TwoStages]),
+        ("the first group is not committed", Kernel, "if (STAGES == 2) load_value<false>(tile, turn);\n    cp_async_commit();", "if (STAGES == 2) load_value<false>(tile, turn);", [TwoStages]),
+        ("the same K every time", Kernel, "    if (!score::HIDES) key_loader.move(-COLUMNS);\n", "", [TwoStages]),
         ("V from the first tile", Kernel, "    value_loader.move(tile * COLUMNS);\n", "", [TwoStages]),
         ("K transposed", Kernel, "ldmatrix4(f, key + n", "ldmatrix4_trans(f, key + n", [TwoStages]),
         ("V not transposed", Kernel, "ldmatrix4_trans(f, value + k", "ldmatrix4(f, value + k", [TwoStages]),
@@ -58,11 +60,6 @@ public class MmaForwardPlantedBugs
         ("O over operands in use", Kernel, "sync_threads();                      // all are done with the operands: O", "// all are done with the operands: O", [TwoStages]),
         ("a negative scale taken for a positive one", Kernel, "s[m][n][i] = -s[m][n][i];", "s[m][n][i] = s[m][n][i];", [Negative]),
         ("keys seen by another row", Kernel, "visible_keys(p, warp_first + m * 16 + r * 8 + thread_id() % 32 / 4)", "visible_keys(p, warp_first + m * 16 + thread_id() % 32 / 4)", [TwoStages]),
-        ("NaN of hidden keys", Kernel, "if (GUARDED && spoiled.raised(j)) take_non_finite", "if (false) take_non_finite", [NotFinite]),
-        ("0 put in while others read", Kernel, "sync_threads();\n    make_finite(value_loader, value);\n", "make_finite(value_loader, value);\n", [NotFinite]),
-        ("0 not awaited", Kernel, "make_finite(value_loader, value);\n    sync_threads();\n", "make_finite(value_loader, value);\n", [NotFinite]),
-        ("a NaN lost", NonFinite, "if (found >> 31)", "if (found == 1)", [NotFinite]),
-        ("flags of one turn only", NonFinite, "((turn & 1) * ((WARPS + 3) / 4) + warp / 4)", "(warp / 4)", [TwoStages]),
         ("rows read past the end", Tile, "WHOLE || row() + i < rows", "true", [TwoStages]),
         ("no padding of rows: bank conflicts", Tile, "return columns * 2 + 16;", "return columns * 2;", [TwoStages]),
         ("halves of B in the wrong order", Tile, "((thread_id() & 7) + ((thread_id() >> 4) & 1) * 8) * stride + ((thread_id() >> 3) & 1) * 16", "lane_down(stride)", [TwoStages]),
@@ -77,7 +74,8 @@ public class MmaForwardPlantedBugs
         ("m raised without O", Softmax, "if (far[m][r]) maximum[m][r] = largest[m][r];", "maximum[m][r] = largest[m][r];", [TwoStages, LargeScores]),
         ("never rescaled", Softmax, "* scale_log2 > SLACK;", "* scale_log2 > 1e30f;", [LargeScores]),
         ("-inf - -inf", Softmax, "maximum[m][r] == -infinity() ? 0.f : maximum[m][r] * scale_log2", "maximum[m][r] * scale_log2", [TwoStages]),
-        ("1 / 0", Softmax, "seen[m][r] > 0 ? 1.f / l : 0.f", "1.f / l", [RowsWithoutKeys]),
+        ("1 / 0", Softmax, "if (l == 0.f) clear_row(o, factor[m][r], m, r);", "", [RowsWithoutKeys]),
+        ("0 times NaN in rows without keys", Softmax, "x[m][n][2 * r] = x[m][n][2 * r + 1] = 0.f;", ";", [NotFinite]),
         ("a sum over half of the lanes", Softmax, "      l += shuffle_xor(l, 2);\n", "", [TwoStages]),
         ("a shuffle that some lanes miss", Softmax, "      l += shuffle_xor(l, 2);\n", "      if (thread_id() & 4) l += shuffle_xor(l, 2);\n", [TwoStages]),
         ("registers of A exchanged", Softmax, "pack2<BF16>(s[m][2 * k + i / 2][i % 2 * 2], s[m][2 * k + i / 2][i % 2 * 2 + 1])", "pack2<BF16>(s[m][2 * k + i % 2][i / 2 * 2], s[m][2 * k + i % 2][i / 2 * 2 + 1])", [TwoStages]),
@@ -131,14 +129,14 @@ public class MmaBackwardPlantedBugs
 
     private static void FixedOrder(KernelSources sources) => Check(EmulatedDevices.Hopper, Wide with { QueryLength = 150, KeyLength = 200 }, sources, deterministic: true);
 
-    private static Action<KernelSources> NotFinite(string input) => sources => MmaNonFiniteTests.Check(EmulatedDevices.Ampere, ElementType.BFloat16, input, 101, double.NaN, CausalMask.TopLeft, sources);
+    private static void NotFinite(KernelSources sources) => NonFiniteTests.Check(EmulatedDevices.Ampere, ElementType.BFloat16, "V", 101, double.NaN, CausalMask.TopLeft, sources);
 
-    private static Action<KernelSources> NotFiniteInSums(string input) => sources => MmaNonFiniteTests.CheckSums(input, sources);
+    private static Action<KernelSources> RowsWithoutKeys(bool deterministic) => sources => NonFiniteTests.CheckRowsWithoutKeys(ElementType.BFloat16, "K", deterministic, sources);
 
     private static readonly (string Bug, string File, string Text, string Replacement, Action<KernelSources>[] Checks)[] Table =
     [
         ("no barrier in the loop", Kernel, "sync_threads();                        // this step's Q", "// this step's Q", [TwoStages]),
-        ("no wait for Q and dO", Kernel, "cp_async_wait<0>();\n    if (GUARDED) {", "if (GUARDED) {", [TwoStages]),
+        ("no wait for Q and dO", Kernel, "cp_async_wait<0>();\n    sync_threads();                        // this", "sync_threads();                        // this", [TwoStages]),
         ("P and dS not awaited", Kernel, "sync_threads();                        // Pᵀ and dSᵀ are whole", "// Pᵀ and dSᵀ are whole", [TwoStages]),
         ("dO overwritten in use", Kernel, "sync_threads();                      // all are done with dO", "// all are done with dO", [OneStage]),
         ("Q into the buffer in use", Kernel, "const int stage = step.turn % SHAPE.query_stages;", "const int stage = (step.turn + 1) % SHAPE.query_stages;", [TwoStages]),
@@ -158,19 +156,15 @@ public class MmaBackwardPlantedBugs
         ("dQ added by ordinary stores", Kernel, "UNROLL for (int i = 0; i < 4; i++) atomic_add(to + (row + i / 2 * 8) * p.padded_dim + pair * 2 + i % 2, x[i]);",
             "UNROLL for (int i = 0; i < 4; i++) { float* at = to + (row + i / 2 * 8) * p.padded_dim + pair * 2 + i % 2; stg(at, ldg(at) + x[i]); }", [OneStage]),
         ("dK without the scale", Kernel, "scale[m][r] = (float)p.scale;", "scale[m][r] = 1.f;", [TwoStages]),
-        ("one head of the group", Kernel, "return ++step.head < p.group;", "return ++step.head < 1;", [TwoStages]),
+        ("one head of the group", Kernel, "return ++step.head < p.group && find(step);", "return ++step.head < 1 && find(step);", [TwoStages]),
         ("rows of the group's first head", Kernel, "unit.head * p.group + step.head) * p.padded_queries", "unit.head * p.group) * p.padded_queries", [TwoStages]),
         ("dK over operands in use", Kernel, "sync_threads();                        // all are done with the operands: dK", "// all are done with the operands: dK", [TwoStages]),
         ("dS not transposed", Kernel, "ldmatrix4_trans(f, left + k * 16 * SCORE_STRIDE + m * 32)", "ldmatrix4(f, left + k * 16 * SCORE_STRIDE + m * 32)", [TwoStages]),
         ("delta forgotten", Kernel, "weights[m][n][i] * (dp[m][n][i] - as_float(i % 2 ? two.y : two.x))", "weights[m][n][i] * dp[m][n][i]", [TwoStages]),
         ("columns stored twice", "epilogue.cuh", "r < rows && column + c * 8 >= own && column", "r < rows && column", [TwoStages]),
-        ("NaN of a hidden V", Kernel, "MASKED && weights[m][n][i] == 0.f ? 0.f : ds", "ds", [NotFinite("V")]),
-        ("NaN of a hidden dO", Kernel, "    make_finite(gradient_loader, gradient);\n", "", [NotFinite("dO")]),
-        ("NaN of a hidden Q", Kernel, "    make_finite(query_loader, query);\n", "", [NotFinite("Q")]),
-        ("NaN of a dO that is seen", Kernel, "return now.tile * QUERIES + row >= from[m][r];", "return now.tile * QUERIES + row > from[m][r];", [NotFinite("dO")]),
-        ("NaN of a hidden K", Kernel, "query_gradient_of_finite(now); else", "query_gradient(now); else", [NotFiniteInSums("K")]),
-        ("NaN of a hidden K, fixed order", Query, "      make_finite(key_loader, key);\n", "", [NotFinite("K")]),
-        ("NaN of a hidden V, fixed order", Query, "MASKED && s[0][n][i] == -infinity() ? 0.f : ", "", [NotFinite("V")]),
+        ("NaN of a hidden V, fixed order", Query, "MASKED && s[0][n][i] == -infinity() ? 0.f : ", "", [NotFinite]),
+        ("NaN of a hidden K in rows without keys", Finish, "const bool empty = ldg(log_sum + row) == infinity();", "const bool empty = false;", [RowsWithoutKeys(false)]),
+        ("NaN of a hidden K in rows without keys, fixed order", Query, "if (log_sum[r] == infinity()) clear_row", "if (false) clear_row", [RowsWithoutKeys(true)]),
         ("no barrier in the loop, fixed order", Query, "sync_threads();                      // tile j has landed", "// tile j has landed", [FixedOrder]),
         ("delta of another row, fixed order", Query, "delta[r] = ldg((const float*)p.delta + rows + r * 8);", "delta[r] = ldg((const float*)p.delta + rows);", [FixedOrder]),
         ("V for K, fixed order", Query, "scores<VALUE_DIM>(dp, shared + GRADIENT, value);", "scores<VALUE_DIM>(dp, shared + GRADIENT, key);", [FixedOrder]),
@@ -195,7 +189,7 @@ public class MmaBackwardPlantedBugs
     [EmulatedFact]
     public void ChecksPassWithoutBugs()
     {
-        foreach (Action<KernelSources> check in new Action<KernelSources>[] { TwoStages, OneStage, FarBelowZero, BottomRight, FixedOrder })
+        foreach (Action<KernelSources> check in Table.SelectMany(b => b.Checks).DistinctBy(c => c.Method))
             check(KernelSources.Embedded);
     }
 }

@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Text;
 using System.Text.RegularExpressions;
 using TorchFlash.Kernels.Cuda;
+using TorchFlash.Kernels.Scores;
 using Xunit.Abstractions;
 
 namespace TorchFlash.Cuda.Tests;
@@ -40,14 +41,43 @@ public partial class NvrtcBudgetTests(ITestOutputHelper output)
             .. Of(hopper, ElementType.Float32, [128], [true], weights, ordinary),
             .. Of(hopper, ElementType.Float64, [128], [true], ordinary),
             .. Of(hopperMma, ElementType.BFloat16, [64, 128, 256], [true], ordinary),
+            .. from choice in new[] { ampere, smallAmpere, hopper }
+               from score in Programs.Values
+               from variant in Of(choice, ElementType.BFloat16, [64, 128], [false], problem => problem with { Score = score }, ordinary)
+               where variant.Score is not null
+               select variant,
+            .. from variant in Of(ampere, ElementType.BFloat16, [64, 128], [false], problem => problem with { Score = Programs["softcap"] }, fixedOrder, weights)
+               where variant.Score is not null
+               select variant,
+            .. Of(ampere, ElementType.BFloat16, [64, 128], [false], problem => problem with { Dropout = 0.1, HasSinks = true }, ordinary, fixedOrder),
+            .. Of(ampere, ElementType.Float32, [64], [false], problem => problem with { Dropout = 0.1, HasSinks = true }, ordinary),
         ];
     }
 
+    /// <summary>Score programs by name.</summary>
+    private static Dictionary<string, ScoreProgram> Programs { get; } = MakePrograms();
+
+    private static Dictionary<string, ScoreProgram> MakePrograms()
+    {
+        var cases = new ScoreCases();
+        return new()
+        {
+            ["causal"] = ScoreProgram.Build(_ => null, g => g.Apply(Op.LessOrEqual, g.Leaf(Op.Key), g.Leaf(Op.Query))),
+            ["alibi"] = cases.ReadyMade["alibi"],
+            ["softcap"] = cases.ReadyMade["softcap"],
+            ["documents"] = cases.ReadyMade["documents"],
+        };
+    }
+
     private static IEnumerable<KernelVariant> Of(KernelChoice choice, ElementType type, int[] dims, bool[] causal, params PrecompileOptions[] options) =>
+        Of(choice, type, dims, causal, problem => problem, options);
+
+    private static IEnumerable<KernelVariant> Of(KernelChoice choice, ElementType type, int[] dims, bool[] causal, Func<AttentionProblem, AttentionProblem> with,
+        params PrecompileOptions[] options) =>
         from d in dims
         from mask in causal
         from option in options
-        from variant in choice.Variants(new AttentionProblem
+        from variant in choice.Variants(with(new AttentionProblem
         {
             Batch = 1,
             Heads = 1,
@@ -58,7 +88,7 @@ public partial class NvrtcBudgetTests(ITestOutputHelper output)
             Scale = 1,
             ElementType = type,
             Causal = mask ? CausalMask.TopLeft : CausalMask.None,
-        }, option)
+        }), option)
         select variant;
 
     [NvrtcFact]
@@ -86,7 +116,7 @@ public partial class NvrtcBudgetTests(ITestOutputHelper output)
 
     private static Row Compile(Nvrtc nvrtc, KernelVariant variant)
     {
-        KernelSources sources = KernelSources.Embedded;
+        KernelSources sources = variant.Score is null ? KernelSources.Embedded : KernelSources.Embedded.With(ScoreText.FileName, variant.Score);
         var clock = Stopwatch.StartNew();
         (byte[] image, string log) = nvrtc.Compile(variant.FileName, sources[variant.FileName], sources.HeadersOf(variant.FileName),
             [.. variant.Options, "--ptxas-options=-v"], toPtx: false, variant.ToString());
@@ -149,7 +179,8 @@ public partial class NvrtcBudgetTests(ITestOutputHelper output)
         /// <summary>The variant without what the architecture decides.</summary>
         public string Key { get; } = $"{Variant.Kernel,-22} {Variant.Target,-6} "
             + string.Join(' ', Variant.Macros.Split(' ').Where(m => !m.StartsWith("K_SHARED", StringComparison.Ordinal) && !m.StartsWith("K_NEGATE", StringComparison.Ordinal))
-                .Select(m => m[2..].ToLowerInvariant()));
+                .Select(m => m[2..].ToLowerInvariant()))
+            + (Variant.Score is null ? "" : $" program={Programs.Single(p => ScoreText.Of(p.Value)!.Text == Variant.Score).Key}");
 
         /// <summary>What must never be: more than the hardware has, and advice of ptxas that costs all the speed.</summary>
         public IEnumerable<string> Complaints

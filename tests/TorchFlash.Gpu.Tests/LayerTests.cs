@@ -51,6 +51,44 @@ public class LayerTests
         Assert.True((actual.to(ScalarType.Float64) - expected).abs().max().item<double>() < 0.02);
     }
 
+    /// <summary>A program, dropout, sinks and the gradient of the log-sum-exp: what the CPU engine makes of the same seed, fused and without a word.</summary>
+    [EmulatedTheory]
+    [InlineData(EmulatedGpu.Hopper, ScalarType.BFloat16, 0.03)]
+    [InlineData(EmulatedGpu.Ampere, ScalarType.Float16, 0.005)]
+    [InlineData(EmulatedGpu.Ampere, ScalarType.Float32, 1e-5)]
+    public void ScoresAreThoseOfTheCpuEngine(int device, ScalarType type, double tolerance)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        manual_seed(3);
+        Tensor[] made = [.. Enumerable.Range(0, 4).Select(_ => randn([2, 2, 40, 16]).to(type)), randn(2), randn(2)];
+        List<string> said = [];
+        Action<string> before = flash.warn;
+        flash.warn = said.Add;
+        try
+        {
+            Tensor[] expected = Run();
+            using TorchGpu gpu = TorchGpu.Rehearse(EmulatedGpu.Engines(device));
+            foreach ((Tensor a, Tensor b) in Run().Zip(expected))
+                Assert.True((a.to(ScalarType.Float64) - b.to(ScalarType.Float64)).abs().max().item<double>() < tolerance * (1 + b.abs().max().to(ScalarType.Float64).item<double>()));
+        }
+        finally
+        {
+            flash.warn = before;
+        }
+        Assert.Empty(said);
+
+        Tensor[] Run()
+        {
+            manual_seed(11);
+            Tensor[] leaves = [.. made.Select(t => t.detach().clone())];
+            foreach (int k in (int[])[0, 1, 2, 5])
+                leaves[k].requires_grad_(true);
+            (Tensor o, Tensor lse) = flash.nn.functional.attention_lse(leaves[0], leaves[1], leaves[2], flash.score().alibi(leaves[4]).softcap(4).window(left: 20, right: 3), sinks: leaves[5], p: 0.2);
+            ((o * leaves[3]).sum().to(ScalarType.Float32) + (lse * lse).sum().to(ScalarType.Float32)).backward();
+            return [o.detach(), lse.detach(), .. ((int[])[0, 1, 2, 5]).Select(k => leaves[k].grad!)];
+        }
+    }
+
     [EmulatedFact]
     public void HeadDimensionsThatTheEngineRefusesFallBackAndSayWhy()
     {

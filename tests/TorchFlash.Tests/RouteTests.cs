@@ -60,7 +60,7 @@ public class RouteTests
         ScoreProgram alibi = ScoreProgram.Identity.alibi(slopes);
         Assert.Equal((false, false), Of(new(x, x, x, score: ScoreProgram.Identity.alibi(slopes.detach())), new(true, LogSumExp: true)));
         Assert.Equal((false, true), Of(new(x, x, x), new(true, true)));
-        Assert.Equal((true, false), Of(new(leaf, x, x), new(LogSumExp: true)));
+        Assert.Equal((false, false), Of(new(leaf, x, x), new(LogSumExp: true)));
         Assert.Equal((true, false), Of(new(x, x, x, score: alibi), new()));
         using (no_grad())
             Assert.Equal((false, false), Of(new(leaf, x, x, score: alibi), new(LogSumExp: true)));

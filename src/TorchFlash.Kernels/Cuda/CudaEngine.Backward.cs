@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+
 namespace TorchFlash.Kernels.Cuda;
 
 public sealed unsafe partial class CudaEngine
@@ -27,6 +29,7 @@ public sealed unsafe partial class CudaEngine
             Delta = arguments.Workspace,
             LogSum = KernelChoice.IsExact(problem) ? 0 : arguments.Workspace + (nint)layout.LogSumOffset,
             QueryAccumulator = layout.HasAccumulator ? arguments.Workspace + (nint)layout.AccumulatorOffset : 0,
+            LogSumExpGradient = arguments.LogSumExpGradient,
             Batch = problem.Batch,
             Heads = problem.Heads,
             Group = problem.Group,
@@ -42,8 +45,6 @@ public sealed unsafe partial class CudaEngine
         };
         if (Array.Exists(arguments.ScoreTensorGradients ?? [], gradient => gradient != 0))
             throw new NotSupportedException("The cuda engine has no gradients of the tensors that a score program captured.");
-        if (arguments.LogSumExpGradient != 0)
-            throw new NotSupportedException("The cuda engine takes no gradient of the log-sum-exp.");
         byte[] captures = Captures(problem, arguments.ScoreTensors);
         bool aligned = _choice.IsAligned(problem.HeadDim, problem.ValueDim, query, key, value, output, outputGradient, queryGradient, keyGradient, valueGradient);
         MappedView[] mapped =
@@ -54,11 +55,17 @@ public sealed unsafe partial class CudaEngine
         LoadedKernel prepare = Modules[_choice.BackwardPrepare(problem, aligned, options.Deterministic)];
         LoadedKernel ofKeys = Modules[_choice.Backward(problem, aligned, mappable, options.Deterministic)];
         LoadedKernel ofQueries = Modules[layout.HasAccumulator ? _choice.BackwardFinish(problem, aligned) : _choice.BackwardQuery(problem, aligned)];
+        LoadedKernel? ofSinks = arguments.SinkGradient == 0 ? null : Modules[_choice.BackwardSinks(problem)];
 
         using CudaDevice.Scope scope = _device.Enter();
         Launch(prepare, QueryUnits(problem, prepare), options.Stream, parameters);
         Launch(ofKeys, KeyUnits(problem, ofKeys), options.Stream, parameters, captures, problem.ElementType, mapped);
         Launch(ofQueries, QueryUnits(problem, ofQueries), options.Stream, parameters, captures);
+        if (ofSinks is not null)
+        {
+            ReadOnlySpan<nint> sinks = [arguments.Sinks, arguments.SinkGradient];
+            Launch(ofSinks, problem.Heads, options.Stream, parameters, MemoryMarshal.AsBytes(sinks));
+        }
     }
 }
 

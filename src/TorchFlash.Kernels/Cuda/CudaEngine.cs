@@ -1,5 +1,7 @@
 using System.Collections.Concurrent;
 using System.Globalization;
+using System.Runtime.InteropServices;
+using TorchFlash.Kernels.Scores;
 
 namespace TorchFlash.Kernels.Cuda;
 
@@ -67,18 +69,15 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
         if (problem.ValueDim > KernelChoice.MaxHeadDim)
             return $"ValueDim is {problem.ValueDim}; on a GPU it may be {KernelChoice.MaxHeadDim} at most.";
         if (problem.HasScoreGradients)
-            return "the cuda engine has no gradients of captured tensors and of the log-sum-exp.";
+            return "the cuda engine has no gradients of the tensors that a score program captured.";
         if (problem.HasHeadWeights)
             return "the cuda engine has no weights of single heads.";
-        if (ScoreText.Of(problem.Score) is { } score)
-        {
-            if (!KernelChoice.IsExact(problem))
-                return $"the cuda engine takes score programs for {nameof(ElementType.Float32)} and {nameof(ElementType.Float64)} only, not for {problem.ElementType}.";
-            if (score.CaptureBytes > ScoreText.MaxCaptureBytes)
-                return $"the score program captures {score.CaptureBytes} bytes of numbers and descriptions of tensors; a kernel takes {ScoreText.MaxCaptureBytes}.";
-        }
+        if (problem.HasSinks && problem.Scale == 0)
+            return "the cuda engine takes no attention sinks beside a Scale of 0.";
+        if (ScoreText.Of(problem.Score) is { } score && score.CaptureBytes > ScoreText.MaxCaptureBytes)
+            return $"the score program captures {score.CaptureBytes} bytes of numbers and descriptions of tensors; a kernel takes {ScoreText.MaxCaptureBytes}.";
         Int128 units = (Int128)problem.Batch * problem.Heads * Units(Math.Max(problem.QueryLength, problem.KeyLength), ShortestUnit);
-        return units <= int.MaxValue ? Validation.RefusalOfScores(this, problem with { Score = null })
+        return units <= int.MaxValue ? null
             : $"Batch x Heads x {Math.Max(problem.QueryLength, problem.KeyLength)} rows make more blocks than a GPU takes at once.";
     }
 
@@ -122,7 +121,7 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
         };
         MappedView[] mapped = [MappedView.OfQueries("Q", query), MappedView.OfKeys("K", key), MappedView.OfKeys("V", value)];
         bool mappable = AreMappable(problem, mapped);
-        byte[] captures = Captures(problem, arguments.ScoreTensors);
+        byte[] captures = Captures(problem, arguments.ScoreTensors, problem.HasSinks ? arguments.Sinks : 0);
         LoadedKernel kernel = Modules[_choice.Forward(problem, _choice.IsAligned(problem.HeadDim, problem.ValueDim, query, key, value, output), mappable)];
         using CudaDevice.Scope scope = _device.Enter();
         Launch(kernel, QueryUnits(problem, kernel), options.Stream, parameters, captures, problem.ElementType, mapped);
@@ -137,7 +136,7 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
         Validation.Check(problem, arguments, options);
         var layout = new WorkspaceLayout(problem, options.Deterministic);
         Validation.CheckWorkspace(arguments.Workspace, layout.Bytes, WorkspaceLayout.Alignment);
-        if ((long)problem.Batch * problem.Heads > 0)
+        if ((long)problem.Batch * problem.Heads > 0 || arguments.SinkGradient != 0)
             Backward(problem, arguments, options, layout);
     }
 
@@ -193,8 +192,16 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
         return all;
     }
 
-    /// <summary>What follows a kernel's parameters; nothing without a score program.</summary>
-    private static byte[] Captures(in AttentionProblem problem, CapturedView[]? tensors) => ScoreText.Of(problem.Score)?.Captures(problem.ElementType, tensors) ?? [];
+    /// <summary>What follows a kernel's parameters (Scored in scores.cuh): those of dropout, the sinks of a forward pass, what the score program captured.</summary>
+    private static byte[] Captures(in AttentionProblem problem, CapturedView[]? tensors, nint sinks = 0)
+    {
+        long[] words =
+        [
+            .. problem.Dropout == 0 ? [] : new long[] { (long)problem.DropoutSeed, Dropout.Threshold(problem.Dropout), BitConverter.DoubleToInt64Bits(Dropout.Factor(problem.Dropout)) },
+            .. sinks == 0 ? [] : new long[] { sinks },
+        ];
+        return [.. MemoryMarshal.AsBytes(words.AsSpan()), .. ScoreText.Of(problem.Score)?.Captures(problem.ElementType, tensors) ?? []];
+    }
 
     private static SizedView Query(in AttentionProblem problem, in TensorView view) => new(view, problem.Batch, problem.Heads, problem.QueryLength, problem.HeadDim);
 
@@ -204,7 +211,9 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
 
     private static SizedView Output(in AttentionProblem problem, in TensorView view) => new(view, problem.Batch, problem.Heads, problem.QueryLength, problem.ValueDim);
 
-    private static float ScaleLog2(in AttentionProblem problem) => (float)(Math.Abs(problem.Scale) * double.Log2(Math.E));
+    /// <summary>The factor of the exponents of 2; a program that modifies scores has the scale in them.</summary>
+    private static float ScaleLog2(in AttentionProblem problem) =>
+        (float)((problem.Score is { OnlyHides: false } ? 1 : Math.Abs(problem.Scale)) * double.Log2(Math.E));
 
     /// <summary>ceil(length / unitLength).</summary>
     private static long Units(int length, int unitLength) => (length + (long)unitLength - 1) / unitLength;

@@ -87,6 +87,8 @@ internal sealed class CudaRuntime
         for (int i = 0; i < _devices.Length; i++)
         {
             Line("device", _devices[i] is { } device ? $"{i}: {Describe(device)}" : $"{i}: off, {_refusals[i]}");
+            if (_devices[i] is { Architecture: 90 })
+                Line("", $"{i}: 16-bit types with a score program, dropout or sinks take the mma.sync kernels there, not those with wgmma");
             foreach (string note in _engines[i]?.LayoutNotes ?? [])
                 Line("layout", $"{i}: {note}");
         }

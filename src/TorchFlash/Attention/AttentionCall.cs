@@ -109,8 +109,7 @@ internal sealed class AttentionCall
     {
         return Problem with
         {
-            HasScoreGradients = is_grad_enabled()
-                && Array.Exists(wanted.LogSumExp ? Operands.ToArray() : Operands.Captured, tensor => tensor.requires_grad),
+            HasScoreGradients = is_grad_enabled() && Array.Exists(Operands.Captured, tensor => tensor.requires_grad),
             HasHeadWeights = wanted is { Weights: true, PerHead: true },
         };
     }

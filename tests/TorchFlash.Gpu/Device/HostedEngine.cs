@@ -28,6 +28,7 @@ internal sealed class HostedEngine(IAttentionEngine inner, GpuDriver gpu) : IAtt
             Output = copies.Output(arguments.Output, isWritten: true),
             Statistics = copies.Statistics(arguments.Statistics, isWritten: true),
             ScoreTensors = copies.ScoreTensors(arguments.ScoreTensors),
+            Sinks = copies.OfHeads(arguments.Sinks),
         }, options);
         copies.Return();
     }
@@ -48,7 +49,9 @@ internal sealed class HostedEngine(IAttentionEngine inner, GpuDriver gpu) : IAtt
             ValueGradient = copies.Value(arguments.ValueGradient, isWritten: true),
             ScoreTensors = copies.ScoreTensors(arguments.ScoreTensors),
             ScoreTensorGradients = arguments.ScoreTensorGradients,
-            LogSumExpGradient = arguments.LogSumExpGradient,
+            Sinks = copies.OfHeads(arguments.Sinks),
+            SinkGradient = copies.OfHeads(arguments.SinkGradient, isWritten: true),
+            LogSumExpGradient = copies.LogSumExpGradient(arguments.LogSumExpGradient),
             Workspace = copies.Workspace(arguments.Workspace, inner.BackwardWorkspace(problem, options)),
         }, options);
         copies.Return();
@@ -101,10 +104,15 @@ internal sealed class HostedEngine(IAttentionEngine inner, GpuDriver gpu) : IAtt
             return new RowStatistics(Copy(host.Max, bytes, isWritten), Copy(host.Sum, bytes, isWritten));
         }
 
+        public nint OfHeads(nint host, bool isWritten = false) => host == 0 ? 0 : Copy(host, (long)_problem.Heads * _problem.ElementType.ComputeSize(), isWritten);
+
+        public nint LogSumExpGradient(nint host) =>
+            host == 0 ? 0 : Copy(host, (long)_problem.Batch * _problem.Heads * _problem.QueryLength * _problem.ElementType.ComputeSize(), isWritten: false);
+
         /// <summary>The tensors that the score program captured, gaps included.</summary>
         public CapturedView[]? ScoreTensors(CapturedView[]? views) => views?.Zip(_problem.Score!.Tensors, (view, tensor) =>
         {
-            int size = tensor.Kind switch { ScoreKind.Real => _problem.ElementType.Size(), ScoreKind.Int => sizeof(long), _ => sizeof(bool) };
+            int size = tensor.Kind switch { ScoreKind.Real => _problem.ElementType.ComputeSize(), ScoreKind.Int => sizeof(long), _ => sizeof(bool) };
             long[] extents = [.. tensor.Shape.Zip((long[])[view.Stride0, view.Stride1, view.Stride2, view.Stride3], (length, stride) => (length - 1) * stride)];
             long first = extents.Sum(extent => Math.Min(extent, 0)) * size, last = extents.Sum(extent => Math.Max(extent, 0)) * size;
             return tensor.Shape.Contains(0) ? view : view with { Data = Copy(view.Data + (nint)first, last - first + size, isWritten: false) - (nint)first };

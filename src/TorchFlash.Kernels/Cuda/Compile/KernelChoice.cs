@@ -16,23 +16,35 @@ internal sealed class KernelChoice(KernelTarget target, KernelTuning tuning)
     /// <param name="isAligned">See K_ALIGNED.</param>
     /// <param name="isMappable">Whether tensor maps can describe Q, K, V and O.</param>
     public KernelVariant Forward(in AttentionProblem problem, bool isAligned, bool isMappable) =>
-        Variant(IsExact(problem) ? "forward_exact" : UsesHopper(isAligned, isMappable) ? "forward_hopper" : "forward_mma", problem, isAligned);
+        Variant(IsExact(problem) ? "forward_exact" : UsesHopper(problem, isAligned, isMappable) ? "forward_hopper" : "forward_mma", problem, isAligned);
 
     /// <summary>delta (all types), log_sum and zeros for the sums of dQ (16-bit types).</summary>
     public KernelVariant BackwardPrepare(in AttentionProblem problem, bool isAligned, bool deterministic) =>
-        Variant(IsExact(problem) ? "backward_prepare_exact" : "backward_prepare", problem with { Causal = CausalMask.None, Score = null }, isAligned, deterministic);
+        Variant(IsExact(problem) ? "backward_prepare_exact" : "backward_prepare", Unscored(problem), isAligned, deterministic);
 
     /// <summary>dK, dV, and sums of dQ (16-bit types, not deterministic).</summary>
     public KernelVariant Backward(in AttentionProblem problem, bool isAligned, bool isMappable, bool deterministic) =>
-        Variant(IsExact(problem) ? "backward_exact" : UsesHopper(isAligned, isMappable) ? "backward_hopper" : "backward_mma", problem, isAligned, deterministic);
+        Variant(IsExact(problem) ? "backward_exact" : UsesHopper(problem, isAligned, isMappable) ? "backward_hopper" : "backward_mma", problem, isAligned, deterministic);
 
     /// <summary>dQ from its sums.</summary>
     public KernelVariant BackwardFinish(in AttentionProblem problem, bool isAligned) =>
-        Variant("backward_finish", problem with { Causal = CausalMask.None }, isAligned);
+        Variant("backward_finish", Unscored(problem), isAligned);
 
     /// <summary>dQ in a fixed order.</summary>
     public KernelVariant BackwardQuery(in AttentionProblem problem, bool isAligned) =>
         Variant(IsExact(problem) ? "backward_query_exact" : "backward_query_mma", problem, isAligned, deterministic: true);
+
+    /// <summary>The gradient of the sinks.</summary>
+    public KernelVariant BackwardSinks(in AttentionProblem problem) =>
+        Variant("backward_sinks", problem with
+        {
+            ElementType = IsExact(problem) ? problem.ElementType : ElementType.Float32,
+            HeadDim = 1,
+            ValueDim = 1,
+            Causal = CausalMask.None,
+            Scale = 1,
+            Dropout = 0,
+        }, isAligned: true);
 
     /// <summary>Averaged weights.</summary>
     public KernelVariant Weights(in AttentionProblem problem, bool isAligned) =>
@@ -48,6 +60,8 @@ internal sealed class KernelChoice(KernelTarget target, KernelTuning tuning)
             yield return BackwardPrepare(problem, aligned, options.Deterministic);
             yield return Backward(problem, aligned, isMappable: true, options.Deterministic);
             yield return exact || options.Deterministic ? BackwardQuery(problem, aligned) : BackwardFinish(problem, aligned);
+            if (problem.HasSinks)
+                yield return BackwardSinks(problem);
         }
         if (options.Weights)
             yield return Weights(problem, IsAligned(problem.HeadDim, problem.HeadDim) && !options.Misaligned);
@@ -65,9 +79,14 @@ internal sealed class KernelChoice(KernelTarget target, KernelTuning tuning)
         return aligned;
     }
 
-    private bool UsesHopper(bool isAligned, bool isMappable) => HasHopper && isAligned && isMappable;
+    /// <summary>Score programs, sinks and dropout take the kernels for every GPU.</summary>
+    private bool UsesHopper(in AttentionProblem problem, bool isAligned, bool isMappable) =>
+        HasHopper && isAligned && isMappable && !problem.HasSinks && problem.Dropout == 0 && ScoreText.Of(problem.Score) is null;
 
-    /// <summary>Every macro is always defined; those that a kernel does not look at have one value, so that it is compiled once.</summary>
+    /// <summary>For kernels that look at no score.</summary>
+    private static AttentionProblem Unscored(in AttentionProblem problem) => problem with { Causal = CausalMask.None, Score = null, Dropout = 0 };
+
+    /// <summary>Every macro but K_DROPOUT and K_SINKS is always defined; those that a kernel does not look at have one value, so that it is compiled once.</summary>
     private KernelVariant Variant(string kernel, in AttentionProblem problem, bool isAligned, bool deterministic = false)
     {
         (string, int)[] macros =
@@ -80,6 +99,8 @@ internal sealed class KernelChoice(KernelTarget target, KernelTuning tuning)
             ("K_ALIGNED", isAligned ? 1 : 0),
             ("K_DETERMINISTIC", deterministic && !IsExact(problem) ? 1 : 0),
             ("K_SHARED_LIMIT", target.SharedLimit),
+            .. problem.HasSinks && kernel is "forward_exact" or "forward_mma" ? [("K_SINKS", 1)] : Array.Empty<(string, int)>(),
+            .. problem.Dropout > 0 ? [("K_DROPOUT", 1)] : Array.Empty<(string, int)>(),
             .. tuning.Macros.GetValueOrDefault(kernel, []),
         ];
         return KernelVariant.Create(kernel, target.Name, macros) with { Score = ScoreText.Of(problem.Score)?.Text };

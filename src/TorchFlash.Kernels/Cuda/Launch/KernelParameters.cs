@@ -33,6 +33,7 @@ internal struct BackwardParameters
     public nint Delta;
     public nint LogSum;
     public nint QueryAccumulator;
+    public nint LogSumExpGradient;
     public int Batch, Heads, Group;
     public int QueryLength, KeyLength;
     public int Diagonal;
