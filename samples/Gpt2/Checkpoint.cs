@@ -200,8 +200,10 @@ public sealed class Checkpoint : IDisposable
         foreach ((string name, Parameter parameter) in model.named_parameters()) _file.CopyTo(name, parameter);
     }
 
+    // The optimiser lists its states group by group, in the order in which the groups were given.
     private static IEnumerable<(string Name, AdamW.State State)> OptimizerStates(Trainer trainer) =>
-        trainer.Decayed.Concat(trainer.Undecayed).Zip(trainer.OptimizerStates(), (named, entry) => (named.Name, entry.State));
+        trainer.Decayed.Concat(trainer.Undecayed)
+            .Zip(trainer.Optimizer.state_dict().State, (named, state) => (named.Name, (AdamW.State)state));
 }
 
 /// <summary>The part of a checkpoint that is not tensors.</summary>

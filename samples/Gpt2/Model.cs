@@ -363,13 +363,13 @@ internal sealed class FeedForward : Module<Tensor, Tensor>
 
     /// <summary>
     /// GELU in GPT-2's tanh form, gelu(x) = x/2 (1 + tanh u) with u = sqrt(2/pi) (x + 0.044715 x³), computed as
-    /// x σ(2u), which is the same function in fewer operations. TorchSharp's own GELU has only the form with erf.
+    /// x sigmoid(2u), which is the same function in fewer operations. TorchSharp's own GELU has only the form with erf.
     /// </summary>
     internal static Tensor Gelu(Tensor x)
     {
-        if (Fused.Takes(x)) return Fused.Gelu.apply(x);
+        double c = 2 * Math.Sqrt(2 / Math.PI);
         using DisposeScope scope = NewDisposeScope();
-        Tensor slope = (x * x).mul_(Fused.Gelu.K).add_(Fused.Gelu.C);
+        Tensor slope = (x * x).mul_(0.044715 * c).add_(c);
         return (x * sigmoid(x * slope)).MoveToOuterDisposeScope();
     }
 }

@@ -82,8 +82,6 @@ public sealed record TrainingOptions
 /// </summary>
 public sealed class Trainer : IDisposable
 {
-    private const double Epsilon = 1e-8;
-
     private readonly Corpus _corpus;
     private readonly BatchSampler _sampler;
     private readonly CosineSchedule _schedule;
@@ -120,12 +118,12 @@ public sealed class Trainer : IDisposable
         (Decayed, Undecayed) = ([.. byRank[true]], [.. byRank[false]]);
         Optimizer = new AdamW(
             [Group(Decayed, options.WeightDecay), Group(Undecayed, 0)],
-            options.LearningRate, options.Beta1, options.Beta2, Epsilon, options.WeightDecay);
+            options.LearningRate, options.Beta1, options.Beta2, weight_decay: options.WeightDecay);
         _sampler = new BatchSampler(corpus.Training, options.BatchSize, config.Context, new SplitMix64((ulong)options.Seed));
         _validationStarts = SpreadEvenly(options.ValidationWindows, corpus.Validation.Length - config.Context);
 
         AdamW.ParamGroup Group(List<(string Name, Parameter Parameter)> parameters, double decay) =>
-            new([.. parameters.Select(p => p.Parameter)], options.LearningRate, options.Beta1, options.Beta2, Epsilon, decay);
+            new([.. parameters.Select(p => p.Parameter)], options.LearningRate, options.Beta1, options.Beta2, weight_decay: decay);
     }
 
     /// <summary>The model being trained.</summary>
@@ -149,10 +147,6 @@ public sealed class Trainer : IDisposable
 
     internal List<(string Name, Parameter Parameter)> Undecayed { get; }
 
-    // The optimiser lists its states group by group, in the order in which the groups were given.
-    internal IEnumerable<(Parameter Parameter, AdamW.State State)> OptimizerStates() =>
-        Decayed.Concat(Undecayed).Zip(Optimizer.state_dict().State, (named, state) => (named.Parameter, (AdamW.State)state));
-
     internal ulong DataOrderState { get => _sampler.Random.State; set => _sampler.Random.State = value; }
 
     /// <summary>One optimiser step over <see cref="TrainingOptions.Accumulation"/> batches.</summary>
@@ -172,7 +166,7 @@ public sealed class Trainer : IDisposable
         double norm = nn.utils.clip_grad_norm_(Model.parameters(), limit);
         if (!double.IsFinite(loss) || !double.IsFinite(norm)) throw Diverged(Step + 1, $"loss {loss}, gradient norm {norm}");
 
-        Update(learningRate);
+        Optimizer.step();
         Step++;
         History.Training.Add(new LossPoint(Step, loss));
         return new StepResult(loss, norm, learningRate);
@@ -207,19 +201,6 @@ public sealed class Trainer : IDisposable
 
     internal static UserException Diverged(int step, string sign) =>
         new($"Training diverged at step {step}: {sign}. Try a smaller --learning-rate or a longer --warmup.");
-
-    // TorchSharp's step goes through the parameters, gradients and moments in ten passes.
-    private void Update(double learningRate)
-    {
-        if (!Model.parameters().All(Fused.Takes))
-        {
-            Optimizer.step();
-            return;
-        }
-
-        foreach ((Parameter parameter, AdamW.State state) in OptimizerStates())
-            Fused.AdamWStep(parameter, state, learningRate, parameter.dim() >= 2 ? Options.WeightDecay : 0, Options.Beta1, Options.Beta2, Epsilon);
-    }
 
     private double Backpropagate()
     {

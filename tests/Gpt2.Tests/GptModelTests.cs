@@ -140,49 +140,6 @@ public class GptModelTests
         Assert.Equal(expected, FeedForward.Gelu(tensor(x, dtype: ScalarType.Float64)).item<double>(), 14);
     }
 
-    [Theory]
-    [InlineData(1)]
-    [InlineData(37)]
-    [InlineData((1 << 20) + 3)]
-    public void The_fused_gelu_is_the_chain_of_operators(int count)
-    {
-        using DisposeScope scope = NewDisposeScope();
-        random.manual_seed(2);
-        int threads = get_num_threads();
-        set_num_threads(2);
-        try
-        {
-            Tensor values = randn(count) * 4, weights = randn(count);
-            Tensor Run(ScalarType type, out Tensor gradient)
-            {
-                Tensor x = values.to(type).detach().clone().requires_grad_();
-                Tensor y = FeedForward.Gelu(x);
-                (y * weights.to(type)).sum().backward();
-                gradient = x.grad!.to(ScalarType.Float64);
-                return y.detach().to(ScalarType.Float64);
-            }
-
-            Tensor y = Run(ScalarType.Float32, out Tensor dx), expected = Run(ScalarType.Float64, out Tensor expectedDx);
-            Assert.True(y.allclose(expected, 1e-5, 1e-6));
-            Assert.True(dx.allclose(expectedDx, 1e-5, 1e-5));
-        }
-        finally
-        {
-            set_num_threads(threads);
-        }
-    }
-
-    [Fact]
-    public void Gelu_keeps_its_ends()
-    {
-        using DisposeScope scope = NewDisposeScope();
-        Tensor x = tensor(new float[] { -1e4f, -50, 0, 50, 1e4f, float.PositiveInfinity, float.NaN }).requires_grad_();
-        Tensor y = FeedForward.Gelu(x);
-        y.backward([ones_like(y)]);
-        Assert.Equal([0, 0, 0, 50, 1e4f, float.PositiveInfinity, float.NaN], y.data<float>().ToArray());
-        Assert.Equal([0, 0, 0.5f, 1, 1], x.grad!.data<float>().ToArray().Take(5));
-    }
-
     [Fact]
     public void Impossible_shapes_are_refused()
     {

@@ -91,31 +91,6 @@ public class TrainingTests
     }
 
     [Fact]
-    public void The_fused_step_is_TorchSharps()
-    {
-        using DisposeScope scope = NewDisposeScope();
-        random.manual_seed(4);
-        long[] shape = [1031, 3];
-        TorchSharp.Modules.Parameter fused = nn.Parameter(randn(shape)), plain = nn.Parameter(fused.detach().clone());
-        using var ours = optim.AdamW([fused], 1e-2, 0.9, 0.95, 1e-8, 0.1);
-        using var theirs = optim.AdamW([plain], 1e-2, 0.9, 0.95, 1e-8, 0.1);
-        var state = (TorchSharp.Modules.AdamW.State)ours.state_dict().State[0];
-        var expected = (TorchSharp.Modules.AdamW.State)theirs.state_dict().State[0];
-        for (int i = 0; i < 5; i++)
-        {
-            Tensor gradient = randn(shape);
-            (fused.grad, plain.grad) = (gradient, gradient.clone());
-            Fused.AdamWStep(fused, state, 1e-2, 0.1, 0.9, 0.95, 1e-8);
-            theirs.step();
-        }
-
-        Assert.Equal((5L, 5L), (state.step, expected.step));
-        Assert.True(fused.allclose(plain, 1e-6, 1e-6));
-        Assert.True(state.exp_avg.allclose(expected.exp_avg, 1e-6, 1e-7));
-        Assert.True(state.exp_avg_sq.allclose(expected.exp_avg_sq, 1e-6, 1e-7));
-    }
-
-    [Fact]
     public void The_learning_rate_follows_the_schedule()
     {
         using Trainer trainer = TinyRun.Trainer();
