@@ -186,7 +186,7 @@ public sealed unsafe partial class CudaEngine : IAttentionEngine
             if (operand.View.WhyNotMappable is not { } reason)
                 continue;
             all = false;
-            if (_choice.HasHopper && !KernelChoice.IsExact(problem) && problem.KeyLength > 0 && problem.QueryLength > 0 && problem.HeadDim % 8 == 0 && problem.ValueDim % 8 == 0)
+            if (_choice.TakesHopper(problem) && problem.KeyLength > 0 && problem.QueryLength > 0 && problem.HeadDim % 8 == 0 && problem.ValueDim % 8 == 0)
                 _layoutNotes.TryAdd($"{operand.Name} had {reason}: such calls take the slower kernels with mma.sync; a contiguous copy would not", 0);
         }
         return all;

@@ -8,9 +8,6 @@ internal sealed class KernelChoice(KernelTarget target, KernelTuning tuning)
     /// <summary>Largest head dimension that the kernels take.</summary>
     public const int MaxHeadDim = 256;
 
-    /// <summary>Whether the kernels with wgmma and TMA can run here.</summary>
-    public bool HasHopper => target.Architecture == 90 && target.HasTensorMaps && !tuning.AvoidHopper;
-
     /// <summary>O, m, l.</summary>
     /// <param name="problem">The problem.</param>
     /// <param name="isAligned">See K_ALIGNED.</param>
@@ -79,9 +76,11 @@ internal sealed class KernelChoice(KernelTarget target, KernelTuning tuning)
         return aligned;
     }
 
-    /// <summary>Score programs, sinks and dropout take the kernels for every GPU.</summary>
-    private bool UsesHopper(in AttentionProblem problem, bool isAligned, bool isMappable) =>
-        HasHopper && isAligned && isMappable && !problem.HasSinks && problem.Dropout == 0 && ScoreText.Of(problem.Score) is null;
+    /// <summary>Whether kernels with wgmma and TMA do what a problem asks for here, if its operands lie as they must: score programs, sinks and dropout take those for every GPU.</summary>
+    public bool TakesHopper(in AttentionProblem problem) =>
+        target.Architecture == 90 && target.HasTensorMaps && !tuning.AvoidHopper && !IsExact(problem) && !problem.HasSinks && problem.Dropout == 0 && ScoreText.Of(problem.Score) is null;
+
+    private bool UsesHopper(in AttentionProblem problem, bool isAligned, bool isMappable) => isAligned && isMappable && TakesHopper(problem);
 
     /// <summary>For kernels that look at no score.</summary>
     private static AttentionProblem Unscored(in AttentionProblem problem) => problem with { Causal = CausalMask.None, Score = null, Dropout = 0 };
