@@ -148,13 +148,17 @@ public sealed class CorpusTests : IDisposable
     }
 
     [Fact]
-    public void Of_few_documents_the_last_is_for_validation_and_one_alone_is_refused()
+    public void Of_few_documents_the_last_is_for_validation_and_of_a_single_one_its_end()
     {
         string tokens = _folder.File("t");
         Corpus.Encode(tokens, [_folder.Write("a.txt", "aaa"), _folder.Write("b.txt", "bb<|endoftext|>")], new TokenizerDescription(ByteTokenizer.Kind));
         using Corpus corpus = Corpus.Open(tokens).Corpus;
         Assert.Equal(("aaa", "bb"), (Decode(corpus.Training), Decode(corpus.Validation)));
-        Assert.Contains("at least two", Assert.Throws<UserException>(() => Corpus.Encode(tokens, [_folder.File("a.txt")], new TokenizerDescription(ByteTokenizer.Kind))).Message);
+
+        TokenManifest alone = Corpus.Encode(tokens, [_folder.Write("a.txt", new string('a', 38) + "bb")], new TokenizerDescription(ByteTokenizer.Kind));
+        using Corpus split = Corpus.Open(tokens).Corpus;
+        Assert.Equal((1, new string('a', 38), "bb"), (alone.Documents, Decode(split.Training), Decode(split.Validation)));
+        Assert.Contains("at least two", Assert.Throws<UserException>(() => Corpus.Encode(tokens, [_folder.Write("a.txt", "a")], new TokenizerDescription(ByteTokenizer.Kind))).Message);
     }
 
     [Fact]

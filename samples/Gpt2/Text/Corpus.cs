@@ -90,12 +90,12 @@ public sealed class Corpus : IDisposable
     /// <summary>
     /// Tokenises documents into a file: in the safetensors format, two tensors of unsigned 16-bit numbers and, among the metadata, a
     /// <see cref="TokenManifest"/>. A document is a file or, in a file, what stands between two <c>&lt;|endoftext|&gt;</c>; every twentieth
-    /// one is for validation as a whole, of fewer the last.
+    /// one is for validation as a whole, of fewer the last, of a single one its last twentieth.
     /// </summary>
     /// <param name="path">The file; an older one is replaced.</param>
     /// <param name="files">The text files, or none for the .NET API documentation.</param>
     /// <param name="description">The tokeniser.</param>
-    /// <exception cref="UserException">There is only one document, or a file cannot be read or written.</exception>
+    /// <exception cref="UserException">There is no text, or a file cannot be read or written.</exception>
     public static TokenManifest Encode(string path, IReadOnlyList<string> files, TokenizerDescription description)
     {
         OwnFile.Exists(path, Recognise, What);
@@ -117,7 +117,9 @@ public sealed class Corpus : IDisposable
             }
         }
 
-        if (ends.Count < 2) throw new UserException($"--data: {name} is {ends.Count} document; to be split by document it must be at least two.");
+        if (all.Count < 2) throw new UserException($"--data: {name} has {all.Count} tokens; to be split for validation it must have at least two.");
+        int documents = ends.Count;
+        if (documents == 1) ends.Insert(0, all.Count - Math.Max(1, (int)(all.Count * ValidationShare)));
         int interval = Math.Min(ends.Count, (int)(1 / ValidationShare));
         List<ushort> training = [], validation = [];
         for (int i = 0; i < ends.Count; i++)
@@ -125,7 +127,7 @@ public sealed class Corpus : IDisposable
 
         ushort[] learned = [.. training], measured = [.. validation];
         var manifest = new TokenManifest(
-            name, bytes, Convert.ToHexStringLower(text.GetHashAndReset()), description, TokenizerHash(tokenizer), tokenizer.VocabularySize, ends.Count, ends.Count / interval, Hash(learned, measured));
+            name, bytes, Convert.ToHexStringLower(text.GetHashAndReset()), description, TokenizerHash(tokenizer), tokenizer.VocabularySize, documents, ends.Count / interval, Hash(learned, measured));
         var metadata = new Dictionary<string, string> { [FormatKey] = Format, [ManifestKey] = JsonSerializer.Serialize(manifest) };
         OwnFile.Write(path, Recognise, stream => TensorFile.Write(stream, metadata, [Part(TrainingTensor, learned), Part(ValidationTensor, measured)]), what: What);
         return manifest;
