@@ -62,27 +62,25 @@ internal sealed class TilePlan(Caches caches, TuningResults? tuned = null)
         return Fit(size, length);
     }
 
-    /// <summary>Second level: half of it for Q, O and P of the query tile; the rest for what passes by.</summary>
+    /// <summary>
+    /// First level: the tile of V, which all registers of the query tile pass by (P V); a quarter is left for P. Second level: half of it for
+    /// Q, O and P of the query tile; the rest for what passes by.
+    /// </summary>
     private TileSizes ForwardOf(in AttentionProblem problem, int elementSize)
     {
-        int keys = Streamed(problem.ValueDim * (long)elementSize);
+        int keys = Largest(StreamedSizes, (long)problem.ValueDim * elementSize, caches.FirstLevelShare * 3L / 4);
         return new(Largest(StationarySizes, ((long)problem.HeadDim + problem.ValueDim + keys) * elementSize, caches.SecondLevelShare / 2), keys);
     }
 
-    /// <summary>Second level: half of it for Kᵀ, Vᵀ, dK, dV and P of the key-value tile; the rest for what passes by.</summary>
+    /// <summary>
+    /// First level: the tile of Q or dO, which the keys pass by (dK, dV), beside blocks of S and dP. Second level: half of it for Kᵀ, Vᵀ, dK, dV and P of
+    /// the key-value tile.
+    /// </summary>
     private TileSizes BackwardOf(in AttentionProblem problem, int elementSize)
     {
-        int dims = problem.HeadDim + problem.ValueDim, queries = Streamed(Math.Max(problem.HeadDim, problem.ValueDim) * (long)elementSize);
+        int dims = problem.HeadDim + problem.ValueDim, queries = Largest(StreamedSizes, (long)Math.Max(problem.HeadDim, problem.ValueDim) * elementSize, caches.FirstLevelShare / 2L);
         return new(queries, Largest(StationarySizes, (2L * dims + queries) * elementSize, caches.SecondLevelShare / 2));
     }
-
-    /// <summary>
-    /// Rows that pass by. As the depth of a product they pay for the loads and stores of its accumulators: 24 stores, 4 % of 48 rows' multiply-adds, 2 %
-    /// of 96. All that stays passes by such a tile (V; Q and dO): the first level should hold it, but the half that it does not hold comes from the
-    /// second in the shadow of the multiply-adds. More rows pay only for short ones.
-    /// </summary>
-    private int Streamed(long bytesOfRow)
-        => StreamedSizes[0] * bytesOfRow <= caches.FirstLevelShare / 2 ? StreamedSizes[0] : Largest(StreamedSizes[1..], bytesOfRow, 2L * caches.FirstLevelShare);
 
     /// <summary>Bytes of what is computed with: 16-bit operands are tiles of float32 in the caches.</summary>
     private static int ElementSize(in AttentionProblem problem) => problem.ElementType == ElementType.Float64 ? sizeof(double) : sizeof(float);
