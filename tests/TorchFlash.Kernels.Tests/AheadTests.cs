@@ -33,6 +33,16 @@ public sealed unsafe class AheadTests
     }
 
     [Fact]
+    public void WideRowsOfOperandsAreNotAskedFor()
+    {
+        var ahead = new Ahead(lines: 4);
+        ahead.Add(new Stored<float>(null, 260, ElementType.Float32), 1, 65);
+        Assert.Equal(0, ahead.Next());
+        ahead.Add(new Stored<float>(null, 256, ElementType.Float32), 1, 64);
+        Assert.Equal(1, ahead.Next());
+    }
+
+    [Fact]
     public void OperandsAreFarWhereTheSecondLevelCannotHoldAFourth()
     {
         var problem = new AttentionProblem { Batch = 1, Heads = 12, QueryLength = 128, KeyLength = 128, HeadDim = 64, ValueDim = 64, Scale = 1, ElementType = ElementType.Float32 };

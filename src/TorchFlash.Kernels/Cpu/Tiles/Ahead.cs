@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.Intrinsics.X86;
 using TorchFlash.Kernels.Cpu.Scores;
 
 namespace TorchFlash.Kernels.Cpu.Tiles;
@@ -16,8 +15,8 @@ internal sealed unsafe class Ahead(int lines)
     /// <summary>What a pass adds at most between two calls of <see cref="Clear"/>.</summary>
     private const int Capacity = 4;
 
-    /// <summary>Bytes of the widest rows that are asked for into the first-level cache: a tile of wider ones would drive out all that it holds.</summary>
-    private const int WidestInFirstLevel = 256;
+    /// <summary>Bytes of the widest rows of an operand that it pays to ask for: a tile of wider ones fills the first-level cache by itself.</summary>
+    private const int Widest = 256;
 
     private readonly Rows[] _queue = new Rows[Capacity];
     private int _next, _end;
@@ -40,8 +39,13 @@ internal sealed unsafe class Ahead(int lines)
             _queue[_end++] = new((nint)first, stride, bytes, count, Math.Max(1, lines * CacheLine / bytes));
     }
 
-    /// <summary>So many rows of d elements of an operand, after all others.</summary>
-    public void Add<T>(Stored<T> x, int rows, int d) where T : unmanaged => Add(x.Row(0), x.Stride, d * x.Type.Size(), rows);
+    /// <summary>So many rows of d elements of an operand, after all others, where it pays.</summary>
+    public void Add<T>(Stored<T> x, int rows, int d) where T : unmanaged
+    {
+        int bytes = d * x.Type.Size();
+        if (bytes <= Widest)
+            Add(x.Row(0), x.Stride, bytes, rows);
+    }
 
     /// <summary>Asks for the next rows, and says how many they are.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -53,16 +57,10 @@ internal sealed unsafe class Ahead(int lines)
         ref Rows rows = ref _queue[_next];
         int count = Math.Min(rows.AtATime, rows.Count);
         byte* row = (byte*)rows.First;
-        bool isWide = rows.Bytes > WidestInFirstLevel && Sse.IsSupported;
         for (int n = count; n > 0; n--, row += rows.Stride)
         {
             for (int x = 0; x < rows.Bytes; x += CacheLine)
-            {
-                if (isWide)
-                    Sse.Prefetch1(row + x);
-                else
-                    TileMemory.Prefetch(row + x);
-            }
+                TileMemory.Prefetch(row + x);
         }
         rows.First = (nint)row;
         rows.Count -= count;
